@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* Public calls of manifolds: arguments are checked here, the work is done in the inr unit. */
+#include "nmi_api.h"
+#include "nmi_manifold.h"
+
+neumeta_status neumeta_manifold_create(const neumeta_topology *topology,
+                                       const neumeta_options *options,
+                                       neumeta_manifold **manifold)
+{
+    NMI_API_CLEAR(manifold);
+    nmi_context *ctx = nmi_api_context(topology);
+    neumeta_status status = nmi_api_begin(ctx);
+    if (status != NEUMETA_OK)
+        return status;
+    if ((status = NMI_API_NEED(ctx, manifold)) == NEUMETA_OK &&
+        (status = NMI_API_OPTIONAL(ctx, options)) == NEUMETA_OK && !topology->sealed)
+        status = nmi_fail(ctx, NEUMETA_ERR_STATE, "the topology is not sealed yet");
+    if (status == NEUMETA_OK) /* which counts its references, and stays as it is otherwise */
+        status = nmi_manifold_create(ctx, (nmi_topology *)topology, options, manifold);
+    return nmi_api_end(ctx, status);
+}
+
+neumeta_status neumeta_manifold_load(neumeta_context *context, const char *path,
+                                     neumeta_manifold **manifold)
+{
+    NMI_API_CLEAR(manifold);
+    neumeta_status status = nmi_api_begin(context);
+    if (status != NEUMETA_OK)
+        return status;
+    if ((status = NMI_API_NEED(context, path)) == NEUMETA_OK &&
+        (status = NMI_API_NEED(context, manifold)) == NEUMETA_OK)
+        status = nmi_manifold_load(context, path, manifold);
+    return nmi_api_end(context, status);
+}
+
+neumeta_status neumeta_manifold_load_memory(neumeta_context *context, const void *data,
+                                            int64_t size, neumeta_manifold **manifold)
+{
+    NMI_API_CLEAR(manifold);
+    neumeta_status status = nmi_api_begin(context);
+    if (status != NEUMETA_OK)
+        return status;
+    if ((status = NMI_API_NEED(context, data)) == NEUMETA_OK &&
+        (status = NMI_API_NEED(context, manifold)) == NEUMETA_OK && size < 0)
+        status = nmi_fail(context, NEUMETA_ERR_ARGUMENT, "size is %lld, must not be negative",
+                          (long long)size);
+    if (status == NEUMETA_OK)
+        status = nmi_manifold_load_memory(context, data, size, manifold);
+    return nmi_api_end(context, status);
+}
+
+void neumeta_manifold_free(neumeta_manifold *manifold)
+{
+    nmi_manifold_release(manifold);
+}
+
+neumeta_status neumeta_manifold_save(const neumeta_manifold *manifold, const char *path)
+{
+    nmi_context *ctx = nmi_api_context(manifold);
+    neumeta_status status = nmi_api_begin(ctx);
+    if (status != NEUMETA_OK)
+        return status;
+    if ((status = NMI_API_NEED(ctx, path)) == NEUMETA_OK)
+        status = nmi_manifold_save(manifold, path);
+    return nmi_api_end(ctx, status);
+}
+
+neumeta_status neumeta_manifold_topology(const neumeta_manifold *manifold,
+                                         neumeta_topology **topology)
+{
+    NMI_API_CLEAR(topology);
+    nmi_context *ctx = nmi_api_context(manifold);
+    neumeta_status status = nmi_api_begin(ctx);
+    if (status != NEUMETA_OK)
+        return status;
+    if ((status = NMI_API_NEED(ctx, topology)) == NEUMETA_OK) {
+        nmi_topology_retain(manifold->topology);
+        *topology = manifold->topology;
+    }
+    return nmi_api_end(ctx, status);
+}
+
+neumeta_status neumeta_manifold_parameters(const neumeta_manifold *manifold, int64_t *parameters)
+{
+    nmi_context *ctx = nmi_api_context(manifold);
+    neumeta_status status = nmi_api_begin(ctx);
+    if (status != NEUMETA_OK)
+        return status;
+    if ((status = NMI_API_NEED(ctx, parameters)) == NEUMETA_OK)
+        *parameters = nmi_manifold_parameter_count(manifold);
+    return nmi_api_end(ctx, status);
+}
+
+neumeta_status neumeta_manifold_materialize(neumeta_manifold *manifold, const int64_t *sizes,
+                                            int32_t count, const neumeta_options *options,
+                                            neumeta_network **network)
+{
+    NMI_API_CLEAR(network);
+    nmi_context *ctx = nmi_api_context(manifold);
+    neumeta_status status = nmi_api_begin(ctx);
+    if (status != NEUMETA_OK)
+        return status;
+    if ((status = NMI_API_NEED(ctx, sizes)) == NEUMETA_OK &&
+        (status = NMI_API_NEED(ctx, network)) == NEUMETA_OK &&
+        (status = NMI_API_OPTIONAL(ctx, options)) == NEUMETA_OK &&
+        (status = nmi_graph_check_sizes(manifold->topology, sizes, count)) == NEUMETA_OK)
+        status = nmi_manifold_materialize(manifold, sizes, options, network);
+    return nmi_api_end(ctx, status);
+}

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/* Reading networks from safetensors files, whose sizes follow from the tensors, and writing. */
+#include "nmi_network_file.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { SHAPE_TEXT = 192 };
+
+typedef struct reader {
+    nmi_context *context;
+    nmi_topology *topology;
+    const nmi_safetensors *file;
+    const nmi_tensor_entry **entries; /* [tensor_count] of the topology; NULL: not in the file */
+    int64_t *sizes;                   /* [axis_count] */
+} reader;
+
+/* --- names ----------------------------------------------------------------------------------- */
+
+/* One 'file=ours' of a NAME_MAP. */
+typedef struct rename_rule {
+    const char *from, *to;
+    size_t from_length, to_length;
+    bool prefix;
+} rename_rule;
+
+/* Takes the next rule off *text; false at its end or, with *wrong set, at a malformed rule. */
+static bool next_rule(const char **text, rename_rule *rule, bool *wrong)
+{
+    const char *begin = *text;
+    if (*begin == '\0')
+        return false;
+    const char *end = strchr(begin, ',');
+    if (end == NULL)
+        end = begin + strlen(begin);
+    const char *equals = memchr(begin, '=', (size_t)(end - begin));
+    *wrong = equals == NULL || equals == begin;
+    if (*wrong)
+        return false;
+    *rule = (rename_rule){begin, equals + 1, (size_t)(equals - begin), (size_t)(end - equals - 1),
+                          equals[-1] == '*'};
+    bool target_prefix = rule->to_length > 0 && end[-1] == '*';
+    *wrong = rule->prefix != target_prefix;
+    rule->from_length -= rule->prefix;
+    rule->to_length -= target_prefix;
+    *text = *end == ',' ? end + 1 : end;
+    return !*wrong;
+}
+
+/* `name` by the first rule that fits it, into `out`; NULL if the new name is too long. Marks the
+ * rule in `used` (a bit for each of the first 64 rules). */
+static const char *rename_tensor(const char *map, const char *name, char *out, uint64_t *used)
+{
+    rename_rule rule;
+    bool wrong = false;
+    for (int32_t number = 0; next_rule(&map, &rule, &wrong); number++) {
+        size_t length = strlen(name);
+        if (strncmp(name, rule.from, rule.from_length) != 0 ||
+            (!rule.prefix && length != rule.from_length))
+            continue;
+        size_t rest = length - rule.from_length;
+        if (number < 64)
+            *used |= UINT64_C(1) << number;
+        if (rule.to_length + rest > NMI_SAFETENSORS_NAME)
+            return NULL;
+        memcpy(out, rule.to, rule.to_length);
+        memcpy(out + rule.to_length, name + rule.from_length, rest + 1);
+        return out;
+    }
+    return name;
+}
+
+static neumeta_status check_map(nmi_context *context, const char *map)
+{
+    rename_rule rule;
+    bool wrong = false;
+    int32_t number = 1;
+    while (next_rule(&map, &rule, &wrong))
+        number++;
+    if (wrong)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "NAME_MAP: rule %" PRId32 " is not of the form 'file=ours' or 'file*=ours*'",
+                        number);
+    return NEUMETA_OK;
+}
+
+static neumeta_status check_rules_used(nmi_context *context, const char *map, uint64_t used)
+{
+    rename_rule rule;
+    bool wrong = false;
+    for (int32_t number = 0; number < 64 && next_rule(&map, &rule, &wrong); number++)
+        if ((used >> number & 1) == 0)
+            return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                            "NAME_MAP: no tensor of the file fits '%.*s'", (int)rule.from_length,
+                            rule.from);
+    return NEUMETA_OK;
+}
+
+/* Finds the topology's tensor of each tensor of the file. */
+static neumeta_status match_names(const reader *r, const char *map)
+{
+    char renamed[NMI_SAFETENSORS_NAME + 1];
+    uint64_t used = 0;
+    neumeta_status status = check_map(r->context, map);
+    if (status != NEUMETA_OK)
+        return status;
+    for (int32_t i = 0; i < nmi_safetensors_count(r->file); i++) {
+        const nmi_tensor_entry *entry = nmi_safetensors_at(r->file, i);
+        const char *name = rename_tensor(map, entry->name, renamed, &used);
+        int32_t tensor = name != NULL ? nmi_graph_find_tensor(r->topology, name) : -1;
+        if (tensor < 0)
+            return nmi_fail(r->context, NEUMETA_ERR_FORMAT,
+                            "tensor '%s' does not belong to the topology", entry->name);
+        if (r->entries[tensor] != NULL)
+            return nmi_fail(r->context, NEUMETA_ERR_FORMAT,
+                            "tensors '%s' and '%s' both stand for '%s'", r->entries[tensor]->name,
+                            entry->name, r->topology->tensors[tensor].name);
+        r->entries[tensor] = entry;
+    }
+    return check_rules_used(r->context, map, used);
+}
+
+/* --- sizes ----------------------------------------------------------------------------------- */
+
+/* "[16, 3, 3, 3]" */
+static const char *shape_text(int32_t rank, const int64_t *dims, char *text)
+{
+    int length = snprintf(text, SHAPE_TEXT, "[");
+    for (int32_t i = 0; i < rank; i++)
+        length += snprintf(text + length, SHAPE_TEXT - (size_t)length, "%s%" PRId64,
+                           i > 0 ? ", " : "", dims[i]);
+    snprintf(text + length, SHAPE_TEXT - (size_t)length, "]");
+    return text;
+}
+
+/* The depth that the repetitions present show; none present: the least. */
+static void infer_depth(const reader *r, int32_t axis)
+{
+    int64_t depth = -1;
+    for (int32_t t = 0; t < r->topology->tensor_count; t++) {
+        const nmi_node *node = &r->topology->nodes[r->topology->tensors[t].node];
+        if (node->depth_axis != axis)
+            continue;
+        if (depth < 0)
+            depth = r->topology->axes[axis].min;
+        if (r->entries[t] != NULL && depth <= node->depth_number)
+            depth = node->depth_number + 1;
+    }
+    if (depth >= 0)
+        r->sizes[axis] = depth;
+}
+
+/* The width that the first tensor of its nodes shows. Tensors that disagree are found when shapes
+ * are compared. */
+static neumeta_status infer_width(const reader *r, int32_t axis)
+{
+    char text[SHAPE_TEXT];
+    const nmi_axis *a = &r->topology->axes[axis];
+    for (int32_t t = 0; t < r->topology->tensor_count && a->min < a->max; t++) {
+        const nmi_tensor_info *info = &r->topology->tensors[t];
+        const nmi_node *node = &r->topology->nodes[info->node];
+        const nmi_tensor_entry *entry = r->entries[t];
+        if (node->axis != axis || entry == NULL || entry->rank == 0 ||
+            (info->role != NMI_ROLE_WEIGHT && info->role != NMI_ROLE_BIAS))
+            continue;
+        int64_t width = entry->dims[0] / node->multiple;
+        if (entry->dims[0] % node->multiple != 0 || width < a->min || width > a->max ||
+            (width - a->min) % a->step != 0)
+            return nmi_fail(r->context, NEUMETA_ERR_FORMAT,
+                            "tensor '%s' is %s, its first dimension must be %" PRId64
+                            " times a size of axis '%s' (%" PRId64 " to %" PRId64
+                            " in steps of %" PRId64 ")",
+                            entry->name, shape_text(entry->rank, entry->dims, text),
+                            node->multiple, a->name, a->min, a->max, a->step);
+        r->sizes[axis] = width;
+        return NEUMETA_OK;
+    }
+    return NEUMETA_OK;
+}
+
+static neumeta_status infer_sizes(const reader *r)
+{
+    neumeta_status status = NEUMETA_OK;
+    nmi_graph_full_sizes(r->topology, r->sizes);
+    for (int32_t axis = 0; axis < r->topology->axis_count && status == NEUMETA_OK; axis++)
+        if (r->topology->axes[axis].kind == NEUMETA_AXIS_DEPTH)
+            infer_depth(r, axis);
+        else
+            status = infer_width(r, axis);
+    if (status == NEUMETA_OK)
+        status = nmi_graph_check_sizes(r->topology, r->sizes, r->topology->axis_count);
+    return status;
+}
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+static float from_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static float from_half(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
+    uint32_t exponent = half >> 10 & 0x1Fu;
+    uint32_t fraction = half & 0x3FFu;
+    if (exponent == 0) {
+        float value = (float)fraction * 0x1p-24f;
+        return sign != 0 ? -value : value;
+    }
+    exponent = exponent == 0x1Fu ? 0xFFu : exponent + 112;
+    return from_bits(sign | exponent << 23 | fraction << 13);
+}
+
+/* Wider and narrower floating types; `raw` holds the entry's elements in host order. */
+static void convert(int32_t dtype, int64_t count, const void *raw, float *out)
+{
+    const double *doubles = raw;
+    const uint16_t *halves = raw;
+    for (int64_t i = 0; i < count; i++)
+        out[i] = dtype == NMI_DTYPE_F64    ? (float)doubles[i]
+                 : dtype == NMI_DTYPE_BF16 ? from_bits((uint32_t)halves[i] << 16)
+                                           : from_half(halves[i]);
+}
+
+static neumeta_status read_tensor(const reader *r, const nmi_tensor_entry *entry,
+                                  const nmi_tensor *tensor)
+{
+    char text[SHAPE_TEXT];
+    char wanted[SHAPE_TEXT];
+    bool same = entry->rank == tensor->rank;
+    for (int32_t i = 0; i < tensor->rank && same; i++)
+        same = entry->dims[i] == tensor->dims[i];
+    /* Frameworks keep single numbers as scalars. */
+    if (!same && !(entry->rank == 0 && tensor->rank == 1 && tensor->count == 1))
+        return nmi_fail(r->context, NEUMETA_ERR_FORMAT, "tensor '%s' is %s, expected %s",
+                        entry->name, shape_text(entry->rank, entry->dims, text),
+                        shape_text(tensor->rank, tensor->dims, wanted));
+    if (entry->dtype == NMI_DTYPE_F32) {
+        nmi_tensor_copy(entry, tensor->data);
+        return NEUMETA_OK;
+    }
+    if (entry->dtype != NMI_DTYPE_F64 && entry->dtype != NMI_DTYPE_F16 &&
+        entry->dtype != NMI_DTYPE_BF16)
+        return nmi_fail(r->context, NEUMETA_ERR_FORMAT,
+                        "tensor '%s' is of type %s, expected F32, F64, F16 or BF16", entry->name,
+                        nmi_dtype_name(entry->dtype));
+    void *raw = nmi_alloc(r->context, (size_t)entry->bytes);
+    if (raw == NULL)
+        return NEUMETA_ERR_MEMORY;
+    nmi_tensor_copy(entry, raw);
+    convert(entry->dtype, tensor->count, raw, tensor->data);
+    nmi_free(r->context, raw);
+    return NEUMETA_OK;
+}
+
+static neumeta_status read_tensors(const reader *r, const nmi_network *network)
+{
+    neumeta_status status = NEUMETA_OK;
+    for (int32_t t = 0; t < r->topology->tensor_count && status == NEUMETA_OK; t++) {
+        const nmi_tensor *tensor = &network->tensors[t];
+        if (r->entries[t] != NULL && tensor->rank > 0)
+            status = read_tensor(r, r->entries[t], tensor);
+        else if (tensor->rank > 0)
+            status = nmi_fail(r->context, NEUMETA_ERR_FORMAT, "tensor '%s' is missing",
+                              r->topology->tensors[t].name);
+    }
+    return status;
+}
+
+neumeta_status nmi_network_read(nmi_topology *topology, const nmi_safetensors *file,
+                                const nmi_options *options, nmi_network **out)
+{
+    static const int32_t allowed[] = {NEUMETA_KEY_NAME_MAP};
+    nmi_context *context = topology->object.context;
+    nmi_network *network = NULL;
+    reader r = {.context = context, .topology = topology, .file = file};
+    const char *map = nmi_options_text(options, NEUMETA_KEY_NAME_MAP);
+    neumeta_status status = nmi_options_allow(context, options, "network_load", allowed, 1);
+    if (status != NEUMETA_OK)
+        return status;
+    r.entries = nmi_alloc_zero_array(context, topology->tensor_count, sizeof *r.entries);
+    r.sizes = nmi_alloc_array(context, topology->axis_count, sizeof *r.sizes);
+    status = r.entries != NULL && r.sizes != NULL ? match_names(&r, map != NULL ? map : "")
+                                                  : NEUMETA_ERR_MEMORY;
+    if (status == NEUMETA_OK)
+        status = infer_sizes(&r);
+    if (status == NEUMETA_OK)
+        status = nmi_network_create(context, topology, r.sizes, &network);
+    if (status == NEUMETA_OK)
+        status = read_tensors(&r, network);
+    if (status == NEUMETA_ERR_FORMAT)
+        nmi_safetensors_within(file, status);
+    if (status != NEUMETA_OK) {
+        nmi_network_release(network);
+        network = NULL;
+    }
+    nmi_free(context, r.entries);
+    nmi_free(context, r.sizes);
+    *out = network;
+    return status;
+}
+
+neumeta_status nmi_network_write(const nmi_network *network, const char *path)
+{
+    const nmi_topology *topology = network->topology;
+    nmi_safetensors_writer *writer = NULL;
+    neumeta_status status = nmi_safetensors_writer_create(network->object.context, &writer);
+    for (int32_t t = 0; t < topology->tensor_count && status == NEUMETA_OK; t++)
+        if (network->tensors[t].rank > 0)
+            status = nmi_safetensors_add(writer, topology->tensors[t].name, NMI_DTYPE_F32,
+                                         network->tensors[t].rank, network->tensors[t].dims,
+                                         network->tensors[t].data);
+    if (status == NEUMETA_OK)
+        status = nmi_safetensors_save(writer, path);
+    nmi_safetensors_writer_free(writer);
+    return status;
+}

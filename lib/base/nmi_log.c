@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* Sentences for the caller: the message of the last failure, and the log. */
+#include "nmi_context.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+neumeta_status nmi_fail(nmi_context *context, neumeta_status status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(context->message, sizeof context->message, format, arguments);
+    va_end(arguments);
+    if (length < 0)
+        context->message[0] = '\0';
+    return status;
+}
+
+neumeta_status nmi_fail_within(nmi_context *context, neumeta_status status, const char *format,
+                               ...)
+{
+    static const char separator[] = ": ";
+    va_list arguments;
+    va_start(arguments, format);
+    va_list again;
+    va_copy(again, arguments);
+    int length = vsnprintf(NULL, 0, format, arguments);
+    size_t shift = length < 0 ? 0 : (size_t)length + sizeof separator - 1;
+    /* A prefix that would leave nothing of the message is dropped: the message matters more. */
+    if (length > 0 && shift < sizeof context->message / 2) {
+        size_t kept = strlen(context->message);
+        if (kept > sizeof context->message - 1 - shift)
+            kept = sizeof context->message - 1 - shift;
+        memmove(context->message + shift, context->message, kept);
+        context->message[shift + kept] = '\0';
+        vsnprintf(context->message, (size_t)length + 1, format, again);
+        memcpy(context->message + length, separator, sizeof separator - 1);
+    }
+    va_end(again);
+    va_end(arguments);
+    return status;
+}
+
+void nmi_log(nmi_context *context, int32_t level, const char *format, ...)
+{
+    if (context->log == NULL || level > context->log_level)
+        return;
+    char line[NMI_MESSAGE_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    if (length >= 0)
+        context->log(context->log_user, level, line);
+}

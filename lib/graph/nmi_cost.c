@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/* Cost, and the other questions whose answers follow from the list of nodes and tensors. */
+#include "nmi_build.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Node kernels count for convolutions only; a linear node is a 1 x 1 convolution of one pixel. */
+bool nmi_node_weights(const nmi_node *node, const nmi_shape *in, const nmi_shape *out,
+                      int64_t *count)
+{
+    int64_t taps = node->op == NEUMETA_OP_CONV ? node->kernel * node->kernel : 1;
+    return nmi_multiply(out->channels, in->channels, count) && nmi_multiply(*count, taps, count);
+}
+
+bool nmi_node_multiply_adds(const nmi_node *node, const nmi_shape *in, const nmi_shape *out,
+                            int64_t *count)
+{
+    return nmi_node_weights(node, in, out, count) && nmi_multiply(*count, out->height, count) &&
+           nmi_multiply(*count, out->width, count);
+}
+
+neumeta_status nmi_graph_cost(const nmi_topology *topology, const int64_t *sizes,
+                              int64_t *parameters, int64_t *flops)
+{
+    nmi_context *context = topology->object.context;
+    nmi_shape *shapes = nmi_alloc_array(context, topology->node_count, sizeof *shapes);
+    if (shapes == NULL)
+        return NEUMETA_ERR_MEMORY;
+    neumeta_status status = nmi_graph_shapes(topology, sizes, shapes);
+    if (status == NEUMETA_OK) {
+        *parameters = *flops = 0;
+        for (int32_t t = 0; t < topology->tensor_count; t++) {
+            int64_t dims[4];
+            if (nmi_role_is_trainable(topology->tensors[t].role) &&
+                nmi_graph_tensor_dims(topology, sizes, shapes, t, dims) > 0)
+                *parameters += dims[0] * dims[1] * dims[2] * dims[3];
+        }
+        for (int32_t i = 0; i < topology->node_count; i++) {
+            const nmi_node *node = &topology->nodes[i];
+            int64_t work;
+            if ((node->op == NEUMETA_OP_CONV || node->op == NEUMETA_OP_LINEAR) &&
+                nmi_graph_live(topology, sizes, i) &&
+                nmi_node_multiply_adds(node, &shapes[node->inputs[0]], &shapes[i], &work))
+                *flops += 2 * work;
+        }
+    }
+    nmi_free(context, shapes);
+    return status;
+}
+
+/* --- tensors --------------------------------------------------------------------------------- */
+
+bool nmi_role_is_trainable(nmi_role role)
+{
+    return role != NMI_ROLE_RUNNING_MEAN && role != NMI_ROLE_RUNNING_VAR;
+}
+
+int32_t nmi_graph_find_tensor(const nmi_topology *topology, const char *name)
+{
+    for (int32_t i = 0; i < topology->tensor_count; i++)
+        if (strcmp(topology->tensors[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+int32_t nmi_graph_node_tensor(const nmi_topology *topology, int32_t node, nmi_role role)
+{
+    int32_t low = 0;
+    int32_t high = topology->tensor_count;
+    while (low < high) { /* first tensor whose node is not below `node` */
+        int32_t middle = low + (high - low) / 2;
+        if (topology->tensors[middle].node < node)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < topology->tensor_count && topology->tensors[low].node == node; low++)
+        if (topology->tensors[low].role == role)
+            return low;
+    return -1;
+}
+
+/* --- axes and blocks ------------------------------------------------------------------------- */
+
+static bool follows(const nmi_topology *topology, int32_t node, int32_t axis)
+{
+    const uint64_t *words = topology->follows + (int64_t)node * topology->follow_words;
+    return (words[axis / 64] >> (axis % 64) & 1) != 0;
+}
+
+bool nmi_graph_tensor_depends(const nmi_topology *topology, int32_t tensor, int32_t axis)
+{
+    const nmi_tensor_info *info = &topology->tensors[tensor];
+    if (info->role == NMI_ROLE_SCALE)
+        return false;
+    if (follows(topology, info->node, axis))
+        return true;
+    return info->role == NMI_ROLE_WEIGHT &&
+           follows(topology, topology->nodes[info->node].inputs[0], axis);
+}
+
+bool nmi_graph_axis_is_inner(const nmi_topology *topology, int32_t axis)
+{
+    const nmi_axis *a = &topology->axes[axis];
+    if (a->kind != NEUMETA_AXIS_WIDTH || a->min == a->max)
+        return false;
+    for (int32_t i = 0; i < topology->node_count; i++)
+        if (topology->nodes[i].op == NEUMETA_OP_ADD && follows(topology, i, axis))
+            return false;
+    return true;
+}
+
+neumeta_status nmi_graph_block_number(const nmi_topology *topology, int64_t number, int32_t *out)
+{
+    int64_t count = topology->block_count;
+    if (number < -count || number >= count)
+        return nmi_fail(topology->object.context, NEUMETA_ERR_ARGUMENT,
+                        "block %" PRId64 " does not exist: the topology has %" PRId64
+                        " blocks, numbered 0 to %" PRId64 ", or -%" PRId64 " to -1 from the end",
+                        number, count, count - 1, count);
+    *out = (int32_t)(number < 0 ? number + count : number);
+    return NEUMETA_OK;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Features of coordinates: what an INR sees.
+ *
+ *   e(x) = [x (6 values); g_f sin(2^k pi x_j); g_f cos(2^k pi x_j)]
+ *
+ * All sines precede all cosines; within each, f counts pairs (k, j), k outermost. P = 6 + 2 * (pairs).
+ *
+ * plain:      every octave k < F of every coordinate, g = 1.            Source: arXiv 2410.11878.
+ * integrated: the mean of these features over the box noise u of the coordinate's numerator, in
+ *             closed form: with q + u over an extent E, u uniform of full width a,
+ *                 mean of sin(w (q + u)/E) = sin(w q/E) g,   g = sin(p)/p,   p = w a/(2E),
+ *             and likewise for cosines. Octaves with p >= pi at the manifold's largest extent are
+ *             left out: the noise erases them (at extent 64 and width 1 exactly, from k = 7 on).
+ */
+#ifndef NMI_ENCODING_H
+#define NMI_ENCODING_H
+
+#include "nmi_coordinate.h"
+
+enum {
+    NMI_ENCODING_PLAIN = 0,      /* indices of INR_ENCODING */
+    NMI_ENCODING_INTEGRATED = 1,
+    NMI_ENCODING_PAIRS = 240     /* most pairs: 6 coordinates, 40 octaves */
+};
+
+typedef struct nmi_encoding {
+    int32_t kind;                    /* NMI_ENCODING_* */
+    double amplitude;                /* integrated: width a of the noise that is averaged */
+    int64_t octaves[NMI_COORDINATES];
+    int64_t pairs;
+    int64_t inputs;                  /* P */
+} nmi_encoding;
+
+/* `largest`: tensors, outputs and inputs at their largest over the manifold, and M. */
+void nmi_encoding_plan(nmi_encoding *encoding, int32_t kind, int64_t octaves, double amplitude,
+                       const nmi_grid *largest);
+
+/* Doubles that the next function wants as `work` for `rows` rows. */
+int64_t nmi_encoding_work(const nmi_encoding *encoding, int64_t rows);
+/* Rows first .. first + rows - 1 of the grid: encoded [rows], `stride` >= P floats apart. The
+ * integrated encoding takes clean coordinates whatever the noise. */
+void nmi_encoding_rows(const nmi_encoding *encoding, const nmi_grid *grid, const nmi_noise *noise,
+                       int64_t first, int64_t rows, double *work, float *encoded, int64_t stride);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where INRs start: random, cloned from one another, or fitted to a reference tensor.
+ *
+ * Sources: Neural Metamorphosis, arXiv 2410.11878 (random); How to Train Your Metamorphic Deep
+ * Neural Network, arXiv 2505.05510 (a new block's INRs cloned from the block before).
+ */
+#include "nmi_emission.h"
+#include "nmi_inr_mlp.h"
+#include "nmi_optimizer.h"
+
+#include <math.h>
+#include <string.h>
+
+const nmi_inr_kind *nmi_inr_kind_at(int32_t index)
+{
+    static const nmi_inr_kind *const kinds[] = {&nmi_inr_mlp};
+    return kinds[index];
+}
+
+void nmi_manifold_initialize(nmi_manifold *manifold, int32_t tensor, uint64_t key)
+{
+    const nmi_field *field = &manifold->fields[tensor];
+    memset(field->parameters, 0, (size_t)field->parameter_count * sizeof(float));
+    if (!field->morphing)
+        return;
+    const uint64_t own = nmi_random_key(key, NMI_RANDOM_WEIGHTS, (uint64_t)tensor);
+    nmi_inr_part part;
+    for (int32_t p = 0; manifold->kind->part(&manifold->inr, p, &part); p++)
+        for (int64_t i = part.offset; i < part.offset + part.count; i++) {
+            const double unit = 2 * nmi_random_uniform_at(own, (uint64_t)i) - 1;
+            field->parameters[i] = (float)(part.bound > 0 ? part.bound * unit : part.value);
+        }
+}
+
+neumeta_status nmi_manifold_clone(nmi_manifold *manifold, int32_t from, int32_t to)
+{
+    const nmi_field *source = &manifold->fields[from];
+    const nmi_field *target = &manifold->fields[to];
+    if (!source->morphing || !target->morphing)
+        return nmi_fail(manifold->object.context, NEUMETA_ERR_UNSUPPORTED,
+                        "cannot clone tensor '%s' to '%s': only INRs can be cloned, and '%s' is "
+                        "held directly",
+                        manifold->topology->tensors[from].name,
+                        manifold->topology->tensors[to].name,
+                        manifold->topology->tensors[source->morphing ? to : from].name);
+    NMI_ASSERT(source->parameter_count == target->parameter_count);
+    if (from != to)
+        memcpy(target->parameters, source->parameters,
+               (size_t)source->parameter_count * sizeof(float));
+    return NEUMETA_OK;
+}
+
+void nmi_manifold_hold(nmi_manifold *manifold, const nmi_network *reference)
+{
+    for (int32_t t = 0; t < manifold->topology->tensor_count; t++) {
+        const nmi_field *field = &manifold->fields[t];
+        const nmi_tensor *tensor = &reference->tensors[t];
+        if (field->morphing)
+            continue;
+        NMI_ASSERT(tensor->count == field->parameter_count);
+        memcpy(field->parameters, tensor->data, (size_t)tensor->count * sizeof(float));
+    }
+}
+
+/* --- regression -------------------------------------------------------------------------------- */
+
+enum { PARAMETERS, GRADIENT, MOMENT, SQUARES, ARRAYS };
+
+static void fit_field(nmi_manifold *manifold, int32_t tensor, const nmi_tensor *target,
+                      int64_t steps, double rate, uint64_t key, float *const arrays[ARRAYS])
+{
+    const nmi_field *field = &manifold->fields[tensor];
+    const size_t bytes = (size_t)field->parameter_count * sizeof(float);
+    const double mean_square = nmi_squared_norm(target->count, target->data) /
+                               (double)target->count;
+    nmi_noise noise = {
+        .amplitude = manifold->settings.noise,
+        .clamp = manifold->settings.noise_clamp,
+        .key = nmi_random_key(key, NMI_RANDOM_NOISE, (uint64_t)tensor),
+        .samples = steps,
+    };
+    nmi_fit_batch batch = {.target = target,
+                           .parameters = arrays[PARAMETERS],
+                           .noise = &noise,
+                           .mean_square = mean_square > 1e-12 ? mean_square : 1};
+    nmi_adamw adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f};
+    memcpy(arrays[PARAMETERS], field->parameters, bytes);
+    memset(arrays[MOMENT], 0, bytes);
+    memset(arrays[SQUARES], 0, bytes);
+    for (int64_t step = 0; step < steps; step++) {
+        const double angle = 3.14159265358979323846 * (double)step / (double)steps;
+        adamw.rate = (float)(rate * 0.5 * (1 + cos(angle)));
+        adamw.step = step + 1;
+        noise.sample = step;
+        batch.key = nmi_random_key(key, NMI_RANDOM_FIT, (uint64_t)(step * manifold->morphing_count) +
+                                                            (uint64_t)field->index);
+        memset(arrays[GRADIENT], 0, bytes);
+        nmi_emission_fit(manifold, tensor, &batch, arrays[GRADIENT]);
+        nmi_adamw_step(&adamw, field->parameter_count, arrays[GRADIENT], arrays[MOMENT],
+                       arrays[SQUARES], arrays[PARAMETERS]);
+    }
+}
+
+neumeta_status nmi_manifold_fit(nmi_manifold *manifold, const bool *fields,
+                                const nmi_network *reference, int64_t steps, double rate,
+                                uint64_t key)
+{
+    nmi_context *ctx = manifold->object.context;
+    const int64_t count = manifold->kind->parameter_count(&manifold->inr);
+    float *arrays[ARRAYS] = {NULL};
+    neumeta_status status = nmi_emission_prepare(manifold, true);
+    for (int a = 0; a < ARRAYS && status == NEUMETA_OK; a++) {
+        arrays[a] = nmi_alloc_array(ctx, count, sizeof(float));
+        if (arrays[a] == NULL)
+            status = NEUMETA_ERR_MEMORY;
+    }
+    for (int32_t t = 0; t < manifold->topology->tensor_count && status == NEUMETA_OK; t++) {
+        const nmi_field *field = &manifold->fields[t];
+        if (!field->morphing || (fields != NULL && !fields[t]))
+            continue;
+        fit_field(manifold, t, &reference->tensors[t], steps, rate, key, arrays);
+        if (nmi_all_finite(count, arrays[PARAMETERS]))
+            memcpy(field->parameters, arrays[PARAMETERS], (size_t)count * sizeof(float));
+        else
+            status = nmi_fail(ctx, NEUMETA_ERR_NUMERIC,
+                              "fitting the INR of tensor '%s' diverged: FIT_RATE %g is too large "
+                              "or the reference is not finite",
+                              manifold->topology->tensors[t].name, rate);
+    }
+    for (int a = 0; a < ARRAYS; a++)
+        nmi_free(ctx, arrays[a]);
+    return status;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The manifold: for each trainable tensor of a topology either an INR that emits it at any size, or
+ * the tensor itself, held directly at full size.
+ *
+ * Source: Neural Metamorphosis, arXiv 2410.11878, section 3: coordinates, encoding, residual MLP,
+ * averaged sampling.
+ */
+#ifndef NMI_MANIFOLD_H
+#define NMI_MANIFOLD_H
+
+#include "nmi_graph.h"
+#include "nmi_inr.h"
+#include "nmi_network.h"
+
+typedef struct neumeta_manifold nmi_manifold;
+
+typedef struct nmi_inr_settings {
+    int32_t encoding; /* 0 plain, 1 integrated */
+    int32_t function; /* 0 relu, 1 elu */
+    int64_t hidden, layers, octaves;
+    double scalar;           /* first value of the residual scalars */
+    int64_t coordinate_scale; /* M; unset: the largest width axis that varies */
+    double noise, noise_clamp; /* of training; materialisation may choose others */
+} nmi_inr_settings;
+
+/* How one tensor of the topology is held. Every field is a flat vector of parameters, so that
+ * optimisers, averages and checkpoints need not know what is in it. */
+typedef struct nmi_field {
+    bool morphing;           /* from an INR; otherwise the tensor's values at full size */
+    int32_t index;           /* l, the number among morphing tensors; -1 */
+    int64_t parameter_count; /* 0 for tensors that are not trainable */
+    float *parameters;       /* [parameter_count] */
+} nmi_field;
+
+struct neumeta_manifold {
+    nmi_object object;
+    nmi_topology *topology; /* retained; without NORM nodes */
+    nmi_inr_settings settings;
+    const nmi_inr_kind *kind;
+    nmi_inr inr;            /* what all INRs have in common */
+    nmi_field *fields;      /* [tensor_count] */
+    int32_t morphing_count; /* L */
+    bool *morphing_blocks;  /* [block_count] */
+    struct nmi_manifold_scratch *scratch; /* per-worker buffers, sized when threads are known */
+};
+
+/* Fails with NEUMETA_ERR_UNSUPPORTED for a topology with NORM nodes. INRs are random, directly held
+ * tensors zero. */
+neumeta_status nmi_manifold_create(nmi_context *context, nmi_topology *topology,
+                                   const nmi_options *options, nmi_manifold **out);
+void nmi_manifold_retain(nmi_manifold *manifold);
+void nmi_manifold_release(nmi_manifold *manifold);
+
+/*
+ * Writes the tensors marked in `fields` ([tensor_count]; NULL: all) into `network`, whose topology is
+ * the manifold's, at the network's present sizes. Morphing tensors of nodes that are not live are
+ * skipped; directly held ones are copied. Does not allocate after the first call with the context's
+ * thread count. Calls nmi_network_touch(). `noise` may be NULL: clean.
+ */
+neumeta_status nmi_manifold_emit(nmi_manifold *manifold, nmi_network *network, const bool *fields,
+                                 const nmi_noise *noise);
+
+/* Writes the average of `samples` emissions instead: a clean one and `samples` - 1 draws of the
+ * noise, numbered from 0; summed in double. With 1 sample, the clean emission. */
+neumeta_status nmi_manifold_emit_average(nmi_manifold *manifold, nmi_network *network,
+                                         const bool *fields, const nmi_noise *noise,
+                                         int64_t samples);
+
+/*
+ * Carries weight gradients to parameters: for each tensor t marked in `fields`, adds to
+ * parameter_gradients[t] ([parameter_count]) the product of weight_gradients[t] (as the network's
+ * tensor) with the derivative of the emission with the same noise. The MLP is run again
+ * block by block of rows instead of keeping its activations. Bits do not depend on threads.
+ * Tensors that are not live are skipped. Allocates like nmi_manifold_emit().
+ */
+neumeta_status nmi_manifold_backward(nmi_manifold *manifold, const nmi_network *network,
+                                     const bool *fields, const nmi_noise *noise,
+                                     float *const *weight_gradients,
+                                     float *const *parameter_gradients);
+
+/* INR start, per field. Fresh random weights, from (key, tensor): linear layers uniform in
+ * +-1/sqrt(fan_in), weight and bias. A directly held tensor becomes zero. */
+void nmi_manifold_initialize(nmi_manifold *manifold, int32_t tensor, uint64_t key);
+/* A copy of another field's parameters: NEUMETA_ERR_UNSUPPORTED unless both are INRs. */
+neumeta_status nmi_manifold_clone(nmi_manifold *manifold, int32_t from, int32_t to);
+/*
+ * Regression of each marked INR onto the reference's tensor at full sizes: `steps` steps of AdamW,
+ * whose rate falls along half a cosine to zero, on the mean squared error over up to 8 blocks of
+ * rows, relative to the reference's mean square, with the coordinate noise of training. All from
+ * `key`. NEUMETA_ERR_NUMERIC if it diverges: that field is as it was, earlier ones are fitted.
+ */
+neumeta_status nmi_manifold_fit(nmi_manifold *manifold, const bool *fields,
+                                const nmi_network *reference, int64_t steps, double rate,
+                                uint64_t key);
+/* Copies the directly held tensors out of a network at full sizes. */
+void nmi_manifold_hold(nmi_manifold *manifold, const nmi_network *reference);
+
+/* Fails naming the first axis that a directly held tensor depends on and that is not at its
+ * maximum. Sizes must have been checked against the axes. */
+neumeta_status nmi_manifold_check_sizes(const nmi_manifold *manifold, const int64_t *sizes);
+
+/* Parameters of all fields. */
+int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold);
+
+/* The network at these sizes, independent of the manifold. Options: SAMPLES, NOISE, NOISE_CLAMP, NOISE_DRAW, SEED;
+ * the integrated encoding, which leaves nothing to sample, takes only SAMPLES 1 and SEED.
+ * NEUMETA_ERR_NUMERIC names the first tensor that is not finite. */
+neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *sizes,
+                                        const nmi_options *options, nmi_network **out);
+
+/* One safetensors file; docs/methods/inr.md lists its tensors. Reading refuses any tensor that is
+ * missing, surplus or of another shape than topology and settings demand. */
+neumeta_status nmi_manifold_save(const nmi_manifold *manifold, const char *path);
+neumeta_status nmi_manifold_load_memory(nmi_context *context, const void *data, int64_t size,
+                                        nmi_manifold **out);
+neumeta_status nmi_manifold_load(nmi_context *context, const char *path, nmi_manifold **out);
+
+#endif

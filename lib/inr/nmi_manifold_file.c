@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Manifolds as safetensors files: topology and settings in the metadata, each INR split into its
+ * layers ("conv.weight/inr.0.weight"), directly held tensors under their own names.
+ */
+#include "nmi_archive.h"
+#include "nmi_emission.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A tensor of the file: one part of an INR, or a directly held tensor. */
+typedef struct entry {
+    char name[2 * NMI_SAFETENSORS_NAME]; /* the writer refuses longer ones than it may have */
+    int32_t rank;
+    int64_t dims[4];
+    float *data;
+} entry;
+
+/* Walks all entries of a manifold in the order of the file. */
+typedef struct walk {
+    const nmi_manifold *manifold;
+    int64_t *sizes;          /* full */
+    nmi_shape *shapes;       /* at these */
+    int32_t tensor, part;
+} walk;
+
+static bool next_entry(walk *w, entry *out)
+{
+    const nmi_topology *topology = w->manifold->topology;
+    for (; w->tensor < topology->tensor_count; w->tensor++, w->part = 0) {
+        const nmi_field *field = &w->manifold->fields[w->tensor];
+        const char *name = topology->tensors[w->tensor].name;
+        nmi_inr_part part;
+        if (field->morphing) {
+            if (!w->manifold->kind->part(&w->manifold->inr, w->part, &part))
+                continue;
+            snprintf(out->name, sizeof out->name, "%s/%s", name, part.name);
+            out->rank = part.rank;
+            memcpy(out->dims, part.dims, sizeof part.dims);
+            out->data = field->parameters != NULL ? field->parameters + part.offset : NULL;
+            w->part++;
+            return true;
+        }
+        if (w->part++ > 0)
+            continue;
+        snprintf(out->name, sizeof out->name, "%s", name);
+        out->rank = nmi_graph_tensor_dims(topology, w->sizes, w->shapes, w->tensor, out->dims);
+        out->data = field->parameters;
+        return true;
+    }
+    return false;
+}
+
+/* `w` is to be ended whatever the result. */
+static neumeta_status start_walk(const nmi_manifold *manifold, walk *w)
+{
+    nmi_context *ctx = manifold->object.context;
+    const nmi_topology *topology = manifold->topology;
+    *w = (walk){.manifold = manifold};
+    w->sizes = nmi_alloc_array(ctx, topology->axis_count, sizeof *w->sizes);
+    w->shapes = nmi_alloc_array(ctx, topology->node_count, sizeof *w->shapes);
+    if (w->sizes == NULL || w->shapes == NULL)
+        return NEUMETA_ERR_MEMORY;
+    nmi_graph_full_sizes(topology, w->sizes);
+    return nmi_graph_shapes(topology, w->sizes, w->shapes);
+}
+
+static void rewind_walk(walk *w)
+{
+    w->tensor = 0;
+    w->part = 0;
+}
+
+static void end_walk(walk *w)
+{
+    nmi_free(w->manifold->object.context, w->shapes);
+    nmi_free(w->manifold->object.context, w->sizes);
+}
+
+/* --- settings ---------------------------------------------------------------------------------- */
+
+/* Every setting, defaults included: they may change, the file may not. */
+static neumeta_status list_settings(const nmi_manifold *manifold, nmi_options *options)
+{
+    static const char *const encodings[] = {"plain", "integrated"};
+    static const char *const functions[] = {"relu", "elu"};
+    const nmi_inr_settings *s = &manifold->settings;
+    const struct {
+        int32_t key;
+        int64_t value;
+    } whole[] = {
+        {NEUMETA_KEY_INR_HIDDEN, s->hidden},
+        {NEUMETA_KEY_INR_LAYERS, s->layers},
+        {NEUMETA_KEY_INR_OCTAVES, s->octaves},
+        {NEUMETA_KEY_COORDINATE_SCALE, s->coordinate_scale},
+    };
+    const struct {
+        int32_t key;
+        double value;
+    } real[] = {
+        {NEUMETA_KEY_INR_SCALAR, s->scalar},
+        {NEUMETA_KEY_NOISE, s->noise},
+        {NEUMETA_KEY_NOISE_CLAMP, s->noise_clamp},
+    };
+    const struct {
+        int32_t key;
+        const char *value;
+    } text[] = {
+        {NEUMETA_KEY_INR_KIND, manifold->kind->name},
+        {NEUMETA_KEY_INR_ENCODING, encodings[s->encoding]},
+        {NEUMETA_KEY_INR_FUNCTION, functions[s->function]},
+    };
+    neumeta_status status = NEUMETA_OK;
+    for (size_t i = 0; i < sizeof whole / sizeof *whole && status == NEUMETA_OK; i++)
+        status = nmi_options_set_int(options, whole[i].key, whole[i].value);
+    for (size_t i = 0; i < sizeof real / sizeof *real && status == NEUMETA_OK; i++)
+        status = nmi_options_set_real(options, real[i].key, real[i].value);
+    for (size_t i = 0; i < sizeof text / sizeof *text && status == NEUMETA_OK; i++)
+        status = nmi_options_set_text(options, text[i].key, text[i].value);
+    return status;
+}
+
+static neumeta_status list_blocks(const nmi_manifold *manifold, nmi_options *options)
+{
+    nmi_context *ctx = manifold->object.context;
+    const int32_t blocks = manifold->topology->block_count;
+    int64_t *numbers = nmi_alloc_array(ctx, blocks, sizeof *numbers);
+    int64_t count = 0;
+    if (numbers == NULL)
+        return NEUMETA_ERR_MEMORY;
+    for (int32_t b = 0; b < blocks; b++)
+        if (manifold->morphing_blocks[b])
+            numbers[count++] = b;
+    neumeta_status status =
+        nmi_options_set_ints(options, NEUMETA_KEY_MORPH_BLOCKS, numbers, count);
+    nmi_free(ctx, numbers);
+    return status;
+}
+
+static neumeta_status add_settings(const nmi_manifold *manifold, nmi_safetensors_writer *writer)
+{
+    nmi_options *options = NULL;
+    neumeta_status status = nmi_options_create(manifold->object.context, &options);
+    if (status == NEUMETA_OK)
+        status = list_settings(manifold, options);
+    if (status == NEUMETA_OK)
+        status = list_blocks(manifold, options);
+    if (status == NEUMETA_OK)
+        status = nmi_archive_add_options(writer, NMI_META_OPTIONS, options);
+    nmi_options_release(options);
+    return status;
+}
+
+/* --- writing ----------------------------------------------------------------------------------- */
+
+neumeta_status nmi_manifold_save(const nmi_manifold *manifold, const char *path)
+{
+    nmi_safetensors_writer *writer = NULL;
+    walk w;
+    entry e;
+    neumeta_status status = start_walk(manifold, &w);
+    if (status == NEUMETA_OK)
+        status = nmi_archive_create(manifold->object.context, NMI_KIND_MANIFOLD, &writer);
+    if (status == NEUMETA_OK)
+        status = nmi_archive_add_topology(writer, manifold->topology);
+    if (status == NEUMETA_OK)
+        status = add_settings(manifold, writer);
+    while (status == NEUMETA_OK && next_entry(&w, &e))
+        status = nmi_safetensors_add(writer, e.name, NMI_DTYPE_F32, e.rank, e.dims, e.data);
+    if (status == NEUMETA_OK)
+        status = nmi_safetensors_save(writer, path);
+    nmi_safetensors_writer_free(writer);
+    end_walk(&w);
+    return status;
+}
+
+/* --- reading ----------------------------------------------------------------------------------- */
+
+/* Before memory is taken: a small file must not make us ask for a large manifold. */
+static neumeta_status check_amount(const nmi_safetensors *file, const nmi_manifold *manifold)
+{
+    const int64_t needed = nmi_manifold_parameter_count(manifold);
+    int64_t present = 0;
+    for (int32_t i = 0; i < nmi_safetensors_count(file); i++)
+        present += nmi_safetensors_at(file, i)->elements;
+    if (present >= needed)
+        return NEUMETA_OK;
+    return nmi_safetensors_within(
+        file, nmi_fail(manifold->object.context, NEUMETA_ERR_FORMAT,
+                       "the file has %lld values, but its topology and settings need %lld",
+                       (long long)present, (long long)needed));
+}
+
+static bool is_expected(walk *w, const char *name)
+{
+    entry e;
+    rewind_walk(w);
+    while (next_entry(w, &e))
+        if (strcmp(e.name, name) == 0)
+            return true;
+    return false;
+}
+
+static neumeta_status read_entries(const nmi_safetensors *file, walk *w)
+{
+    neumeta_status status = NEUMETA_OK;
+    int32_t count = 0;
+    entry e;
+    for (; status == NEUMETA_OK && next_entry(w, &e); count++)
+        status = nmi_safetensors_read(file, e.name, NMI_DTYPE_F32, e.rank, e.dims, e.data);
+    if (status != NEUMETA_OK || count == nmi_safetensors_count(file))
+        return status;
+    for (int32_t i = 0; i < nmi_safetensors_count(file); i++) {
+        const char *name = nmi_safetensors_at(file, i)->name;
+        if (!is_expected(w, name))
+            return nmi_safetensors_within(
+                file, nmi_fail(w->manifold->object.context, NEUMETA_ERR_FORMAT,
+                               "tensor '%s' does not belong to this manifold", name));
+    }
+    return status;
+}
+
+/* Topology and settings rebuild the manifold through the checks of any other. */
+static neumeta_status read_plan(const nmi_safetensors *file, nmi_manifold **out)
+{
+    nmi_topology *topology = NULL;
+    nmi_options *options = NULL;
+    neumeta_status status = nmi_archive_check(file, NMI_KIND_MANIFOLD, false);
+    if (status == NEUMETA_OK)
+        status = nmi_archive_topology(file, &topology);
+    if (status == NEUMETA_OK)
+        status = nmi_archive_options(file, NMI_META_OPTIONS, &options);
+    if (status == NEUMETA_OK)
+        status = nmi_manifold_plan(nmi_safetensors_context(file), topology, options, out);
+    if (status == NEUMETA_ERR_ARGUMENT || status == NEUMETA_ERR_UNSUPPORTED)
+        status = nmi_safetensors_within(file, NEUMETA_ERR_FORMAT);
+    nmi_options_release(options);
+    nmi_topology_release(topology);
+    return status;
+}
+
+static neumeta_status read_manifold(const nmi_safetensors *file, nmi_manifold **out)
+{
+    nmi_manifold *manifold = NULL;
+    neumeta_status status = read_plan(file, &manifold);
+    if (status == NEUMETA_OK)
+        status = check_amount(file, manifold);
+    if (status == NEUMETA_OK)
+        status = nmi_manifold_allocate(manifold);
+    if (status == NEUMETA_OK) {
+        walk w;
+        status = start_walk(manifold, &w);
+        if (status == NEUMETA_OK)
+            status = read_entries(file, &w);
+        end_walk(&w);
+    }
+    if (status == NEUMETA_OK)
+        *out = manifold;
+    else
+        nmi_manifold_release(manifold);
+    return status;
+}
+
+neumeta_status nmi_manifold_load_memory(nmi_context *context, const void *data, int64_t size,
+                                        nmi_manifold **out)
+{
+    nmi_safetensors *file = NULL;
+    *out = NULL;
+    neumeta_status status = nmi_safetensors_parse(context, "", data, size, &file);
+    if (status == NEUMETA_OK)
+        status = read_manifold(file, out);
+    nmi_safetensors_free(file);
+    return status;
+}
+
+neumeta_status nmi_manifold_load(nmi_context *context, const char *path, nmi_manifold **out)
+{
+    nmi_safetensors *file = NULL;
+    *out = NULL;
+    neumeta_status status = nmi_safetensors_open(context, path, &file);
+    if (status == NEUMETA_OK)
+        status = read_manifold(file, out);
+    nmi_safetensors_free(file);
+    return status;
+}

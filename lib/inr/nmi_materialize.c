@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Materialisation: an ordinary network out of a manifold, at any sizes.
+ *
+ * Source: Neural Metamorphosis, arXiv 2410.11878, section 3.3: the average of several noisy
+ * samples of the manifold, the first one clean.
+ */
+#include "nmi_manifold.h"
+#include "nmi_optimizer.h"
+
+/* What the integrated encoding has averaged already cannot be asked for again. */
+static neumeta_status check_options(const nmi_manifold *manifold, const nmi_options *options)
+{
+    static const int32_t keys[] = {NEUMETA_KEY_SAMPLES, NEUMETA_KEY_SEED, NEUMETA_KEY_NOISE,
+                                   NEUMETA_KEY_NOISE_CLAMP, NEUMETA_KEY_NOISE_DRAW};
+    nmi_context *ctx = manifold->object.context;
+    const bool integrated = manifold->settings.encoding == NMI_ENCODING_INTEGRATED;
+    const int64_t samples = nmi_options_int(options, NEUMETA_KEY_SAMPLES);
+    if (integrated && samples > 1)
+        return nmi_fail(ctx, NEUMETA_ERR_ARGUMENT,
+                        "SAMPLES is %lld, must be 1: the integrated encoding has averaged the "
+                        "noise already",
+                        (long long)samples);
+    return nmi_options_allow(ctx, options,
+                             integrated ? "manifold materialize with the integrated encoding"
+                                        : "manifold materialize",
+                             keys, integrated ? 2 : 5);
+}
+
+static neumeta_status check_finite(const nmi_manifold *manifold, const nmi_network *network)
+{
+    for (int32_t t = 0; t < manifold->topology->tensor_count; t++) {
+        const nmi_tensor *tensor = &network->tensors[t];
+        if (tensor->rank > 0 && !nmi_all_finite(tensor->count, tensor->data))
+            return nmi_fail(manifold->object.context, NEUMETA_ERR_NUMERIC,
+                            "tensor '%s' came out infinite or not a number: the manifold's "
+                            "parameters for it are damaged",
+                            manifold->topology->tensors[t].name);
+    }
+    return NEUMETA_OK;
+}
+
+/* Settings of this call, else those of the manifold's training. */
+static nmi_noise choose_noise(const nmi_manifold *manifold, const nmi_options *options)
+{
+    const nmi_inr_settings *trained = &manifold->settings;
+    const uint64_t seed = nmi_options_has(options, NEUMETA_KEY_SEED)
+                              ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
+                              : manifold->object.context->seed;
+    nmi_noise noise = {
+        .amplitude = nmi_options_has(options, NEUMETA_KEY_NOISE)
+                         ? nmi_options_real(options, NEUMETA_KEY_NOISE)
+                         : trained->noise,
+        .clamp = nmi_options_has(options, NEUMETA_KEY_NOISE_CLAMP)
+                     ? nmi_options_real(options, NEUMETA_KEY_NOISE_CLAMP)
+                     : trained->noise_clamp,
+        .key = nmi_random_key(seed, NMI_RANDOM_NOISE, 0),
+        .draw = nmi_options_choice(options, NEUMETA_KEY_NOISE_DRAW),
+        .samples = nmi_options_int(options, NEUMETA_KEY_SAMPLES) - 1,
+    };
+    return noise;
+}
+
+neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *sizes,
+                                        const nmi_options *options, nmi_network **out)
+{
+    nmi_context *ctx = manifold->object.context;
+    nmi_network *network = NULL;
+    *out = NULL;
+    neumeta_status status = nmi_graph_check_sizes(manifold->topology, sizes,
+                                                  manifold->topology->axis_count);
+    if (status == NEUMETA_OK)
+        status = nmi_manifold_check_sizes(manifold, sizes);
+    if (status == NEUMETA_OK)
+        status = check_options(manifold, options);
+    if (status == NEUMETA_OK)
+        status = nmi_network_create(ctx, manifold->topology, sizes, &network);
+    if (status == NEUMETA_OK) {
+        const nmi_noise noise = choose_noise(manifold, options);
+        status = nmi_manifold_emit_average(manifold, network, NULL, &noise,
+                                           nmi_options_int(options, NEUMETA_KEY_SAMPLES));
+    }
+    if (status == NEUMETA_OK)
+        status = check_finite(manifold, network);
+    if (status == NEUMETA_OK)
+        *out = network;
+    else if (network != NULL)
+        nmi_network_release(network);
+    return status;
+}

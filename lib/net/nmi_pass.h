@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One training pass: forward with kept activations, backward to the weights.
+ *
+ * All memory is taken by nmi_pass_create(); a pass then serves any network of the topology at any
+ * sizes up to those, and any number of items up to the batch, without allocating.
+ * Work is split over fixed chunks of items and partial gradients are summed in chunk order, so the bits
+ * do not depend on the thread count.
+ */
+#ifndef NMI_PASS_H
+#define NMI_PASS_H
+
+#include "nmi_network.h"
+
+typedef struct nmi_pass nmi_pass;
+
+neumeta_status nmi_pass_create(nmi_context *context, nmi_topology *topology,
+                               const int64_t *largest_sizes, int64_t batch, nmi_pass **out);
+void nmi_pass_free(nmi_pass *pass);
+
+/*
+ * inputs: NCHW, normalised, [items, C, H, W]. `batch_norm` [node_count] marks the NORM nodes that
+ * use and track batch statistics (NULL: none; the others use running statistics). The running
+ * statistics of `network` are updated for the marked nodes.
+ * Returns the outputs [items, O * H' * W'] (NCHW), owned by the pass until the next forward.
+ */
+const float *nmi_pass_forward(nmi_pass *pass, nmi_network *network, const float *inputs,
+                              int64_t items, const bool *batch_norm);
+
+/*
+ * After a forward with the same network: adds d loss / d tensor to gradients[t] (OIHW, the
+ * tensor's present count) for each tensor t with gradients[t] != NULL. Nodes below the lowest such
+ * tensor are not visited, and nothing is computed for tensors with NULL.
+ */
+void nmi_pass_backward(nmi_pass *pass, nmi_network *network, const float *output_gradients,
+                       float *const *gradients);
+
+/* Activation of any live node after a forward, converted to NCHW [items, C, H, W]: for tests. */
+void nmi_pass_activation(const nmi_pass *pass, const nmi_network *network, int32_t node,
+                         float *nchw);
+
+#endif

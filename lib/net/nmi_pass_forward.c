@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Forward of a training pass. A chunk of items runs through all steps up to the next norm with
+ * batch statistics without waiting for the others: its activations stay in one core's cache.
+ */
+#include "nmi_pass_internal.h"
+
+#include "nmi_dense.h"
+#include "nmi_elementwise.h"
+#include "nmi_norm_op.h"
+
+#include <math.h>
+#include <string.h>
+
+static const float *tensor_data(const nmi_pass *pass, int32_t tensor)
+{
+    return tensor >= 0 ? pass->network->tensors[tensor].data : NULL;
+}
+
+/* Factors of a norm with running statistics, and what its backward needs. */
+static void fix_norm(nmi_pass *pass, int32_t number)
+{
+    const nmi_node *node = &pass->topology->nodes[number];
+    const nmi_node_tensors *tensors = &pass->tensors[number];
+    const nmi_places *places = &pass->places[number];
+    int64_t channels = pass->network->shapes[number].channels;
+    float *scale = pass->factors + places->factors;
+    float *mean = scale + 2 * places->vector;
+    float *inverse = mean + places->vector;
+    const float *running_mean = tensor_data(pass, tensors->mean);
+    const float *running_variance = tensor_data(pass, tensors->variance);
+    nmi_norm_fold(channels, tensor_data(pass, tensors->weight), tensor_data(pass, tensors->bias),
+                  running_mean, running_variance, (float)node->epsilon, scale,
+                  scale + places->vector);
+    for (int64_t c = 0; c < channels; c++) {
+        mean[c] = running_mean[c];
+        inverse[c] = 1.0f / sqrtf(running_variance[c] + (float)node->epsilon);
+    }
+}
+
+/* Task: what one step's forward needs of the weights. */
+static void prepare_step(void *argument, int64_t index, int32_t worker)
+{
+    nmi_pass *pass = argument;
+    const nmi_step *step = &pass->steps.steps[index];
+    int32_t n = step->node;
+    const nmi_node *node = &pass->topology->nodes[n];
+    const nmi_places *places = &pass->places[n];
+    const float *weight = tensor_data(pass, pass->tensors[n].weight);
+    nmi_step_weights *out = &pass->weights[n];
+    (void)worker;
+    if (!nmi_pass_is_live(pass, step))
+        return;
+    *out = (nmi_step_weights){.bias = tensor_data(pass, pass->tensors[n].bias)};
+    switch (node->op) {
+    case NEUMETA_OP_CONV: {
+        nmi_conv_shape shape =
+            nmi_step_conv_shape(pass->topology, &pass->steps, pass->network->shapes, n);
+        nmi_conv_pack(&shape, weight, pass->packed + places->packed);
+        out->packed = pass->packed + places->packed;
+        break;
+    }
+    case NEUMETA_OP_LINEAR: {
+        nmi_dense_shape shape = {pass->network->shapes[nmi_pass_input(pass, n, 0)].channels,
+                                 pass->network->shapes[n].channels};
+        nmi_dense_pack(shape, weight, pass->packed + places->packed);
+        out->packed = pass->packed + places->packed;
+        break;
+    }
+    case NEUMETA_OP_NORM:
+        out->scale = pass->factors + places->factors;
+        out->shift = out->scale + places->vector;
+        if (!pass->batch_norm[n])
+            fix_norm(pass, n);
+        break;
+    case NEUMETA_OP_AFFINE:
+        out->scale = weight;
+        out->shift = out->bias;
+        break;
+    case NEUMETA_OP_SCALE:
+        out->factor = *weight;
+        break;
+    case NEUMETA_OP_GAIN:
+        out->factor = (float)node->value;
+        break;
+    default:
+        break;
+    }
+}
+
+/* The chunk's sums of a norm's input. */
+static void sum_norm(const nmi_pass *pass, const nmi_chunk *chunk, int64_t index, int32_t number)
+{
+    const nmi_shape *shape = &chunk->shapes[number];
+    double *sums = pass->sums + index * pass->sum_count + pass->places[number].sum;
+    memset(sums, 0, 2 * (size_t)shape->channels * sizeof *sums);
+    nmi_norm_sums(chunk->items * shape->height * shape->width, shape->channels,
+                  nmi_chunk_value(chunk, nmi_pass_input(pass, number, 0)), sums,
+                  sums + shape->channels);
+}
+
+/* Task: one chunk through the steps [begin, stop), then its share of the barrier at `stop`. */
+static void forward_chunk(void *argument, int64_t index, int32_t worker)
+{
+    const nmi_pass *pass = argument;
+    nmi_chunk chunk = nmi_pass_chunk(pass, index, worker, false);
+    for (int32_t s = pass->begin; s < pass->stop; s++) {
+        const nmi_step *step = &pass->steps.steps[s];
+        if (!nmi_pass_is_live(pass, step))
+            continue;
+        if (pass->topology->nodes[step->node].op == NEUMETA_OP_INPUT) {
+            const nmi_shape *shape = &chunk.shapes[step->node];
+            nmi_nchw_to_nhwc(chunk.items, shape->channels, shape->height * shape->width,
+                             pass->inputs + chunk.first * nmi_shape_floats(shape),
+                             nmi_chunk_value(&chunk, step->node));
+        } else {
+            nmi_step_forward(&chunk, step, &pass->weights[step->node]);
+        }
+    }
+    if (pass->stop < pass->steps.count) {
+        sum_norm(pass, &chunk, index, pass->steps.steps[pass->stop].node);
+        return;
+    }
+    int32_t output = pass->steps.source[pass->topology->output];
+    const nmi_shape *shape = &chunk.shapes[output];
+    nmi_nhwc_to_nchw(chunk.items, shape->channels, shape->height * shape->width,
+                     nmi_chunk_value(&chunk, output),
+                     pass->outputs + chunk.first * nmi_shape_floats(shape));
+}
+
+/* Batch statistics from the chunks' sums; updates the running ones. */
+static void finish_norm(nmi_pass *pass, int32_t number)
+{
+    const nmi_node *node = &pass->topology->nodes[number];
+    const nmi_node_tensors *tensors = &pass->tensors[number];
+    const nmi_places *places = &pass->places[number];
+    const nmi_shape *shape = &pass->network->shapes[number];
+    const double *sums = nmi_pass_reduce_sums(pass, number, 2 * shape->channels);
+    float *scale = pass->factors + places->factors;
+    nmi_norm_finish(shape->channels, pass->items * shape->height * shape->width, sums,
+                    sums + shape->channels, tensor_data(pass, tensors->weight),
+                    tensor_data(pass, tensors->bias), (float)node->epsilon,
+                    (float)node->momentum, scale + 2 * places->vector,
+                    scale + 3 * places->vector, scale, scale + places->vector,
+                    pass->network->tensors[tensors->mean].data,
+                    pass->network->tensors[tensors->variance].data);
+}
+
+const float *nmi_pass_forward(nmi_pass *pass, nmi_network *network, const float *inputs,
+                              int64_t items, const bool *batch_norm)
+{
+    int32_t count = pass->steps.count;
+    bool tracked = false;
+    NMI_ASSERT(items > 0 && items <= pass->batch);
+    pass->network = network;
+    pass->inputs = inputs;
+    pass->items = items;
+    pass->chunk_items = (items + NMI_PASS_CHUNKS - 1) / NMI_PASS_CHUNKS;
+    pass->chunks = (items + pass->chunk_items - 1) / pass->chunk_items;
+    nmi_steps_resolve(&pass->steps, pass->topology, network->sizes);
+    for (int32_t n = 0; n < pass->topology->node_count; n++)
+        pass->batch_norm[n] = batch_norm != NULL && batch_norm[n] &&
+                              pass->topology->nodes[n].op == NEUMETA_OP_NORM;
+    nmi_run(pass->context, count, prepare_step, pass);
+    for (pass->begin = 0; pass->begin < count; pass->begin = pass->stop) {
+        /* A norm that begins a job has its statistics already. */
+        pass->stop = pass->begin + (tracked ? 1 : 0);
+        while (pass->stop < count &&
+               !nmi_pass_is_barrier(pass, &pass->steps.steps[pass->stop]))
+            pass->stop++;
+        nmi_run(pass->context, pass->chunks, forward_chunk, pass);
+        if (pass->stop < count) {
+            finish_norm(pass, pass->steps.steps[pass->stop].node);
+            tracked = true;
+        }
+    }
+    if (tracked)
+        nmi_network_touch(network);
+    return pass->outputs;
+}

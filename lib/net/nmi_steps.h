@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What of a topology runs as one step: an operator together with the cheap nodes behind it that
+ * its kernel can finish while it stores (a sum, an activation, factors per channel). Which nodes
+ * join depends on the topology alone, not on sizes. Inference and training share the forward.
+ */
+#ifndef NMI_STEPS_H
+#define NMI_STEPS_H
+
+#include "nmi_conv.h"
+#include "nmi_network.h"
+#include "nmi_pool.h"
+
+typedef struct nmi_step {
+    int32_t node;       /* the operator */
+    int32_t scaled;     /* last of the NORM, AFFINE, SCALE, GAIN nodes folded into it, or -1 */
+    int32_t add;        /* ADD of two inputs computed with it, or -1 */
+    int32_t activation; /* ACTIVATION computed with it, or -1 */
+    int32_t end;        /* the last of all these: the step runs in its place and yields its value */
+} nmi_step;
+
+typedef struct nmi_steps {
+    nmi_step *steps; /* in order of their ends; INPUT is a step, SELECT none */
+    int32_t count;
+    int32_t *sole;   /* [node_count] the only node that reads it, or -1; never the output's */
+    int32_t *end;    /* [node_count] end of the step that computes it; a SELECT: itself */
+    int32_t *source; /* [node_count] node whose value it passes on: see nmi_steps_resolve() */
+} nmi_steps;
+
+/* `fold`: factors per channel join convolutions and linear nodes (inference only). */
+neumeta_status nmi_steps_create(nmi_context *context, const nmi_topology *topology, bool fold,
+                                nmi_steps *out);
+void nmi_steps_free(nmi_context *context, nmi_steps *steps); /* zeros are fine */
+/* Bytes that creation took. */
+int64_t nmi_steps_bytes(const nmi_topology *topology);
+/* Fills `source` for these sizes: behind any SELECT nodes; else the node itself. */
+void nmi_steps_resolve(nmi_steps *steps, const nmi_topology *topology, const int64_t *sizes);
+/* The input of step->add that the step does not compute itself. */
+int32_t nmi_step_residual(const nmi_topology *topology, const nmi_steps *steps,
+                          const nmi_step *step);
+
+/* A value's place in an arena that holds `size` floats from step `first` to step `last`. */
+typedef struct nmi_span {
+    int64_t first, last, size, offset;
+} nmi_span;
+/* Sets offsets so that spans that overlap in time do not in space; returns the floats needed. */
+int64_t nmi_spans_arrange(nmi_span *spans, int32_t count);
+/* `floats` rounded up to whole alignment units. */
+int64_t nmi_aligned_floats(int64_t floats);
+
+int64_t nmi_shape_floats(const nmi_shape *shape);
+nmi_conv_shape nmi_step_conv_shape(const nmi_topology *topology, const nmi_steps *steps,
+                                   const nmi_shape *shapes, int32_t node);
+nmi_pool_shape nmi_step_pool_shape(const nmi_topology *topology, const nmi_steps *steps,
+                                   const nmi_shape *shapes, int32_t node);
+
+/* Some items of a batch, and where the values of nodes lie: item i of node n starts at
+ * base + offset[n] * room + i * floats of n. */
+typedef struct nmi_chunk {
+    const nmi_topology *topology;
+    const nmi_steps *steps;
+    const nmi_shape *shapes;
+    float *base;
+    const int64_t *offset; /* [node_count] floats of one item; nodes inside a step: as its end */
+    int64_t room;          /* items the base has room for */
+    int64_t first, items;
+    void *workspace;       /* for nmi_conv_workspace_bytes() */
+} nmi_chunk;
+
+/* The chunk's part of a node's value (or gradient, if the base holds those). */
+float *nmi_chunk_value(const nmi_chunk *chunk, int32_t node);
+
+/* What a step's forward needs of the weights; NULL or 0 where its operator has none. */
+typedef struct nmi_step_weights {
+    const float *packed;         /* CONV, LINEAR */
+    const float *bias;           /* CONV, LINEAR, or NULL */
+    const float *scale, *shift;  /* NORM, AFFINE: [C] */
+    float factor;                /* SCALE, GAIN */
+} nmi_step_weights;
+
+/* Every operator but INPUT. */
+void nmi_step_forward(const nmi_chunk *chunk, const nmi_step *step,
+                      const nmi_step_weights *weights);
+/* NMI_ACTIVATION_* of an ACTIVATION node, or of none for -1. */
+int32_t nmi_step_activation(const nmi_topology *topology, int32_t node);
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* The tables that nmi_kernels_best() chooses from; the build defines NMI_HAVE_<set> for those it
+ * compiles. */
+#ifndef NMI_CPU_H
+#define NMI_CPU_H
+
+#include "../nmi_kernels.h"
+
+extern const nmi_kernels nmi_kernels_base;
+#ifdef NMI_HAVE_AVX2
+extern const nmi_kernels nmi_kernels_avx2;
+#endif
+#ifdef NMI_HAVE_AVX512
+extern const nmi_kernels nmi_kernels_avx512;
+#endif
+
+#endif

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernels of nmi_kernels.h, written once in vector extensions and compiled once for each
+ * instruction set. The including file defines
+ *   LANES        floats in a vector
+ *   TILE_ROWS    rows (or k values) of the largest register tile, TILE_MIDDLE and TILE_SMALL of
+ *                the smaller ones; two vectors of columns go with each
+ *   TABLE, NAME  symbol and name of the table
+ *   load_part(p, n), store_part(p, n, v) for 1 <= n <= LANES floats, no access beyond them
+ * after it has included nmi_vector.inc.h.
+ *
+ * Register tiles: TILE_ROWS x 2 accumulators, two weights and one broadcast fill the register
+ * file; each k costs TILE_ROWS + 2 loads for 2 * TILE_ROWS multiply-adds, so the multipliers, not
+ * the loads, set the pace.
+ */
+#include "../nmi_kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define PANEL (2 * LANES)
+
+enum {
+    BLOCK_ROWS = 20 * TILE_ROWS, /* rows swept with one panel of weights before the next panel */
+    WEIGHT_BLOCK_ROWS = 256      /* rows summed in registers before a tile of dw is stored */
+};
+
+INLINE vec select_bits(ivec mask, vec yes, vec no)
+{
+    return (vec)((mask & (ivec)yes) | (~mask & (ivec)no));
+}
+
+INLINE vec relu(vec x)
+{
+    return (vec)((ivec)x & ~(ivec)(x < 0.0f)); /* NaN is not below zero: it stays */
+}
+
+/* exp(x) - 1 for x <= 0 as 2^n (e^r - 1) + (2^n - 1), |r| <= ln(2)/2, Taylor to r^7: no
+ * cancellation near zero, absolute error about one unit of 6e-8. */
+INLINE vec exp_minus_one(vec x)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    x = select_bits((ivec)(x < -87.0f), splat(-87.0f), x);
+    vec shifted = x * 1.44269504f + magic;
+    vec n = shifted - magic;
+    vec r = x - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    vec p = r * (1.0f / 5040.0f) + (1.0f / 720.0f);
+    p = p * r + (1.0f / 120.0f);
+    p = p * r + (1.0f / 24.0f);
+    p = p * r + (1.0f / 6.0f);
+    p = p * r + 0.5f;
+    vec q = p * (r * r) + r;
+    vec power = (vec)(((ivec)shifted - (ivec)splat(magic) + 127) << 23);
+    return power * q + (power - 1.0f);
+}
+
+INLINE vec apply(int32_t activation, vec x)
+{
+    if (activation == NMI_ACTIVATION_RELU)
+        return relu(x);
+    if (activation == NMI_ACTIVATION_ELU)
+        return select_bits((ivec)(x > 0.0f), x, exp_minus_one(x));
+    return x;
+}
+
+/* --- forward ------------------------------------------------------------------------------ */
+
+/* One tile: up to TILE_ROWS rows times one panel. Missing rows repeat a present one and are not
+ * stored. */
+typedef struct row_tile {
+    const float *x[TILE_ROWS];
+    int64_t at[TILE_ROWS]; /* offset of the row in y */
+    int rows;
+} row_tile;
+
+/* Where the next row lies: the grid is walked, not divided. */
+typedef struct cursor {
+    const nmi_rows *rows;
+    const float *x;
+    int64_t at, y_line, y_step;
+    int64_t column;
+} cursor;
+
+typedef struct forward_job {
+    const nmi_rows *rows;
+    const float *w;
+    const nmi_epilogue *epilogue; /* pointers already moved to the panel's first column */
+    float *y;
+    int columns; /* of this panel */
+} forward_job;
+
+INLINE void finish(const forward_job *job, int64_t at, int v, vec sum)
+{
+    const nmi_epilogue *e = job->epilogue;
+    int count = job->columns - v * LANES;
+    bool whole = count >= LANES;
+    at += v * LANES;
+    if (e->bias != NULL)
+        sum += whole ? load(e->bias + v * LANES) : load_part(e->bias + v * LANES, count);
+    vec residual = splat(0.0f);
+    if (e->residual != NULL)
+        residual = whole ? load(e->residual + at) : load_part(e->residual + at, count);
+    if (e->residual_inside)
+        sum += residual;
+    sum = apply(e->activation, sum);
+    if (e->activated != NULL) {
+        if (whole)
+            store(e->activated + at, sum);
+        else
+            store_part(e->activated + at, count, sum);
+    }
+    if (!e->residual_inside)
+        sum = sum * e->scale + residual;
+    if (whole)
+        store(job->y + at, sum);
+    else
+        store_part(job->y + at, count, sum);
+}
+
+INLINE void forward_tile(const int rows, const int vectors, const forward_job *job,
+                         const row_tile *tile)
+{
+    const float *x[TILE_ROWS];
+    vec sum[TILE_ROWS][2];
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        x[r] = tile->x[r];
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] = splat(0.0f);
+    }
+    const float *w = job->w;
+    const int64_t length = job->rows->segment_length;
+    const int64_t stride = job->rows->segment_stride;
+    for (int64_t s = job->rows->segments; s > 0; s--) {
+        UNROLL_4
+        for (int64_t k = 0; k < length; k++) {
+            vec weight[2];
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                weight[v] = load(w + v * LANES);
+            w += vectors * LANES;
+            UNROLL
+            for (int r = 0; r < rows; r++) {
+                UNROLL
+                for (int v = 0; v < vectors; v++)
+                    sum[r][v] += weight[v] * x[r][k];
+            }
+        }
+        UNROLL
+        for (int r = 0; r < rows; r++)
+            x[r] += stride;
+    }
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        if (r >= tile->rows)
+            continue;
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            finish(job, tile->at[r], v, sum[r][v]);
+    }
+}
+
+#define FORWARD(name, rows, vectors)                                                              \
+    static __attribute__((noinline)) void name(const forward_job *job, const row_tile *tile)   \
+    {                                                                                             \
+        forward_tile(rows, vectors, job, tile);                                                   \
+    }
+FORWARD(forward_large_1, TILE_ROWS, 1)
+FORWARD(forward_large_2, TILE_ROWS, 2)
+FORWARD(forward_middle_1, TILE_MIDDLE, 1)
+FORWARD(forward_middle_2, TILE_MIDDLE, 2)
+FORWARD(forward_small_1, TILE_SMALL, 1)
+FORWARD(forward_small_2, TILE_SMALL, 2)
+
+INLINE void next_row(cursor *at)
+{
+    at->x += at->rows->x_step;
+    at->at += at->y_step;
+    if (++at->column == at->rows->width) {
+        at->column = 0;
+        at->x += at->rows->x_line - at->rows->width * at->rows->x_step;
+        at->at += at->y_line - at->rows->width * at->y_step;
+    }
+}
+
+static void forward_panel(const forward_job *job, cursor at, int64_t rows)
+{
+    bool wide = job->columns > LANES;
+    for (int64_t left = rows; left > 0;) {
+        row_tile tile;
+        int size = left > TILE_MIDDLE ? TILE_ROWS : left > TILE_SMALL ? TILE_MIDDLE : TILE_SMALL;
+        tile.rows = left < size ? (int)left : size;
+        for (int r = 0; r < size; r++) {
+            tile.x[r] = r < tile.rows ? at.x : tile.x[0];
+            tile.at[r] = at.at;
+            if (r < tile.rows)
+                next_row(&at);
+        }
+        if (size == TILE_ROWS)
+            (wide ? forward_large_2 : forward_large_1)(job, &tile);
+        else if (size == TILE_MIDDLE)
+            (wide ? forward_middle_2 : forward_middle_1)(job, &tile);
+        else
+            (wide ? forward_small_2 : forward_small_1)(job, &tile);
+        left -= tile.rows;
+    }
+}
+
+static void forward(const nmi_rows *rows, const float *packed, int64_t columns,
+                    const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step)
+{
+    const nmi_epilogue given = epilogue != NULL ? *epilogue : NMI_EPILOGUE_NONE;
+    const int64_t depth = rows->segments * rows->segment_length;
+    const int64_t total = rows->height * rows->width;
+    cursor start = {rows, rows->x, 0, y_line, y_step, 0};
+    for (int64_t first = 0; first < total; first += BLOCK_ROWS) {
+        int64_t count = total - first < BLOCK_ROWS ? total - first : BLOCK_ROWS;
+        for (int64_t column = 0; column < columns; column += PANEL) {
+            nmi_epilogue moved = given;
+            if (given.bias != NULL)
+                moved.bias += column;
+            if (given.residual != NULL)
+                moved.residual += column;
+            if (given.activated != NULL)
+                moved.activated += column;
+            int64_t left = columns - column;
+            forward_job job = {rows, packed + column * depth, &moved, y + column,
+                       left < PANEL ? (int)left : PANEL};
+            forward_panel(&job, start, count);
+        }
+        for (int64_t r = 0; r < count; r++)
+            next_row(&start);
+    }
+}
+
+/* --- weight gradient ---------------------------------------------------------------------- */
+
+/* A part of the grid and, within it, one tile of dw: `size` values of k times one panel. */
+typedef struct weight_job {
+    const float *x, *dy; /* first row; x already at the tile's first k */
+    int64_t height, width, x_line, x_step, dy_line, dy_step;
+    float *dw;
+    int columns; /* of this panel */
+    int skip;    /* leading values of k that another tile has summed already */
+} weight_job;
+
+INLINE void weight_tile(const int size, const int vectors, const weight_job *job)
+{
+    vec sum[TILE_ROWS][2];
+    UNROLL
+    for (int t = 0; t < size; t++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            sum[t][v] = load(job->dw + (t * vectors + v) * LANES);
+    }
+    const int last = job->columns - (vectors - 1) * LANES;
+    for (int64_t i = 0; i < job->height; i++) {
+        const float *x = job->x + i * job->x_line;
+        const float *dy = job->dy + i * job->dy_line;
+        for (int64_t j = 0; j < job->width; j++) {
+            vec gradient[2];
+            if (vectors == 2)
+                gradient[0] = load(dy);
+            gradient[vectors - 1] = load_part(dy + (vectors - 1) * LANES, last);
+            UNROLL
+            for (int t = 0; t < size; t++) {
+                UNROLL
+                for (int v = 0; v < vectors; v++)
+                    sum[t][v] += gradient[v] * x[t];
+            }
+            x += job->x_step;
+            dy += job->dy_step;
+        }
+    }
+    UNROLL
+    for (int t = 0; t < size; t++) {
+        if (t < job->skip)
+            continue;
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            store(job->dw + (t * vectors + v) * LANES, sum[t][v]);
+    }
+}
+
+#define WEIGHT(name, size, vectors)                                                               \
+    static __attribute__((noinline)) void name(const weight_job *job)                            \
+    {                                                                                             \
+        weight_tile(size, vectors, job);                                                          \
+    }
+WEIGHT(weight_large_1, TILE_ROWS, 1)
+WEIGHT(weight_large_2, TILE_ROWS, 2)
+WEIGHT(weight_small_1, TILE_SMALL, 1)
+WEIGHT(weight_small_2, TILE_SMALL, 2)
+WEIGHT(weight_single_1, 1, 1)
+WEIGHT(weight_single_2, 1, 2)
+
+/* All k of one run. A run that is no multiple of the tile ends with a tile moved back to fit,
+ * so that nothing is read beyond the run; what it repeats is skipped on storing. */
+static void weight_segment(weight_job job, int64_t length)
+{
+    const bool wide = job.columns > LANES;
+    const int64_t line = wide ? PANEL : LANES;
+    const float *x = job.x;
+    float *dw = job.dw;
+    for (int64_t k = 0; k < length;) {
+        int64_t left = length - k;
+        int size = TILE_ROWS;
+        if (left < TILE_ROWS && (length < TILE_ROWS || left <= TILE_SMALL))
+            size = left >= TILE_SMALL || length >= TILE_SMALL ? TILE_SMALL : 1;
+        int64_t start = left < size ? length - size : k;
+        job.skip = (int)(k - start);
+        job.x = x + start;
+        job.dw = dw + start * line;
+        if (size == TILE_ROWS)
+            (wide ? weight_large_2 : weight_large_1)(&job);
+        else if (size == TILE_SMALL)
+            (wide ? weight_small_2 : weight_small_1)(&job);
+        else
+            (wide ? weight_single_2 : weight_single_1)(&job);
+        k = start + size;
+    }
+}
+
+static void weight_block(const nmi_rows *rows, weight_job job, const float *dy, int64_t columns,
+                         float *dw_packed)
+{
+    const int64_t depth = rows->segments * rows->segment_length;
+    const float *x = job.x;
+    for (int64_t column = 0; column < columns; column += PANEL) {
+        job.columns = columns - column < PANEL ? (int)(columns - column) : PANEL;
+        job.dy = dy + column;
+        const int64_t line = job.columns > LANES ? PANEL : LANES;
+        for (int64_t s = 0; s < rows->segments; s++) {
+            job.x = x + s * rows->segment_stride;
+            job.dw = dw_packed + column * depth + s * rows->segment_length * line;
+            weight_segment(job, rows->segment_length);
+        }
+    }
+}
+
+static void backward_weight(const nmi_rows *rows, const float *dy, int64_t dy_line,
+                            int64_t dy_step, int64_t columns, float *dw_packed)
+{
+    /* Blocks of whole lines, or pieces of the line if the grid has one only. */
+    const int64_t across = rows->height == 1 ? WEIGHT_BLOCK_ROWS : rows->width;
+    int64_t down = across > 0 ? WEIGHT_BLOCK_ROWS / across : 0;
+    down = down > 0 ? down : 1;
+    for (int64_t i = 0; i < rows->height; i += down) {
+        for (int64_t j = 0; j < rows->width; j += across) {
+            weight_job job = {.x = rows->x + i * rows->x_line + j * rows->x_step,
+                              .height = rows->height - i < down ? rows->height - i : down,
+                              .width = rows->width - j < across ? rows->width - j : across,
+                              .x_line = rows->x_line,
+                              .x_step = rows->x_step,
+                              .dy_line = dy_line,
+                              .dy_step = dy_step};
+            weight_block(rows, job, dy + i * dy_line + j * dy_step, columns, dw_packed);
+        }
+    }
+}
+
+/* --- sweeps ------------------------------------------------------------------------------- */
+
+/* Four running sums hide the latency of an addition; they are joined in a fixed order. */
+static void column_sums(int64_t rows, int64_t columns, const float *x, int64_t stride,
+                        float *sums)
+{
+    for (int64_t c = 0; c < columns; c += LANES) {
+        int count = columns - c < LANES ? (int)(columns - c) : LANES;
+        vec sum[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+        const float *line = x + c;
+        int64_t r = 0;
+        for (; r + 4 <= rows; r += 4) {
+            UNROLL
+            for (int i = 0; i < 4; i++)
+                sum[i] += load_part(line + i * stride, count);
+            line += 4 * stride;
+        }
+        for (; r < rows; r++, line += stride)
+            sum[0] += load_part(line, count);
+        vec all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        store_part(sums + c, count, load_part(sums + c, count) + all);
+    }
+}
+
+static void activate(int32_t activation, int64_t count, const float *x, float *y)
+{
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        store(y + i, apply(activation, load(x + i)));
+    if (i < count)
+        store_part(y + i, (int)(count - i), apply(activation, load_part(x + i, (int)(count - i))));
+}
+
+INLINE vec slope(int32_t activation, vec y, vec dy)
+{
+    if (activation == NMI_ACTIVATION_RELU)
+        return (vec)((ivec)dy & (ivec)(y > 0.0f));
+    if (activation == NMI_ACTIVATION_ELU)
+        return select_bits((ivec)(y > 0.0f), dy, dy * y + dy);
+    return dy;
+}
+
+static void activate_backward(int32_t activation, int64_t count, const float *y, const float *dy,
+                              float *dx)
+{
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        store(dx + i, slope(activation, load(y + i), load(dy + i)));
+    if (i < count) {
+        int left = (int)(count - i);
+        store_part(dx + i, left,
+                   slope(activation, load_part(y + i, left), load_part(dy + i, left)));
+    }
+}
+
+static void add_scaled(int64_t count, float a, const float *x, float *y)
+{
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        store(y + i, load(x + i) * a + load(y + i));
+    if (i < count) {
+        int left = (int)(count - i);
+        store_part(y + i, left, load_part(x + i, left) * a + load_part(y + i, left));
+    }
+}
+
+/*
+ * With k = round(2 x), r = x - k/2 lies in [-1/4, 1/4] exactly; k mod 4 says which of +-sin, +-cos
+ * of pi r is wanted. Polynomials: Taylor series, truncated below 2e-9. Plain arithmetic
+ * throughout, so that the compiler turns the loop into vectors.
+ */
+static void sincospi(const double *restrict x, float *restrict sine, float *restrict cosine,
+                     int64_t count)
+{
+    const double magic = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer */
+    for (int64_t i = 0; i < count; i++) {
+        double k = (2.0 * x[i] + magic) - magic;
+        float r = (float)(x[i] - 0.5 * k);
+        double turn = 0.25 * k;
+        float quarter = (float)(4.0 * (turn - ((turn + magic) - magic))); /* -2 ... 2 */
+        float t = r * r;
+        float s = 0.0821458866f * t - 0.599264529f;
+        s = s * t + 2.55016404f;
+        s = s * t - 5.16771278f;
+        s = (s * t + 3.14159265f) * r;
+        float c = -0.0258068913f * t + 0.235330630f;
+        c = c * t - 1.33526277f;
+        c = c * t + 4.05871213f;
+        c = c * t - 4.93480220f;
+        c = c * t + 1.0f;
+        float square = quarter * quarter; /* 0, 1 or 4 */
+        float sign = 1.0f - 0.5f * square;
+        sine[i] = square == 1.0f ? c * quarter : s * sign;
+        cosine[i] = square == 1.0f ? -s * quarter : c * sign;
+    }
+}
+
+extern const nmi_kernels TABLE;
+const nmi_kernels TABLE = {NAME,        LANES,    PANEL,             forward,    backward_weight,
+                           column_sums, activate, activate_backward, add_scaled, sincospi};

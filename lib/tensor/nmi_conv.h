@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two-dimensional convolution with a square kernel.
+ *
+ *   y[i][oy][ox][o] = bias[o] + sum_{ky,kx,c} x[i][oy*s - p + ky][ox*s - p + kx][c] w[o][c][ky][kx]
+ *
+ * Activations are NHWC: x [items][in_height][in_width][in_channels], y likewise. Weights are OIHW
+ * outside, packed inside. Pixels outside the image count as zero. One thread; splitting items
+ * over threads is the caller's. Cost of each of the three products:
+ * 2 * items * out_height * out_width * kernel^2 * in_channels * out_channels FLOP.
+ *
+ * Which path runs (own direct kernels, or im2col and nmi_gemm) is decided in nmi_conv_path_best()
+ * only; packed arrays are opaque to callers and valid for the shape's channels and kernel
+ * (any image size: packing depends on in_channels, out_channels, kernel and stride alone).
+ */
+#ifndef NMI_CONV_H
+#define NMI_CONV_H
+
+#include "nmi_kernels.h"
+
+typedef struct nmi_conv_shape {
+    int64_t in_channels, in_height, in_width;
+    int64_t out_channels, out_height, out_width;
+    int64_t kernel, stride, padding;
+} nmi_conv_shape;
+
+/* Fills out_height and out_width = (in + 2p - k) / s + 1; false if that is below 1 or if
+ * any extent is not positive, padding is negative or reaches the kernel size, or the element
+ * counts overflow. Shapes passed to the functions below must have passed here. */
+bool nmi_conv_shape_complete(nmi_conv_shape *shape);
+
+/* Bytes of workspace (64-byte aligned) that each call below may use; independent of items. */
+size_t nmi_conv_workspace_bytes(const nmi_conv_shape *shape);
+
+/* --- weights ------------------------------------------------------------------------------ */
+
+size_t nmi_conv_packed_floats(const nmi_conv_shape *shape);            /* forward, gradient */
+size_t nmi_conv_packed_transposed_floats(const nmi_conv_shape *shape); /* backward_input */
+void nmi_conv_pack(const nmi_conv_shape *shape, const float *oihw, float *packed);
+void nmi_conv_pack_transposed(const nmi_conv_shape *shape, const float *oihw, float *packed);
+/* oihw += gradient held in the packed layout. */
+void nmi_conv_unpack_gradient(const nmi_conv_shape *shape, const float *dw_packed, float *oihw);
+
+/* --- the three products ------------------------------------------------------------------- */
+
+/* y = epilogue(x * w). epilogue: see nmi_kernels.h; NULL: none. residual and activated have
+ * y's shape; residual may be y itself if residual_inside, or without activation at scale 1. y
+ * must not overlap x. */
+void nmi_conv_forward(const nmi_conv_shape *shape, int64_t items, const float *x,
+                      const float *packed, const nmi_epilogue *epilogue, float *y,
+                      void *workspace);
+/* dx = (accumulate ? dx : 0) + dy * w^T. dx must not overlap dy. */
+void nmi_conv_backward_input(const nmi_conv_shape *shape, int64_t items, const float *dy,
+                             const float *packed_transposed, bool accumulate, float *dx,
+                             void *workspace);
+/* dw_packed += x^T * dy over all items in order (clear it first); dbias[o] += sum dy, or NULL. */
+void nmi_conv_backward_weight(const nmi_conv_shape *shape, int64_t items, const float *x,
+                              const float *dy, float *dw_packed, float *dbias, void *workspace);
+
+/* Plain loops over OIHW weights: the reference (dw is OIHW too and accumulated). */
+void nmi_conv_forward_ref(const nmi_conv_shape *shape, int64_t items, const float *x,
+                          const float *oihw, const nmi_epilogue *epilogue, float *y);
+void nmi_conv_backward_input_ref(const nmi_conv_shape *shape, int64_t items, const float *dy,
+                                 const float *oihw, bool accumulate, float *dx);
+void nmi_conv_backward_weight_ref(const nmi_conv_shape *shape, int64_t items, const float *x,
+                                  const float *dy, float *dw, float *dbias);
+
+/* --- the choice, and both paths by name (tests and benchmarks) ---------------------------- */
+
+typedef struct nmi_conv_path {
+    const nmi_kernels *kernels; /* direct path with these kernels; NULL: im2col and nmi_gemm */
+} nmi_conv_path;
+
+nmi_conv_path nmi_conv_path_best(void);
+size_t nmi_conv_path_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape);
+size_t nmi_conv_path_packed_floats(nmi_conv_path path, const nmi_conv_shape *shape);
+size_t nmi_conv_path_packed_transposed_floats(nmi_conv_path path, const nmi_conv_shape *shape);
+void nmi_conv_path_pack(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
+                        float *packed);
+void nmi_conv_path_pack_transposed(nmi_conv_path path, const nmi_conv_shape *shape,
+                                   const float *oihw, float *packed);
+void nmi_conv_path_unpack_gradient(nmi_conv_path path, const nmi_conv_shape *shape,
+                                   const float *dw_packed, float *oihw);
+void nmi_conv_path_forward(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
+                           const float *x, const float *packed, const nmi_epilogue *epilogue,
+                           float *y, void *workspace);
+void nmi_conv_path_backward_input(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
+                                  const float *dy, const float *packed_transposed,
+                                  bool accumulate, float *dx, void *workspace);
+void nmi_conv_path_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape,
+                                   int64_t items, const float *x, const float *dy,
+                                   float *dw_packed, float *dbias, void *workspace);
+
+#endif

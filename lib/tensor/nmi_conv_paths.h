@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* The two ways to convolve that nmi_conv.c chooses from; see nmi_conv.h for meanings. */
+#ifndef NMI_CONV_PATHS_H
+#define NMI_CONV_PATHS_H
+
+#include "nmi_conv.h"
+
+size_t nmi_conv_direct_workspace_floats(const nmi_conv_shape *shape);
+void nmi_conv_direct_pack(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                          const float *oihw, float *packed);
+void nmi_conv_direct_pack_transposed(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                     const float *oihw, float *packed);
+void nmi_conv_direct_unpack_gradient(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                     const float *dw_packed, float *oihw);
+void nmi_conv_direct_forward(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                             int64_t items, const float *x, const float *packed,
+                             const nmi_epilogue *epilogue, float *y, float *workspace);
+void nmi_conv_direct_backward_input(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                    int64_t items, const float *dy,
+                                    const float *packed_transposed, bool accumulate, float *dx,
+                                    float *workspace);
+void nmi_conv_direct_backward_weight(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                     int64_t items, const float *x, const float *dy,
+                                     float *dw_packed, float *workspace);
+
+/* Here packed is [kernel][kernel][in_channels][out_channels], transposed or not. */
+size_t nmi_conv_gemm_workspace_floats(const nmi_conv_shape *shape);
+void nmi_conv_gemm_pack(const nmi_conv_shape *shape, const float *oihw, float *packed);
+void nmi_conv_gemm_unpack_gradient(const nmi_conv_shape *shape, const float *dw_packed,
+                                   float *oihw);
+void nmi_conv_gemm_forward(const nmi_conv_shape *shape, int64_t items, const float *x,
+                           const float *packed, const nmi_epilogue *epilogue, float *y,
+                           float *workspace);
+void nmi_conv_gemm_backward_input(const nmi_conv_shape *shape, int64_t items, const float *dy,
+                                  const float *packed, bool accumulate, float *dx,
+                                  float *workspace);
+void nmi_conv_gemm_backward_weight(const nmi_conv_shape *shape, int64_t items, const float *x,
+                                   const float *dy, float *dw_packed, float *workspace);
+
+/* The epilogue of item `item`: pointers moved by that many images of y. */
+nmi_epilogue nmi_conv_item_epilogue(const nmi_conv_shape *shape, const nmi_epilogue *epilogue,
+                                    int64_t item);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Dense (fully connected) layers: the classifier of a network and every layer of an INR.
+ *
+ *   y[r][o] = epilogue(sum_i x[r][i] * w[o][i])      x [rows][inputs], w [outputs][inputs]
+ *
+ * Lines of x, y and their gradients may lie further apart than they are long (strides in floats).
+ * No workspace. Cost of each of the three products: 2 * rows * inputs * outputs FLOP.
+ * For a chain of layers, run all layers on some 96 to 256 rows before the next rows, so that the
+ * activations stay in the second-level cache.
+ */
+#ifndef NMI_DENSE_H
+#define NMI_DENSE_H
+
+#include "nmi_kernels.h"
+
+typedef struct nmi_dense_shape {
+    int64_t inputs, outputs;
+} nmi_dense_shape;
+
+size_t nmi_dense_packed_floats(nmi_dense_shape shape);            /* forward, gradient */
+size_t nmi_dense_packed_transposed_floats(nmi_dense_shape shape); /* backward_input */
+void nmi_dense_pack(nmi_dense_shape shape, const float *w, float *packed);
+void nmi_dense_pack_transposed(nmi_dense_shape shape, const float *w, float *packed);
+/* w[o][i] += gradient held in the packed layout. */
+void nmi_dense_unpack_gradient(nmi_dense_shape shape, const float *dw_packed, float *w);
+
+/* residual and activated of the epilogue are addressed like y (same stride). y must not
+ * overlap x. */
+void nmi_dense_forward(nmi_dense_shape shape, int64_t rows, const float *x, int64_t x_stride,
+                       const float *packed, const nmi_epilogue *epilogue, float *y,
+                       int64_t y_stride);
+/* dx[r][i] = (accumulate ? dx[r][i] : 0) + sum_o dy[r][o] * w[o][i]. */
+void nmi_dense_backward_input(nmi_dense_shape shape, int64_t rows, const float *dy,
+                              int64_t dy_stride, const float *packed_transposed, bool accumulate,
+                              float *dx, int64_t dx_stride);
+/* dw_packed += dy^T x over rows in order (clear it first); dbias[o] += sum_r dy[r][o] or NULL. */
+void nmi_dense_backward_weight(nmi_dense_shape shape, int64_t rows, const float *x,
+                               int64_t x_stride, const float *dy, int64_t dy_stride,
+                               float *dw_packed, float *dbias);
+
+#endif

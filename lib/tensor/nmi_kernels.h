@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The family of kernels everything hot rests on: products of "rows" with a packed matrix, and a
+ * few element-wise sweeps. One source (cpu/nmi_rows_kernel.inc.h), compiled for each instruction
+ * set; nmi_kernels_best() picks the widest one this processor has.
+ *
+ * A row is a vector of K floats that lies in memory as `segments` runs of `segment_length`
+ * consecutive floats, `segment_stride` floats apart: the window of a convolution in a zero-bordered
+ * NHWC image (one run per kernel line), or simply one line of a matrix (one run). Rows form a
+ * grid of height * width; row (i, j) starts at x + i * x_line + j * x_step.
+ *
+ * Nothing here allocates, fails or starts threads. The value of an output row does not depend
+ * on which other rows are computed in the same call.
+ */
+#ifndef NMI_KERNELS_H
+#define NMI_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { NMI_ACTIVATION_NONE = 0, NMI_ACTIVATION_RELU = 1, NMI_ACTIVATION_ELU = 2 };
+
+typedef struct nmi_rows {
+    const float *x;
+    int64_t height, width;   /* grid of rows; a plain matrix has height 1 */
+    int64_t x_line, x_step;  /* floats between lines and between neighbours of the grid */
+    int64_t segments, segment_length, segment_stride; /* K = segments * segment_length >= 0 */
+} nmi_rows;
+
+/*
+ * What happens to a sum before it is stored. With v = sum + bias[n]:
+ *   residual_inside:  y = act(v + residual)                   (residual network block)
+ *   otherwise:        y = residual + scale * act(v)           (residual layer of an INR)
+ * A missing residual is 0. `activated`, if not NULL, receives act(v) (resp. act(v + residual)) as
+ * well: the backward of the second form needs it. `residual` and `activated` have y's shape and
+ * strides; residual may be y itself (accumulation). A NULL epilogue means y = sum.
+ * Start from NMI_EPILOGUE_NONE: scale is 1 there.
+ */
+typedef struct nmi_epilogue {
+    const float *bias;     /* n floats or NULL */
+    const float *residual; /* or NULL */
+    float *activated;      /* or NULL */
+    float scale;           /* only without residual_inside */
+    int32_t activation;    /* NMI_ACTIVATION_* */
+    bool residual_inside;
+} nmi_epilogue;
+
+#define NMI_EPILOGUE_NONE ((nmi_epilogue){NULL, NULL, NULL, 1.0f, NMI_ACTIVATION_NONE, false})
+
+typedef struct nmi_kernels {
+    const char *name;
+    int32_t lanes; /* floats in a vector, V */
+    int32_t panel; /* columns of a full panel of a packed matrix, a multiple of V */
+
+    /* y(row)[n] = epilogue(sum_k row[k] * w[k][n]), 0 <= n < columns; w packed (see below).
+     * Row (i, j) of y starts at y + i * y_line + j * y_step. 2 * rows * K * columns FLOP. */
+    void (*forward)(const nmi_rows *rows, const float *packed, int64_t columns,
+                    const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step);
+    /* dw[k][n] += sum_rows row[k] * dy(row)[n]; dw packed (its padding columns become
+     * undefined), dy addressed like y above. Rows are added in grid order. Same cost. */
+    void (*backward_weight)(const nmi_rows *rows, const float *dy, int64_t dy_line,
+                            int64_t dy_step, int64_t columns, float *dw_packed);
+    /* sums[n] += sum_r x[r * stride + n], 0 <= n < columns, in the order of r. */
+    void (*column_sums)(int64_t rows, int64_t columns, const float *x, int64_t stride,
+                        float *sums);
+    /* y = act(x); y may be x. */
+    void (*activate)(int32_t activation, int64_t count, const float *x, float *y);
+    /* dx = dy * act'(.) with the derivative taken from the output y of the activation:
+     * ReLU (y > 0), ELU (y > 0 ? 1 : y + 1). dx may be dy. */
+    void (*activate_backward)(int32_t activation, int64_t count, const float *y,
+                              const float *dy, float *dx);
+    /* y[i] += a * x[i] */
+    void (*add_scaled)(int64_t count, float a, const float *x, float *y);
+    /* sine[i] = sin(pi x[i]), cosine[i] = cos(pi x[i]); see nmi_sincospi.h. */
+    void (*sincospi)(const double *x, float *sine, float *cosine, int64_t count);
+} nmi_kernels;
+
+/* The best table for this processor; never NULL. Cheap, may be called at each use. */
+const nmi_kernels *nmi_kernels_best(void);
+/* "base", "avx2" or "avx512"; NULL if unknown or if this processor or build lacks it. */
+const nmi_kernels *nmi_kernels_named(const char *name);
+
+/*
+ * A packed matrix [K][columns]: panels of `panel` columns one after another, within a panel K
+ * lines of that many floats; the last panel is only as many whole vectors wide as it needs.
+ * Padding columns are zero after packing. Alignment to 64 bytes is advised, not required.
+ */
+size_t nmi_packed_floats(const nmi_kernels *kernels, int64_t depth, int64_t columns);
+/* How k walks an unpacked array: k = (i * count[1] + j) * count[2] + l reads element
+ * i * stride[0] + j * stride[1] + l * stride[2]; strides may be negative. K = the product. */
+typedef struct nmi_depth {
+    int64_t count[3], stride[3];
+} nmi_depth;
+/* packed[k][n] = a[walk(k) + n * column_stride] for all k < K, n < columns. */
+void nmi_pack(const nmi_kernels *kernels, const nmi_depth *depth, int64_t columns,
+              int64_t column_stride, const float *a, float *packed);
+/* a[walk(k) + n * column_stride] += packed[k][n]. */
+void nmi_unpack_add(const nmi_kernels *kernels, const nmi_depth *depth, int64_t columns,
+                    int64_t column_stride, const float *packed, float *a);
+
+/* The epilogue in plain loops, over rows of sums held in y at y_step floats from one another;
+ * residual and activated have the same step. */
+void nmi_epilogue_apply(const nmi_epilogue *epilogue, int64_t rows, int64_t columns, float *y,
+                        int64_t y_step);
+/* The two products in plain loops over an unpacked w [K][columns] (row-major): the reference. */
+void nmi_rows_forward_ref(const nmi_rows *rows, const float *w, int64_t columns,
+                          const nmi_epilogue *epilogue, float *y, int64_t y_line,
+                          int64_t y_step);
+void nmi_rows_backward_weight_ref(const nmi_rows *rows, const float *dy, int64_t dy_line,
+                                  int64_t dy_step, int64_t columns, float *dw);
+
+#endif

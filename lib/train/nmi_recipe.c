@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The training recipes of the two papers as schedules (arXiv 2410.11878, section 4 and appendix;
+ * arXiv 2505.05510, section 4). Every value can be replaced by the caller's options.
+ */
+#include "nmi_settings.h"
+
+#include <string.h>
+
+typedef struct setting {
+    const char *name, *value;
+} setting;
+
+static const setting nm_settings[] = {
+    {"EPOCHS", "200"}, {"BATCH", "128"}, {"LEARNING_RATE", "1e-3"}, {"WEIGHT_DECAY", "1e-2"},
+    {"RATE", "multistep"}, {"MILESTONES", "100,150"}, {"CLIP_VALUE", "10"}, {"EMA", "0.995"},
+    {"LOSS_NORM", "1e-4"}, {"LOSS_RECONSTRUCTION", "1"}, {"RECONSTRUCTION_WEIGHTED", "1"},
+    {"SIZE_DRAW", "uniform"}, {"GAMMA_MAX", "0.5"},
+};
+
+static const setting ht_settings[] = {
+    {"EPOCHS", "50"}, {"BATCH", "128"}, {"GROUP", "4"}, {"LEARNING_RATE", "8e-4"},
+    {"WEIGHT_DECAY", "1e-4"}, {"CLIP_VALUE", "10"}, {"LOSS_TASK", "100"}, {"LOSS_NORM", "1e-3"},
+    {"LOSS_RECONSTRUCTION", "1"}, {"SIZE_DRAW", "full-first"}, {"GAMMA_MAX", "0.5"},
+    {"INR_INIT", "cloned"}, {"RESIDUAL_START", "0"}, {"RESIDUAL_RATE", "1e-4"},
+    {"DIRECT_RATE", "7e-5"}, {"DIRECT_DECAY", "1e-2"},
+};
+static const setting ht_stage_start = {"WARMUP_EPOCHS", "20"};
+
+static neumeta_status apply(nmi_options *options, const setting *settings, size_t count)
+{
+    neumeta_status status = NEUMETA_OK;
+    for (size_t i = 0; i < count && status == NEUMETA_OK; i++)
+        status = nmi_options_parse(options, settings[i].name, settings[i].value);
+    return status;
+}
+
+/* Adds a phase with a recipe's settings and the caller's. What the caller's leave without effect is
+ * dropped, unless the caller asked for it: then adding the phase says so. */
+static neumeta_status add_phase(nmi_schedule *schedule, const char *name, int32_t first,
+                                int32_t last, nmi_options *settings, const nmi_options *with)
+{
+    neumeta_status status = nmi_options_merge(settings, with);
+    const nmi_key *idle;
+    for (int32_t i = 0; (idle = nmi_settings_idle(settings, &i)) != NULL;)
+        if (!nmi_options_has(with, idle->number))
+            nmi_options_unset(settings, idle->number);
+    if (status == NEUMETA_OK)
+        status = nmi_schedule_add_phase(schedule, name, first, last, settings);
+    return status;
+}
+
+static neumeta_status add_nm(const nmi_topology *topology, const int32_t *blocks, int32_t count,
+                             const nmi_options *with, nmi_schedule *schedule)
+{
+    nmi_context *context = topology->object.context;
+    int32_t first = blocks[0], last = blocks[0];
+    for (int32_t i = 1; i < count; i++) {
+        first = blocks[i] < first ? blocks[i] : first;
+        last = blocks[i] > last ? blocks[i] : last;
+    }
+    nmi_options *settings = NULL;
+    neumeta_status status = nmi_options_create(context, &settings);
+    if (status == NEUMETA_OK)
+        status = apply(settings, nm_settings, sizeof nm_settings / sizeof *nm_settings);
+    if (status == NEUMETA_OK)
+        status = add_phase(schedule, "nm", first, last, settings, with);
+    nmi_options_release(settings);
+    return status;
+}
+
+/* Shape of the block's first weight tensor at full sizes: blocks of one stage have equal ones. */
+static bool first_weight_dims(const nmi_topology *topology, const int64_t *sizes,
+                              const nmi_shape *shapes, int32_t block, int64_t dims[4])
+{
+    for (int32_t t = 0; t < topology->tensor_count; t++) {
+        const nmi_tensor_info *info = &topology->tensors[t];
+        if (info->role == NMI_ROLE_WEIGHT && topology->nodes[info->node].block == block)
+            return nmi_graph_tensor_dims(topology, sizes, shapes, t, dims) > 0;
+    }
+    return false;
+}
+
+/* Blocks that hold tensors, do not morph and come after the last morphing one: the paper trains the
+ * last block and the classifier directly. */
+static neumeta_status set_direct_blocks(const nmi_topology *topology, const int32_t *blocks,
+                                        int32_t count, nmi_options *settings)
+{
+    nmi_context *context = topology->object.context;
+    int32_t last = blocks[0];
+    for (int32_t i = 1; i < count; i++)
+        last = blocks[i] > last ? blocks[i] : last;
+    int32_t direct = topology->block_count - 1 - last;
+    if (direct <= 0) {
+        nmi_options_unset(settings, NEUMETA_KEY_DIRECT_RATE);
+        nmi_options_unset(settings, NEUMETA_KEY_DIRECT_DECAY);
+        return NEUMETA_OK;
+    }
+    int64_t *numbers = nmi_alloc_array(context, direct, sizeof *numbers);
+    if (numbers == NULL)
+        return NEUMETA_ERR_MEMORY;
+    for (int32_t i = 0; i < direct; i++)
+        numbers[i] = last + 1 + i;
+    neumeta_status status =
+        nmi_options_set_ints(settings, NEUMETA_KEY_DIRECT_BLOCKS, numbers, direct);
+    nmi_free(context, numbers);
+    return status;
+}
+
+static neumeta_status add_ht_phase(const nmi_topology *topology, const int32_t *blocks,
+                                   int32_t count, int32_t block, bool stage_start,
+                                   const nmi_options *with, nmi_schedule *schedule)
+{
+    nmi_options *settings = NULL;
+    neumeta_status status = nmi_options_create(topology->object.context, &settings);
+    if (status == NEUMETA_OK)
+        status = apply(settings, ht_settings, sizeof ht_settings / sizeof *ht_settings);
+    if (status == NEUMETA_OK && stage_start)
+        status = apply(settings, &ht_stage_start, 1);
+    if (status == NEUMETA_OK)
+        status = set_direct_blocks(topology, blocks, count, settings);
+    if (status == NEUMETA_OK)
+        status = add_phase(schedule, topology->blocks[block], block, block, settings, with);
+    nmi_options_release(settings);
+    return status;
+}
+
+static neumeta_status add_ht(const nmi_topology *topology, const int32_t *blocks, int32_t count,
+                             const nmi_options *with, nmi_schedule *schedule)
+{
+    nmi_context *context = topology->object.context;
+    int64_t *sizes = nmi_alloc_array(context, topology->axis_count, sizeof *sizes);
+    nmi_shape *shapes = nmi_alloc_array(context, topology->node_count, sizeof *shapes);
+    neumeta_status status = NEUMETA_ERR_MEMORY;
+    if (sizes != NULL && shapes != NULL) {
+        nmi_graph_full_sizes(topology, sizes);
+        status = nmi_graph_shapes(topology, sizes, shapes);
+    }
+    int64_t before[4] = {0, 0, 0, 0};
+    for (int32_t i = 0; i < count && status == NEUMETA_OK; i++) {
+        int64_t dims[4] = {0, 0, 0, 0};
+        first_weight_dims(topology, sizes, shapes, blocks[i], dims);
+        bool stage_start = memcmp(dims, before, sizeof dims) != 0;
+        status = add_ht_phase(topology, blocks, count, blocks[i], stage_start, with, schedule);
+        memcpy(before, dims, sizeof dims);
+    }
+    nmi_free(context, shapes);
+    nmi_free(context, sizes);
+    return status;
+}
+
+/* The given blocks as numbers from 0, or all blocks that hold weights. */
+static neumeta_status resolve_blocks(const nmi_topology *topology, const int64_t *given,
+                                     int64_t count, int32_t *blocks, int32_t *resolved)
+{
+    neumeta_status status = NEUMETA_OK;
+    *resolved = 0;
+    if (count > 0) {
+        for (int64_t i = 0; i < count && status == NEUMETA_OK; i++)
+            status = nmi_graph_block_number(topology, given[i], &blocks[(*resolved)++]);
+        return status;
+    }
+    for (int32_t t = 0; t < topology->tensor_count; t++) {
+        int32_t block = topology->nodes[topology->tensors[t].node].block;
+        if (topology->tensors[t].role == NMI_ROLE_WEIGHT && block >= 0 &&
+            (*resolved == 0 || blocks[*resolved - 1] != block))
+            blocks[(*resolved)++] = block;
+    }
+    return status;
+}
+
+neumeta_status nmi_schedule_create_recipe(const nmi_topology *topology, const char *recipe,
+                                          const int64_t *blocks, int64_t count,
+                                          const nmi_options *options, nmi_schedule **out)
+{
+    nmi_context *context = topology->object.context;
+    *out = NULL;
+    bool nm = strcmp(recipe, "nm") == 0;
+    if (!nm && strcmp(recipe, "ht") != 0)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "recipe is '%s', must be nm or ht", recipe);
+    int64_t room = count > topology->tensor_count ? count : topology->tensor_count;
+    int32_t *numbers = nmi_alloc_array(context, room, sizeof *numbers);
+    if (numbers == NULL)
+        return NEUMETA_ERR_MEMORY;
+    int32_t resolved = 0;
+    nmi_schedule *schedule = NULL;
+    neumeta_status status = resolve_blocks(topology, blocks, count, numbers, &resolved);
+    if (status == NEUMETA_OK && resolved == 0)
+        status = nmi_fail(context, NEUMETA_ERR_ARGUMENT, "no block of the topology has weights");
+    if (status == NEUMETA_OK)
+        status = nmi_schedule_create(context, &schedule);
+    if (status == NEUMETA_OK)
+        status = nm ? add_nm(topology, numbers, resolved, options, schedule)
+                    : add_ht(topology, numbers, resolved, options, schedule);
+    nmi_free(context, numbers);
+    if (status != NEUMETA_OK) {
+        nmi_schedule_release(schedule);
+        return status;
+    }
+    *out = schedule;
+    return NEUMETA_OK;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* Vectors that belong to one vector of parameters, and its optimiser step. */
+#include "nmi_slot.h"
+
+#include "nmi_optimizer.h"
+
+#include <string.h>
+
+static neumeta_status need(nmi_context *context, int64_t count, float **vector)
+{
+    if (*vector == NULL)
+        *vector = nmi_alloc_zero_array(context, count, sizeof **vector);
+    return *vector != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
+}
+
+/* A vector that starts as a copy of the values. */
+static neumeta_status need_copy(nmi_context *context, const nmi_slot *slot, float **vector)
+{
+    if (*vector != NULL)
+        return NEUMETA_OK;
+    neumeta_status status = need(context, slot->count, vector);
+    if (status == NEUMETA_OK)
+        memcpy(*vector, slot->values, (size_t)slot->count * sizeof **vector);
+    return status;
+}
+
+neumeta_status nmi_slot_prepare(nmi_context *context, nmi_slot *slot,
+                                const nmi_settings *settings)
+{
+    neumeta_status status = NEUMETA_OK;
+    if (slot->kind != NMI_SLOT_BUFFER) {
+        bool adamw = slot->kind != NMI_SLOT_MAIN || settings->optimizer == NMI_OPTIMIZER_ADAMW;
+        status = need(context, slot->count, &slot->gradient);
+        if (status == NEUMETA_OK)
+            status = need(context, slot->count, &slot->moment1);
+        if (status == NEUMETA_OK && adamw)
+            status = need(context, slot->count, &slot->moment2);
+    }
+    if (status == NEUMETA_OK && settings->average > 0)
+        status = need_copy(context, slot, &slot->average);
+    if (status == NEUMETA_OK && settings->continue_best)
+        status = need_copy(context, slot, &slot->best);
+    return status;
+}
+
+void nmi_slot_free(nmi_context *context, nmi_slot *slot)
+{
+    nmi_free(context, slot->gradient);
+    nmi_free(context, slot->moment1);
+    nmi_free(context, slot->moment2);
+    nmi_free(context, slot->average);
+    nmi_free(context, slot->best);
+}
+
+void nmi_slot_restart(nmi_slot *slot)
+{
+    size_t bytes = (size_t)slot->count * sizeof(float);
+    if (slot->moment1 != NULL)
+        memset(slot->moment1, 0, bytes);
+    if (slot->moment2 != NULL)
+        memset(slot->moment2, 0, bytes);
+    slot->steps = 0;
+}
+
+void nmi_slot_step(nmi_slot *slot, const nmi_settings *settings, double rate, double decay)
+{
+    slot->steps++;
+    if (slot->kind == NMI_SLOT_MAIN && settings->optimizer == NMI_OPTIMIZER_SGD) {
+        nmi_sgd sgd = {.rate = (float)rate, .momentum = (float)settings->momentum,
+                       .decay = (float)decay, .nesterov = true, .first = slot->steps == 1};
+        nmi_sgd_step(&sgd, slot->count, slot->gradient, slot->moment1, slot->values);
+        return;
+    }
+    nmi_adamw adamw = {.rate = (float)rate, .beta1 = (float)settings->beta1,
+                       .beta2 = (float)settings->beta2, .epsilon = (float)settings->epsilon,
+                       .decay = (float)decay, .step = slot->steps};
+    nmi_adamw_step(&adamw, slot->count, slot->gradient, slot->moment1, slot->moment2,
+                   slot->values);
+}
+
+void nmi_slot_swap_average(nmi_slot *slot)
+{
+    for (int64_t i = 0; slot->average != NULL && i < slot->count; i++) {
+        float value = slot->values[i];
+        slot->values[i] = slot->average[i];
+        slot->average[i] = value;
+    }
+}

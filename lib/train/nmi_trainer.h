@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The trainer: one loop for manifolds and for plain networks.
+ *
+ * A step draws sizes, emits the weights, runs the network forward and backward, adds the closed-form
+ * losses on weights, carries the gradients through the INRs and steps the optimisers. Everything
+ * random is addressed by the seed and the step's number, so position and slots are the whole state.
+ */
+#ifndef NMI_TRAINER_H
+#define NMI_TRAINER_H
+
+#include "nmi_dataset.h"
+#include "nmi_manifold.h"
+#include "nmi_pass.h"
+#include "nmi_slot.h"
+
+typedef struct neumeta_trainer nmi_trainer;
+
+/* Running sums and last values that neumeta_trainer_metric() tells; doubles only, so that a
+ * checkpoint can treat them as an array. */
+typedef struct nmi_metrics {
+    double loss_sum, task_sum, minibatches; /* of the present epoch */
+    double reconstruction;
+    double rate;
+    double score, best_score; /* NaN: none yet */
+    double seconds;           /* before the present run */
+} nmi_metrics;
+
+typedef struct nmi_position {
+    int32_t phase;
+    bool begun;      /* whether the present phase's INRs and moments were started */
+    int64_t step;    /* in this phase */
+    int64_t steps;   /* in all phases */
+    int64_t draws;   /* minibatches drawn in all phases: addresses sizes and noise */
+} nmi_position;
+
+/* Buffers of a step, taken at the first step of a phase. */
+typedef struct nmi_batch {
+    int64_t items, minibatches; /* capacity */
+    float *inputs;              /* [minibatches, items, C * H * W] */
+    int64_t *targets;           /* [minibatches, items] */
+    int64_t *order;             /* [train]: permutation of the epoch below */
+    int64_t order_epoch;        /* -1: none yet */
+    int32_t order_phase;
+    float *output_gradients;    /* [items, classes] */
+    float *teacher;             /* [items, classes] */
+    double *losses;             /* [items] */
+} nmi_batch;
+
+struct neumeta_trainer {
+    nmi_object object;
+    nmi_topology *topology;  /* retained */
+    nmi_manifold *manifold;  /* retained; NULL: plain training */
+    nmi_network *network;    /* plain: the caller's; otherwise the one that is emitted into */
+    nmi_network *reference;  /* retained; may be NULL */
+    nmi_network *judge;      /* for held-out items; made when first needed */
+    nmi_dataset *dataset;    /* retained */
+    nmi_schedule *schedule;  /* own copy: settings borrow from it */
+    nmi_pass *pass;
+    int64_t pass_items;
+    nmi_settings *phases;    /* [phase_count] */
+    int32_t phase_count;
+    uint64_t seed;
+    uint64_t fingerprint;    /* of topology, schedule and dataset: what a checkpoint must fit */
+
+    nmi_slot *slots;         /* [tensor_count] */
+    bool *reached;           /* [tensor_count]: morphing, and added by this or an earlier phase */
+    bool *carried;           /* [tensor_count]: trained through an INR by this phase */
+    bool *held;              /* [tensor_count]: emitted by the manifold (not copied from the reference) */
+    bool *batch_norm;        /* [node_count]: norms that use batch statistics */
+    bool *varies;            /* [axis_count] */
+    float **weight_gradients; /* [tensor_count]: of emitted tensors, at full size; NULL: none */
+    float **pass_gradients;  /* [tensor_count]: where the pass adds */
+    float **slot_gradients;  /* [tensor_count]: where the INRs add */
+    int64_t *sizes, *full_sizes;
+
+    nmi_batch batch;
+    nmi_position position;
+    nmi_metrics metrics;
+    bool published;          /* averages stand in the manifold or network */
+    bool ready;              /* derived state fits the present phase */
+    double run_start;        /* wall clock of this run; items below were trained since */
+    int64_t run_items;
+    double last_checkpoint;
+    char *checkpoint_path;   /* NULL: none */
+    double checkpoint_seconds;
+    neumeta_progress_fn progress;
+    void *progress_user;
+    atomic_bool cancelled;
+};
+
+/* `manifold` NULL: plain training of `network`, which the trainer changes in place; otherwise
+ * `network` is the reference, which may be NULL. */
+neumeta_status nmi_trainer_create(nmi_context *context, nmi_manifold *manifold,
+                                  nmi_network *network, const nmi_schedule *schedule,
+                                  nmi_dataset *dataset, const nmi_options *options,
+                                  nmi_trainer **out);
+void nmi_trainer_release(nmi_trainer *trainer);
+neumeta_status nmi_trainer_run(nmi_trainer *trainer);
+neumeta_status nmi_trainer_step(nmi_trainer *trainer);
+neumeta_status nmi_trainer_metric(const nmi_trainer *trainer, int32_t metric, double *value);
+
+/* --- nmi_trainer_phase.c ---------------------------------------------------------------------- */
+
+const nmi_settings *nmi_trainer_settings(const nmi_trainer *trainer);
+bool nmi_trainer_finished(const nmi_trainer *trainer);
+/* Minibatches of data per step, per epoch, and steps of a phase. */
+int64_t nmi_trainer_minibatches_of_step(const nmi_settings *settings);
+int64_t nmi_trainer_minibatches_of_epoch(const nmi_trainer *trainer, const nmi_settings *settings);
+int64_t nmi_trainer_steps_of_phase(const nmi_trainer *trainer, int32_t phase);
+double nmi_trainer_epoch(const nmi_trainer *trainer);
+/* Derives everything that follows from the position: what is trained, what varies, buffers. After
+ * creation, at each phase and after a restore. */
+neumeta_status nmi_trainer_prepare(nmi_trainer *trainer);
+/* Starts new INRs and moments, once a phase, after prepare. */
+neumeta_status nmi_trainer_begin_phase(nmi_trainer *trainer);
+/* Takes the best state if the phase wants it, and moves to the next phase. */
+void nmi_trainer_end_phase(nmi_trainer *trainer);
+
+/* --- nmi_trainer_step.c, nmi_objective.c, nmi_validate.c, nmi_checkpoint.c ------------------ */
+
+/* One step of the present phase, which must be prepared and begun. */
+neumeta_status nmi_trainer_train(nmi_trainer *trainer);
+
+/* Loss of one minibatch of the present step and d loss / d outputs into batch.output_gradients,
+ * both times `share`. `distil` tells whether a teacher's outputs stand in batch.teacher. */
+typedef struct nmi_loss {
+    double total, task;
+} nmi_loss;
+nmi_loss nmi_trainer_output_loss(nmi_trainer *trainer, const float *outputs, int64_t minibatch,
+                                 bool distil, double share);
+/* Adds norm and reconstruction of the emitted tensors to weight_gradients; returns their loss. */
+double nmi_trainer_weight_loss(nmi_trainer *trainer, double share);
+
+/* Puts the emitted weights of `sizes` into `network`; noise may be NULL. */
+neumeta_status nmi_trainer_emit(nmi_trainer *trainer, nmi_network *network, const int64_t *sizes,
+                                const nmi_noise *noise);
+/* Exchanges values and averages of all slots: the average is what is judged and handed out. */
+void nmi_trainer_publish(nmi_trainer *trainer, bool publish);
+/* Evaluates on held-out items and keeps the best state, if one is due after this step. */
+neumeta_status nmi_trainer_validate(nmi_trainer *trainer);
+
+neumeta_status nmi_trainer_save(nmi_trainer *trainer, const char *path);
+neumeta_status nmi_trainer_restore(nmi_trainer *trainer, const char *path);
+
+#endif

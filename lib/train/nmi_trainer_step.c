@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/* One training step: data, sizes, weights, losses, gradients, optimisers. */
+#include "nmi_trainer.h"
+
+#include "nmi_optimizer.h"
+#include "nmi_random.h"
+
+#include <math.h>
+#include <string.h>
+
+/* --- data ---------------------------------------------------------------------------------- */
+
+/* Numbers of the items of data minibatch `number` (counted through the phase). */
+static const int64_t *items_of_minibatch(nmi_trainer *trainer, int64_t number, int64_t items)
+{
+    nmi_batch *batch = &trainer->batch;
+    int64_t per_epoch = nmi_trainer_minibatches_of_epoch(trainer, nmi_trainer_settings(trainer));
+    int64_t epoch = number / per_epoch;
+    if (batch->order_epoch != epoch || batch->order_phase != trainer->position.phase) {
+        int64_t train = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_TRAIN);
+        uint64_t phase = (uint64_t)trainer->position.phase;
+        nmi_random random = nmi_random_start(
+            nmi_random_key(trainer->seed, NMI_RANDOM_ORDER, (phase << 32) + (uint64_t)epoch));
+        for (int64_t i = 0; i < train; i++)
+            batch->order[i] = i;
+        nmi_random_shuffle(&random, batch->order, train);
+        batch->order_epoch = epoch;
+        batch->order_phase = trainer->position.phase;
+    }
+    return batch->order + number % per_epoch * items;
+}
+
+static neumeta_status check_targets(const nmi_trainer *trainer, const int64_t *targets,
+                                    int64_t count)
+{
+    int64_t classes = nmi_network_output_floats(trainer->network);
+    for (int64_t i = 0; i < count; i++)
+        if (targets[i] >= classes)
+            return nmi_fail(trainer->object.context, NEUMETA_ERR_SHAPE,
+                            "a training item has target %lld, the network has %lld outputs",
+                            (long long)targets[i], (long long)classes);
+    return NEUMETA_OK;
+}
+
+/* All data of the step before anything changes: a callback that fails costs nothing. */
+static neumeta_status fetch_step(nmi_trainer *trainer, int64_t items)
+{
+    const nmi_settings *settings = nmi_trainer_settings(trainer);
+    int64_t minibatches = nmi_trainer_minibatches_of_step(settings);
+    int64_t floats = nmi_dataset_item_floats(trainer->dataset) * items;
+    neumeta_status status = NEUMETA_OK;
+    for (int64_t m = 0; m < minibatches && status == NEUMETA_OK; m++) {
+        int64_t number = trainer->position.step * minibatches + m;
+        const int64_t *indices = items_of_minibatch(trainer, number, items);
+        uint64_t key = nmi_random_key(trainer->seed, NMI_RANDOM_AUGMENT,
+                                      (uint64_t)(trainer->position.draws + m));
+        int64_t *targets = trainer->batch.targets + m * items;
+        status = nmi_dataset_fetch(trainer->dataset, NEUMETA_SPLIT_TRAIN, indices, items, key,
+                                   true, trainer->batch.inputs + m * floats, targets);
+        if (status == NEUMETA_OK)
+            status = check_targets(trainer, targets, items);
+    }
+    return status;
+}
+
+/* --- optimisers ------------------------------------------------------------------------------ */
+
+static bool steps_each_minibatch(const nmi_slot *slot)
+{
+    return slot->trained && (slot->kind == NMI_SLOT_RESIDUAL || slot->kind == NMI_SLOT_DIRECT);
+}
+
+static bool steps_each_group(const nmi_slot *slot)
+{
+    return slot->trained && slot->kind == NMI_SLOT_MAIN;
+}
+
+static void clear_gradients(nmi_trainer *trainer, bool (*which)(const nmi_slot *slot))
+{
+    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
+        nmi_slot *slot = &trainer->slots[t];
+        if (which(slot))
+            memset(slot->gradient, 0, (size_t)slot->count * sizeof(float));
+    }
+}
+
+/* Residual scalars and directly held tensors, which are few and small. */
+static void step_minibatch_slots(nmi_trainer *trainer)
+{
+    const nmi_settings *settings = nmi_trainer_settings(trainer);
+    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
+        nmi_slot *slot = &trainer->slots[t];
+        if (!steps_each_minibatch(slot))
+            continue;
+        bool residual = slot->kind == NMI_SLOT_RESIDUAL;
+        if (settings->clip_value > 0)
+            nmi_clip_value(slot->count, (float)settings->clip_value, slot->gradient);
+        nmi_slot_step(slot, settings, residual ? settings->residual_rate : settings->direct_rate,
+                      residual ? 0 : settings->direct_decay);
+    }
+}
+
+typedef struct group_step {
+    nmi_trainer *trainer;
+    const nmi_settings *settings;
+    double rate;
+    float factor; /* of the gradients: clipping by norm */
+} group_step;
+
+/* Each slot is one task: whatever thread takes it, its numbers are the same. */
+static void step_slot(void *argument, int64_t index, int32_t worker)
+{
+    (void)worker;
+    const group_step *step = argument;
+    nmi_slot *slot = &step->trainer->slots[index];
+    if (steps_each_group(slot)) {
+        if (step->factor < 1)
+            nmi_scale_array(slot->count, step->factor, slot->gradient);
+        nmi_slot_step(slot, step->settings, step->rate, step->settings->decay);
+    }
+    if (slot->trained && step->settings->average > 0)
+        nmi_ema_update(slot->count, (float)step->settings->average, slot->values, slot->average);
+}
+
+/* Clips by value and returns the squared norm of all gradients of the group. */
+static double clipped_norm(nmi_trainer *trainer, const nmi_settings *settings)
+{
+    double squared = 0;
+    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
+        nmi_slot *slot = &trainer->slots[t];
+        if (!steps_each_group(slot))
+            continue;
+        if (settings->clip_value > 0)
+            nmi_clip_value(slot->count, (float)settings->clip_value, slot->gradient);
+        squared += nmi_squared_norm(slot->count, slot->gradient);
+    }
+    return squared;
+}
+
+static neumeta_status fail_numeric(const nmi_trainer *trainer, const char *what)
+{
+    return nmi_fail(trainer->object.context, NEUMETA_ERR_NUMERIC,
+                    "phase '%s', epoch %.3f, step %lld: the %s is not finite; a lower "
+                    "LEARNING_RATE or clipping may help",
+                    nmi_trainer_settings(trainer)->name, nmi_trainer_epoch(trainer),
+                    (long long)trainer->position.steps, what);
+}
+
+static neumeta_status step_group_slots(nmi_trainer *trainer)
+{
+    const nmi_settings *settings = nmi_trainer_settings(trainer);
+    double norm = sqrt(clipped_norm(trainer, settings));
+    if (!isfinite(norm))
+        return fail_numeric(trainer, "gradient");
+    double width = (double)nmi_trainer_minibatches_of_step(settings)
+                   / (double)nmi_trainer_minibatches_of_epoch(trainer, settings);
+    group_step step = {.trainer = trainer, .settings = settings, .factor = 1};
+    step.rate = nmi_settings_rate_at(settings, nmi_trainer_epoch(trainer), width);
+    if (settings->clip_norm > 0 && norm > settings->clip_norm)
+        step.factor = (float)(settings->clip_norm / norm);
+    nmi_run(trainer->object.context, trainer->topology->tensor_count, step_slot, &step);
+    trainer->metrics.rate = step.rate;
+    if (trainer->manifold == NULL)
+        nmi_network_touch(trainer->network);
+    return NEUMETA_OK;
+}
+
+/* --- one minibatch ------------------------------------------------------------------------- */
+
+neumeta_status nmi_trainer_emit(nmi_trainer *trainer, nmi_network *network, const int64_t *sizes,
+                                const nmi_noise *noise)
+{
+    neumeta_status status = nmi_network_resize(network, sizes);
+    for (int32_t t = 0; t < trainer->topology->tensor_count && status == NEUMETA_OK; t++) {
+        /* Blocks of later phases keep the reference's weights, at full size. */
+        nmi_tensor *tensor = &network->tensors[t];
+        if (!trainer->held[t] && tensor->rank > 0)
+            memcpy(tensor->data, trainer->reference->tensors[t].data,
+                   (size_t)tensor->count * sizeof(float));
+    }
+    if (status == NEUMETA_OK)
+        status = nmi_manifold_emit(trainer->manifold, network, trainer->held, noise);
+    return status;
+}
+
+/* The teacher's outputs for these inputs, or the step's widest outputs kept for its other sizes. */
+static neumeta_status find_teacher(nmi_trainer *trainer, const float *inputs, int64_t items,
+                                   const float *outputs, int64_t index, bool *distil)
+{
+    const nmi_settings *settings = nmi_trainer_settings(trainer);
+    *distil = settings->distillation > 0 &&
+              (settings->teacher == NMI_TEACHER_REFERENCE || index > 0);
+    if (settings->distillation <= 0)
+        return NEUMETA_OK;
+    if (settings->teacher == NMI_TEACHER_WIDEST) {
+        size_t bytes = (size_t)(items * nmi_network_output_floats(trainer->network))
+                       * sizeof(float);
+        if (index == 0)
+            memcpy(trainer->batch.teacher, outputs, bytes);
+        return NEUMETA_OK;
+    }
+    /* The sizes of a sandwich share their items, and so the reference's outputs. */
+    if (settings->draw == NMI_DRAW_SANDWICH && index > 0)
+        return NEUMETA_OK;
+    return nmi_network_run(trainer->reference, inputs, items, trainer->batch.teacher);
+}
+
+static void clear_weight_gradients(nmi_trainer *trainer)
+{
+    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
+        if (trainer->carried[t])
+            memset(trainer->weight_gradients[t], 0,
+                   (size_t)trainer->network->tensors[t].count * sizeof(float));
+}
+
+static void note_loss(nmi_trainer *trainer, double total, double task)
+{
+    trainer->metrics.loss_sum += total;
+    trainer->metrics.task_sum += task;
+    trainer->metrics.minibatches++;
+}
+
+static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64_t items)
+{
+    const nmi_settings *settings = nmi_trainer_settings(trainer);
+    bool manifold = trainer->manifold != NULL;
+    int64_t minibatch = nmi_trainer_minibatches_of_step(settings) > 1 ? index : 0;
+    const float *inputs = trainer->batch.inputs
+                          + minibatch * items * nmi_dataset_item_floats(trainer->dataset);
+    uint64_t draw = (uint64_t)(trainer->position.draws + index);
+    double share = 1 / (double)settings->group;
+    nmi_noise noise = {.samples = 1};
+    neumeta_status status = NEUMETA_OK;
+    if (manifold) {
+        noise.amplitude = trainer->manifold->settings.noise;
+        noise.clamp = trainer->manifold->settings.noise_clamp;
+        noise.key = nmi_random_key(trainer->seed, NMI_RANDOM_NOISE, draw);
+        nmi_settings_draw_sizes(settings, trainer->topology, trainer->varies, index,
+                                nmi_random_key(trainer->seed, NMI_RANDOM_SIZES, draw),
+                                trainer->sizes);
+        status = nmi_trainer_emit(trainer, trainer->network, trainer->sizes, &noise);
+    }
+    if (status != NEUMETA_OK)
+        return status;
+    const float *outputs = nmi_pass_forward(trainer->pass, trainer->network, inputs, items,
+                                            manifold ? NULL : trainer->batch_norm);
+    bool distil = false;
+    status = find_teacher(trainer, inputs, items, outputs, index, &distil);
+    if (status != NEUMETA_OK)
+        return status;
+    nmi_loss loss = nmi_trainer_output_loss(trainer, outputs, minibatch, distil, share);
+    if (!isfinite(loss.total))
+        return fail_numeric(trainer, "loss");
+    clear_gradients(trainer, steps_each_minibatch);
+    clear_weight_gradients(trainer);
+    nmi_pass_backward(trainer->pass, trainer->network, trainer->batch.output_gradients,
+                      trainer->pass_gradients);
+    if (manifold) {
+        loss.total += nmi_trainer_weight_loss(trainer, share);
+        if (!isfinite(loss.total))
+            return fail_numeric(trainer, "loss");
+        status = nmi_manifold_backward(trainer->manifold, trainer->network, trainer->carried,
+                                       &noise, trainer->weight_gradients,
+                                       trainer->slot_gradients);
+        step_minibatch_slots(trainer);
+    }
+    note_loss(trainer, loss.total / share, loss.task);
+    return status;
+}
+
+static void start_epoch_metrics(nmi_trainer *trainer)
+{
+    double width = (double)nmi_trainer_minibatches_of_step(nmi_trainer_settings(trainer))
+                   / (double)nmi_trainer_minibatches_of_epoch(trainer,
+                                                              nmi_trainer_settings(trainer));
+    double epoch = nmi_trainer_epoch(trainer);
+    if (epoch - floor(epoch) < width * 0.999)
+        trainer->metrics.loss_sum = trainer->metrics.task_sum = trainer->metrics.minibatches = 0;
+}
+
+neumeta_status nmi_trainer_train(nmi_trainer *trainer)
+{
+    const nmi_settings *settings = nmi_trainer_settings(trainer);
+    int64_t train = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_TRAIN);
+    int64_t items = settings->batch < train ? settings->batch : train;
+    neumeta_status status = fetch_step(trainer, items);
+    if (status != NEUMETA_OK)
+        return status;
+    start_epoch_metrics(trainer);
+    clear_gradients(trainer, steps_each_group);
+    for (int64_t index = 0; index < settings->group && status == NEUMETA_OK; index++)
+        status = train_minibatch(trainer, index, items);
+    if (status == NEUMETA_OK)
+        status = step_group_slots(trainer);
+    if (status != NEUMETA_OK)
+        return status;
+    trainer->position.step++;
+    trainer->position.steps++;
+    trainer->position.draws += settings->group;
+    trainer->run_items += items * nmi_trainer_minibatches_of_step(settings);
+    return NEUMETA_OK;
+}

@@ -1,0 +1,47 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Checks what the linker will see of the library:
+#   symbols.sh exports SHARED-LIBRARY LIST   exported names are those of the list, in both directions
+#   symbols.sh names ARCHIVE                 every global name begins with nmi_ or neumeta_
+#   symbols.sh banned ARCHIVE                nothing ends the process, prints, or reads its settings
+#   symbols.sh state ARCHIVE                 no variable can change: no .data, no .bss
+set -eu
+export LC_ALL=C
+check=$1
+file=$2
+
+case $check in
+exports)
+    nm -D --defined-only "$file" | awk '{ print $NF }' | sort >exports.found
+    grep -v '^#' "$3" | sort >exports.listed
+    if ! diff exports.listed exports.found; then
+        echo "'<' is listed in $3 only, '>' is exported only"
+        exit 1
+    fi
+    ;;
+names)
+    wrong=$(nm -g --defined-only "$file" | awk 'NF == 3 && $3 !~ /^(nmi|neumeta)_/ { print $3 }')
+    ;;
+banned)
+    wrong=$(nm -u "$file" | awk '$1 == "U" { sub(/@.*/, "", $2); print $2 }' | sort -u | grep -xE \
+        -e '(__)?(printf|fprintf|vprintf|vfprintf|dprintf|vdprintf)(_chk)?' \
+        -e 'puts|putchar|putc|fputs|fputc|perror|stdout|stderr|__assert_fail|psignal' \
+        -e 'abort|exit|_exit|_Exit|quick_exit|atexit|on_exit|err|errx|verr|verrx|warn|warnx' \
+        -e '(__)?(secure_)?getenv|setenv|putenv|rand|rand_r|srand|random|srandom|drand48' \
+        -e 'setlocale|signal|sigaction|raise|kill|system|popen' || true)
+    ;;
+state)
+    wrong=$(size -A "$file" | awk '
+        / :$|ex / { object = $1 }
+        ($1 ~ /^\.(data|bss|tdata|tbss)/ && $1 !~ /^\.data\.rel\.ro/ && $2 > 0) { print object, $1, $2 }')
+    ;;
+*)
+    echo "unknown check $check"
+    exit 2
+    ;;
+esac
+if [ -n "${wrong-}" ]; then
+    echo "$check: not allowed in $file:"
+    echo "$wrong"
+    exit 1
+fi

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Speed of materialisation and of its backward: the morphing tensors of one residual block of 64
+ * channels (two 3x3 convolutions and their biases, 8,320 rows). Medians and spreads of repeated runs.
+ * Usage: bench_materialize [repetitions [threads]].
+ */
+#include "nmi_manifold.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { MOST = 101 };
+
+typedef struct bench {
+    nmi_context *context;
+    nmi_topology *topology;
+    nmi_manifold *manifold;
+    nmi_network *network;
+    nmi_noise noise;
+    float **weight_gradients, **parameter_gradients;
+    double operations; /* multiply-adds of one emission, times 2 */
+} bench;
+
+static void need(const nmi_context *context, neumeta_status status)
+{
+    if (status == NEUMETA_OK)
+        return;
+    fprintf(stderr, "bench_materialize: %s\n", neumeta_context_message(context));
+    exit(1);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void report(const char *name, int repetitions, bench *b, neumeta_status (*work)(bench *b),
+                   double operations)
+{
+    double seconds[MOST];
+    need(b->context, work(b));
+    for (int r = 0; r < repetitions; r++) {
+        const double begin = now();
+        need(b->context, work(b));
+        seconds[r] = now() - begin;
+    }
+    qsort(seconds, (size_t)repetitions, sizeof *seconds, by_value);
+    const double median = seconds[repetitions / 2];
+    printf("  %-22s %9.2f ms   (%.2f to %.2f)", name, 1e3 * median, 1e3 * seconds[0],
+           1e3 * seconds[repetitions - 1]);
+    printf(operations > 0 ? "   %7.1f GFLOP/s\n" : "\n", 1e-9 * operations / median);
+}
+
+/* --- the problem --------------------------------------------------------------------------------- */
+
+static int32_t convolution(bench *b, const char *name, int32_t input, int32_t axis)
+{
+    nmi_options *options = NULL;
+    int32_t node;
+    need(b->context, nmi_options_create(b->context, &options));
+    need(b->context, nmi_options_set_int(options, NEUMETA_KEY_PADDING, 1));
+    need(b->context, neumeta_topology_add_node(b->topology, name, NEUMETA_OP_CONV, &input, 1, axis,
+                                               options, &node));
+    nmi_options_release(options);
+    return node;
+}
+
+static void make_topology(bench *b)
+{
+    nmi_options *options = NULL;
+    int32_t stream, inner, node;
+    need(b->context, nmi_options_create(b->context, &options));
+    need(b->context, nmi_options_set_int(options, NEUMETA_KEY_INPUT_CHANNELS, 64));
+    need(b->context, nmi_options_set_int(options, NEUMETA_KEY_INPUT_HEIGHT, 8));
+    need(b->context, nmi_options_set_int(options, NEUMETA_KEY_INPUT_WIDTH, 8));
+    need(b->context, neumeta_topology_create(b->context, &b->topology));
+    need(b->context, neumeta_topology_add_axis(b->topology, "stream", NEUMETA_AXIS_WIDTH, 64, 64,
+                                               1, &stream));
+    need(b->context, neumeta_topology_add_axis(b->topology, "inner", NEUMETA_AXIS_WIDTH, 8, 64, 1,
+                                               &inner));
+    need(b->context, neumeta_topology_add_node(b->topology, "in", NEUMETA_OP_INPUT, NULL, 0, -1,
+                                               options, &node));
+    need(b->context, neumeta_topology_begin_block(b->topology, "block"));
+    node = convolution(b, "conv1", node, inner);
+    node = convolution(b, "conv2", node, stream);
+    need(b->context, neumeta_topology_seal(b->topology, node));
+    nmi_options_release(options);
+}
+
+static void make_manifold(bench *b, int64_t hidden, int64_t layers, int64_t octaves,
+                          const char *encoding)
+{
+    const int64_t sizes[2] = {64, 64};
+    nmi_options *options = NULL;
+    need(b->context, nmi_options_create(b->context, &options));
+    need(b->context, nmi_options_set_int(options, NEUMETA_KEY_INR_HIDDEN, hidden));
+    need(b->context, nmi_options_set_int(options, NEUMETA_KEY_INR_LAYERS, layers));
+    need(b->context, nmi_options_set_int(options, NEUMETA_KEY_INR_OCTAVES, octaves));
+    need(b->context, nmi_options_set_text(options, NEUMETA_KEY_INR_ENCODING, encoding));
+    need(b->context, nmi_manifold_create(b->context, b->topology, options, &b->manifold));
+    need(b->context, nmi_network_create(b->context, b->topology, sizes, &b->network));
+    nmi_options_release(options);
+    const int32_t count = b->topology->tensor_count;
+    b->weight_gradients = calloc((size_t)count, sizeof *b->weight_gradients);
+    b->parameter_gradients = calloc((size_t)count, sizeof *b->parameter_gradients);
+    const int64_t inputs = b->manifold->inr.encoding.inputs;
+    b->operations = 0;
+    for (int32_t t = 0; t < count; t++) {
+        const nmi_tensor *tensor = &b->network->tensors[t];
+        const int64_t rows = tensor->dims[0] * tensor->dims[1];
+        b->weight_gradients[t] = calloc((size_t)tensor->count, sizeof(float));
+        for (int64_t i = 0; i < tensor->count; i++)
+            b->weight_gradients[t][i] = (float)(i % 7) - 3;
+        b->parameter_gradients[t] =
+            calloc((size_t)b->manifold->fields[t].parameter_count, sizeof(float));
+        b->operations += 2 * (double)rows *
+                         (double)(inputs * hidden + (layers - 1) * hidden * hidden +
+                                  hidden * (tensor->count / rows));
+    }
+    b->noise = (nmi_noise){.amplitude = 1, .clamp = 1, .key = 1};
+}
+
+static void end_manifold(bench *b)
+{
+    for (int32_t t = 0; t < b->topology->tensor_count; t++) {
+        free(b->weight_gradients[t]);
+        free(b->parameter_gradients[t]);
+    }
+    free(b->weight_gradients);
+    free(b->parameter_gradients);
+    nmi_network_release(b->network);
+    nmi_manifold_release(b->manifold);
+}
+
+static neumeta_status emit(bench *b)
+{
+    return nmi_manifold_emit(b->manifold, b->network, NULL, &b->noise);
+}
+
+static neumeta_status backward(bench *b)
+{
+    return nmi_manifold_backward(b->manifold, b->network, NULL, &b->noise, b->weight_gradients,
+                                 b->parameter_gradients);
+}
+
+static neumeta_status average(bench *b)
+{
+    return nmi_manifold_emit_average(b->manifold, b->network, NULL, &b->noise, 8);
+}
+
+static void run(bench *b, int repetitions, int64_t hidden, int64_t layers, int64_t octaves,
+                const char *encoding)
+{
+    make_manifold(b, hidden, layers, octaves, encoding);
+    printf("8,320 rows, INR %d x %d, %d octaves, %s encoding (%d inputs), blocks of %d rows\n",
+           (int)hidden, (int)layers, (int)octaves, encoding,
+           (int)b->manifold->inr.encoding.inputs, (int)b->manifold->inr.block_rows);
+    report("emit", repetitions, b, emit, b->operations);
+    report("backward", repetitions, b, backward, 0);
+    if (b->manifold->settings.encoding == NMI_ENCODING_PLAIN && hidden < 512)
+        report("average of 8 samples", repetitions < 3 ? repetitions : 3, b, average,
+               8 * b->operations);
+    end_manifold(b);
+}
+
+int main(int count, char **arguments)
+{
+    bench b = {0};
+    int repetitions = count > 1 ? atoi(arguments[1]) : 11;
+    const int threads = count > 2 ? atoi(arguments[2]) : 1;
+    repetitions = repetitions < 1 ? 1 : repetitions > MOST ? MOST : repetitions;
+    need(NULL, neumeta_context_create(NULL, NULL, NULL, &b.context));
+    need(b.context, neumeta_context_set_threads(b.context, threads));
+    make_topology(&b);
+    printf("%d thread(s)\n", (int)nmi_worker_count(b.context));
+    run(&b, repetitions, 256, 5, 16, "plain");
+    run(&b, repetitions, 256, 5, 16, "integrated");
+    run(&b, repetitions, 512, 8, 32, "plain");
+    neumeta_topology_free(b.topology);
+    neumeta_context_free(b.context);
+    return 0;
+}

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* Both paths of the convolution, the direct one at every level, against the plain loops. */
+#include "nmi_conv.h"
+#include "nmi_dense.h"
+#include "nmi_test.h"
+
+static const char *const paths[] = {"base", "avx2", "avx512", "gemm"};
+enum { PATHS = 4 };
+
+/* in channels, height, width, out channels, -, -, kernel, stride, padding */
+static const nmi_conv_shape shapes[] = {
+    {3, 32, 32, 16, 0, 0, 3, 1, 1},     {1, 28, 28, 8, 0, 0, 5, 1, 0},
+    {16, 8, 8, 17, 0, 0, 3, 1, 1},      {17, 7, 9, 33, 0, 0, 3, 2, 1},
+    {33, 8, 8, 3, 0, 0, 1, 1, 0},       {16, 7, 7, 32, 0, 0, 1, 2, 0},
+    {3, 8, 7, 1, 0, 0, 5, 2, 2},        {1, 5, 5, 1, 0, 0, 5, 1, 4},
+    {16, 16, 16, 16, 0, 0, 3, 1, 1},    {2, 9, 11, 5, 0, 0, 2, 3, 0},
+    {4, 6, 10, 3, 0, 0, 4, 3, 3},       {40, 8, 8, 64, 0, 0, 3, 1, 1},
+    {5, 1, 1, 7, 0, 0, 3, 2, 1},        {23, 8, 8, 41, 0, 0, 3, 2, 1},
+    {16, 3, 3, 16, 0, 0, 3, 1, 0},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes, ITEMS = 2 };
+
+static float *make(size_t count, uint64_t seed)
+{
+    float *values = malloc((count + 1) * sizeof *values);
+    ck_assert_ptr_nonnull(values);
+    test_fill(values, (int64_t)count, seed, -1.0f, 1.0f);
+    return values;
+}
+
+typedef struct problem {
+    nmi_conv_shape shape;
+    nmi_conv_path path;
+    size_t in, out, weights;
+    float *x, *w, *dy, *bias, *packed, *transposed;
+    void *workspace;
+} problem;
+
+static bool start(int index, problem *p)
+{
+    p->shape = shapes[index / PATHS];
+    const char *name = paths[index % PATHS];
+    p->path.kernels = nmi_kernels_named(name);
+    if (p->path.kernels == NULL && strcmp(name, "gemm") != 0)
+        return false;
+    const nmi_conv_shape *s = &p->shape;
+    ck_assert(nmi_conv_shape_complete(&p->shape));
+    p->in = (size_t)(ITEMS * s->in_height * s->in_width * s->in_channels);
+    p->out = (size_t)(ITEMS * s->out_height * s->out_width * s->out_channels);
+    p->weights = (size_t)(s->out_channels * s->in_channels * s->kernel * s->kernel);
+    p->x = make(p->in, 1);
+    p->w = make(p->weights, 2);
+    p->dy = make(p->out, 3);
+    p->bias = make((size_t)s->out_channels, 4);
+    p->packed = make(nmi_conv_path_packed_floats(p->path, s), 5);
+    p->transposed = make(nmi_conv_path_packed_transposed_floats(p->path, s), 6);
+    /* What lies in the workspace beforehand must not matter. */
+    size_t bytes = nmi_conv_path_workspace_bytes(p->path, s);
+    p->workspace = malloc(bytes + 1);
+    ck_assert_ptr_nonnull(p->workspace);
+    memset(p->workspace, 0xff, bytes);
+    nmi_conv_path_pack(p->path, s, p->w, p->packed);
+    nmi_conv_path_pack_transposed(p->path, s, p->w, p->transposed);
+    return true;
+}
+
+static void finish(problem *p)
+{
+    free(p->x);
+    free(p->w);
+    free(p->dy);
+    free(p->bias);
+    free(p->packed);
+    free(p->transposed);
+    free(p->workspace);
+}
+
+/* Each addition rounds a partial sum, of size sqrt(terms) here, by 6e-8 of it; of random
+ * signs, sqrt(terms) such errors remain. */
+static double tolerance(int64_t terms)
+{
+    return 1e-7 * (4.0 + (double)terms);
+}
+
+START_TEST(forward_equals_the_plain_loops)
+{
+    problem p;
+    if (!start(_i, &p))
+        return;
+    float *expected = make(p.out, 7);
+    float *actual = make(p.out, 8);
+    for (int way = 0; way < 3; way++) {
+        nmi_epilogue e = NMI_EPILOGUE_NONE;
+        e.bias = way > 0 ? p.bias : NULL;
+        e.residual = way > 1 ? p.dy : NULL;
+        e.activation = way > 0 ? NMI_ACTIVATION_RELU : NMI_ACTIVATION_NONE;
+        e.residual_inside = true;
+        nmi_conv_forward_ref(&p.shape, ITEMS, p.x, p.w, &e, expected);
+        nmi_conv_path_forward(p.path, &p.shape, ITEMS, p.x, p.packed, way > 0 ? &e : NULL, actual,
+                              p.workspace);
+        assert_near(actual, expected, (int64_t)p.out,
+                    tolerance(p.shape.kernel * p.shape.kernel * p.shape.in_channels), 0.0);
+    }
+    free(expected);
+    free(actual);
+    finish(&p);
+}
+END_TEST
+
+START_TEST(a_residual_in_place_is_added)
+{
+    problem p;
+    if (!start(_i, &p))
+        return;
+    float *expected = make(p.out, 7);
+    float *actual = make(p.out, 9);
+    float *residual = make(p.out, 9);
+    nmi_epilogue e = {p.bias, residual, NULL, 1.0f, NMI_ACTIVATION_RELU, true};
+    nmi_conv_forward_ref(&p.shape, ITEMS, p.x, p.w, &e, expected);
+    e.residual = actual;
+    nmi_conv_path_forward(p.path, &p.shape, ITEMS, p.x, p.packed, &e, actual, p.workspace);
+    assert_near(actual, expected, (int64_t)p.out,
+                tolerance(p.shape.kernel * p.shape.kernel * p.shape.in_channels), 0.0);
+    free(expected);
+    free(actual);
+    free(residual);
+    finish(&p);
+}
+END_TEST
+
+START_TEST(the_input_gradient_equals_the_plain_loops)
+{
+    problem p;
+    if (!start(_i, &p))
+        return;
+    float *expected = make(p.in, 7);
+    float *actual = make(p.in, 7);
+    for (int accumulate = 1; accumulate >= 0; accumulate--) {
+        nmi_conv_backward_input_ref(&p.shape, ITEMS, p.dy, p.w, accumulate, expected);
+        nmi_conv_path_backward_input(p.path, &p.shape, ITEMS, p.dy, p.transposed, accumulate,
+                                     actual, p.workspace);
+        assert_near(actual, expected, (int64_t)p.in,
+                    tolerance(p.shape.kernel * p.shape.kernel * p.shape.out_channels), 0.0);
+    }
+    free(expected);
+    free(actual);
+    finish(&p);
+}
+END_TEST
+
+START_TEST(the_weight_gradient_equals_the_plain_loops)
+{
+    problem p;
+    if (!start(_i, &p))
+        return;
+    size_t packed = nmi_conv_path_packed_floats(p.path, &p.shape);
+    float *expected = make(p.weights, 7);
+    float *actual = make(p.weights, 7);
+    float *bias[2] = {make((size_t)p.shape.out_channels, 8),
+                      make((size_t)p.shape.out_channels, 8)};
+    memset(p.packed, 0, packed * sizeof *p.packed);
+    nmi_conv_backward_weight_ref(&p.shape, ITEMS, p.x, p.dy, expected, bias[0]);
+    nmi_conv_path_backward_weight(p.path, &p.shape, ITEMS, p.x, p.dy, p.packed, bias[1],
+                                  p.workspace);
+    nmi_conv_path_unpack_gradient(p.path, &p.shape, p.packed, actual);
+    double limit = tolerance(ITEMS * p.shape.out_height * p.shape.out_width);
+    assert_near(actual, expected, (int64_t)p.weights, limit, 0.0);
+    assert_near(bias[1], bias[0], p.shape.out_channels, limit, 0.0);
+    free(expected);
+    free(actual);
+    free(bias[0]);
+    free(bias[1]);
+    finish(&p);
+}
+END_TEST
+
+START_TEST(shapes_that_cannot_be_are_refused)
+{
+    nmi_conv_shape s = {3, 4, 4, 3, 0, 0, 3, 1, 1};
+    ck_assert(nmi_conv_shape_complete(&s));
+    ck_assert_int_eq(s.out_height, 4);
+    s.kernel = 7; /* beyond the padded image */
+    ck_assert(!nmi_conv_shape_complete(&s));
+    s = (nmi_conv_shape){3, 4, 4, 3, 0, 0, 3, 0, 1};
+    ck_assert(!nmi_conv_shape_complete(&s));
+    s = (nmi_conv_shape){3, 4, 4, 3, 0, 0, 3, 1, 3};
+    ck_assert(!nmi_conv_shape_complete(&s));
+    s = (nmi_conv_shape){INT64_MAX / 2, 4, 4, 3, 0, 0, 3, 1, 1};
+    ck_assert(!nmi_conv_shape_complete(&s));
+    s = (nmi_conv_shape){3, INT64_MAX, 4, 3, 0, 0, 3, 1, 1};
+    ck_assert(!nmi_conv_shape_complete(&s));
+    s = (nmi_conv_shape){3, 4, 4, 3, 0, 0, INT64_MAX, 1, INT64_MAX - 1};
+    ck_assert(!nmi_conv_shape_complete(&s));
+}
+END_TEST
+
+/* A dense layer is a 1x1 convolution of 1x1 images: that reference serves it too. */
+START_TEST(dense_layers_equal_the_plain_loops)
+{
+    static const int64_t sizes[][3] = {{1, 64, 10}, {13, 198, 256}, {300, 31, 9}, {7, 400, 120}};
+    const int64_t rows = sizes[_i][0];
+    const nmi_dense_shape d = {sizes[_i][1], sizes[_i][2]};
+    const nmi_conv_shape s = {d.inputs, 1, 1, d.outputs, 1, 1, 1, 1, 0};
+    const size_t in = (size_t)(rows * d.inputs);
+    const size_t out = (size_t)(rows * d.outputs);
+    const size_t weights = (size_t)(d.inputs * d.outputs);
+    float *x = make(in, 1), *w = make(weights, 2), *dy = make(out, 3);
+    float *y[2] = {make(out, 4), make(out, 5)}, *dx[2] = {make(in, 6), make(in, 6)};
+    float *dw[2] = {make(weights, 7), make(weights, 7)}, *db[2] = {make(out, 8), make(out, 8)};
+    float *packed = make(nmi_dense_packed_floats(d), 9);
+    float *transposed = make(nmi_dense_packed_transposed_floats(d), 9);
+    nmi_dense_pack(d, w, packed);
+    nmi_dense_pack_transposed(d, w, transposed);
+
+    nmi_conv_forward_ref(&s, rows, x, w, NULL, y[0]);
+    nmi_dense_forward(d, rows, x, d.inputs, packed, NULL, y[1], d.outputs);
+    assert_near(y[1], y[0], (int64_t)out, tolerance(d.inputs), 0.0);
+
+    nmi_conv_backward_input_ref(&s, rows, dy, w, true, dx[0]);
+    nmi_dense_backward_input(d, rows, dy, d.outputs, transposed, true, dx[1], d.inputs);
+    assert_near(dx[1], dx[0], (int64_t)in, tolerance(d.outputs), 0.0);
+
+    memset(packed, 0, nmi_dense_packed_floats(d) * sizeof *packed);
+    nmi_conv_backward_weight_ref(&s, rows, x, dy, dw[0], db[0]);
+    nmi_dense_backward_weight(d, rows, x, d.inputs, dy, d.outputs, packed, db[1]);
+    nmi_dense_unpack_gradient(d, packed, dw[1]);
+    assert_near(dw[1], dw[0], (int64_t)weights, tolerance(rows), 0.0);
+    assert_near(db[1], db[0], (int64_t)out, tolerance(rows), 0.0);
+
+    float *all[] = {x,     w,     dy,    y[0],  y[1],   dx[0],      dx[1],
+                    dw[0], dw[1], db[0], db[1], packed, transposed};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("convolution");
+    TCase *tests = tcase_create("paths");
+    tcase_set_timeout(tests, 120);
+    tcase_add_loop_test(tests, forward_equals_the_plain_loops, 0, SHAPES * PATHS);
+    tcase_add_loop_test(tests, a_residual_in_place_is_added, 0, SHAPES * PATHS);
+    tcase_add_loop_test(tests, the_input_gradient_equals_the_plain_loops, 0, SHAPES * PATHS);
+    tcase_add_loop_test(tests, the_weight_gradient_equals_the_plain_loops, 0, SHAPES * PATHS);
+    tcase_add_test(tests, shapes_that_cannot_be_are_refused);
+    tcase_add_loop_test(tests, dense_layers_equal_the_plain_loops, 0, 4);
+    suite_add_tcase(suite, tests);
+    return test_main(suite);
+}

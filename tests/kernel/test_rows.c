@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/* The row kernels at every level this processor has, against the plain loops. */
+#include "nmi_kernels.h"
+#include "nmi_test.h"
+
+#include <stdio.h>
+
+static const char *const levels[] = {"base", "avx2", "avx512"};
+enum { LEVELS = 3, GUARD = 40 };
+
+/* Values that must survive around an output. */
+static const float untouched = -12345.0f;
+
+typedef struct sizes {
+    int64_t height, width, segments, segment_length, gap, columns;
+} sizes;
+
+/* Rows below, at and above each register tile, runs shorter and longer than one, columns around
+ * one and two vectors of each width. */
+static const sizes cases[] = {
+    {1, 1, 1, 1, 0, 1},    {1, 5, 1, 3, 0, 4},    {1, 13, 1, 16, 2, 9},   {7, 7, 3, 9, 5, 16},
+    {8, 8, 3, 48, 3, 17},  {1, 300, 1, 33, 0, 33}, {3, 11, 5, 5, 1, 40},  {32, 32, 3, 3, 7, 23},
+    {1, 241, 1, 198, 0, 65}, {2, 300, 1, 11, 0, 7}, {5, 3, 2, 12, 0, 31}, {1, 9, 1, 0, 0, 19},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+typedef struct problem {
+    nmi_rows rows;
+    int64_t depth, count, columns, y_step, y_line, y_floats;
+    float *x, *w, *bias, *residual, *packed;
+} problem;
+
+static float *make(int64_t count, uint64_t seed)
+{
+    float *values = malloc((size_t)(count + 1) * sizeof *values);
+    ck_assert_ptr_nonnull(values);
+    test_fill(values, count, seed, -1.0f, 1.0f);
+    return values;
+}
+
+static float *filled(int64_t count, float value)
+{
+    float *values = make(count, 1);
+    for (int64_t i = 0; i < count; i++)
+        values[i] = value;
+    return values;
+}
+
+static nmi_depth plain_depth(const problem *p)
+{
+    return (nmi_depth){{1, 1, p->depth}, {0, 0, p->columns}};
+}
+
+static problem start(const sizes *s, const nmi_kernels *kernels, uint64_t seed)
+{
+    problem p = {.depth = s->segments * s->segment_length, .columns = s->columns};
+    p.count = s->height * s->width;
+    p.y_step = s->columns + 3;
+    p.y_line = s->width * p.y_step + 2;
+    p.y_floats = s->height * p.y_line + GUARD;
+    /* Exactly as much x as the last row reaches, so that reading beyond it is found by ASan. */
+    int64_t step = s->segment_length > 2 ? s->segment_length - 2 : 1;
+    int64_t stride = s->segment_length + s->gap;
+    int64_t line = s->width * step + 1;
+    int64_t x_floats = (s->height - 1) * line + (s->width - 1) * step +
+                       (s->segments - 1) * stride + s->segment_length;
+    p.x = make(x_floats, seed);
+    p.w = make(p.depth * s->columns, seed + 1);
+    p.bias = make(s->columns, seed + 2);
+    p.residual = make(p.y_floats, seed + 3);
+    p.packed = make((int64_t)nmi_packed_floats(kernels, p.depth, s->columns), seed + 4);
+    const nmi_depth depth = plain_depth(&p);
+    nmi_pack(kernels, &depth, s->columns, 1, p.w, p.packed);
+    p.rows = (nmi_rows){p.x, s->height, s->width, line, step, s->segments, s->segment_length,
+                        stride};
+    return p;
+}
+
+static void finish(problem *p)
+{
+    free(p->x);
+    free(p->w);
+    free(p->bias);
+    free(p->residual);
+    free(p->packed);
+}
+
+/* Each addition rounds a partial sum, of size sqrt(terms) here, by 6e-8 of it; of random
+ * signs, sqrt(terms) such errors remain. */
+static double tolerance(int64_t terms)
+{
+    return 1e-7 * (4.0 + (double)terms);
+}
+
+static void check_forward(const nmi_kernels *kernels, const sizes *s, uint64_t seed,
+                          int32_t activation, bool inside, bool in_place)
+{
+    problem p = start(s, kernels, seed);
+    float *expected = filled(p.y_floats, untouched);
+    float *actual = filled(p.y_floats, untouched);
+    float *kept[2] = {filled(p.y_floats, untouched), filled(p.y_floats, untouched)};
+    nmi_epilogue e = {p.bias, p.residual, kept[0], inside ? 1.0f : 0.3f, activation, inside};
+    if (in_place) {
+        memcpy(expected, p.residual, (size_t)p.y_floats * sizeof *expected);
+        memcpy(actual, p.residual, (size_t)p.y_floats * sizeof *actual);
+        e.residual = expected;
+    }
+    nmi_rows_forward_ref(&p.rows, p.w, p.columns, &e, expected, p.y_line, p.y_step);
+    e.activated = kept[1];
+    if (in_place)
+        e.residual = actual;
+    kernels->forward(&p.rows, p.packed, p.columns, &e, actual, p.y_line, p.y_step);
+    assert_near(actual, expected, p.y_floats, tolerance(p.depth), 0.0);
+    assert_near(kept[1], kept[0], p.y_floats, tolerance(p.depth), 0.0);
+    free(expected);
+    free(actual);
+    free(kept[0]);
+    free(kept[1]);
+    finish(&p);
+}
+
+START_TEST(forward_equals_the_plain_loops_with_every_epilogue)
+{
+    const nmi_kernels *kernels = nmi_kernels_named(levels[_i % LEVELS]);
+    if (kernels == NULL)
+        return;
+    const sizes *s = &cases[_i / LEVELS];
+    for (int32_t activation = 0; activation <= NMI_ACTIVATION_ELU; activation++)
+        for (int way = 0; way < 4; way++)
+            check_forward(kernels, s, (uint64_t)_i, activation, way & 1, way & 2);
+}
+END_TEST
+
+START_TEST(forward_without_epilogue_stores_the_sums)
+{
+    const nmi_kernels *kernels = nmi_kernels_named(levels[_i % LEVELS]);
+    if (kernels == NULL)
+        return;
+    problem p = start(&cases[_i / LEVELS], kernels, 7);
+    float *expected = filled(p.y_floats, untouched);
+    float *actual = filled(p.y_floats, untouched);
+    nmi_rows_forward_ref(&p.rows, p.w, p.columns, NULL, expected, p.y_line, p.y_step);
+    kernels->forward(&p.rows, p.packed, p.columns, NULL, actual, p.y_line, p.y_step);
+    assert_near(actual, expected, p.y_floats, tolerance(p.depth), 0.0);
+    free(expected);
+    free(actual);
+    finish(&p);
+}
+END_TEST
+
+START_TEST(weight_gradients_equal_the_plain_loops_and_accumulate)
+{
+    const nmi_kernels *kernels = nmi_kernels_named(levels[_i % LEVELS]);
+    if (kernels == NULL)
+        return;
+    problem p = start(&cases[_i / LEVELS], kernels, 11);
+    /* As much dy as the last row reaches, and no more. */
+    int64_t dy_floats = (p.rows.height - 1) * p.y_line + (p.rows.width - 1) * p.y_step + p.columns;
+    float *dy = make(dy_floats, 12);
+    float *expected = make(p.depth * p.columns, 13);
+    float *actual = make(p.depth * p.columns, 13);
+    memset(p.packed, 0, nmi_packed_floats(kernels, p.depth, p.columns) * sizeof *p.packed);
+    for (int pass = 0; pass < 2; pass++) {
+        nmi_rows_backward_weight_ref(&p.rows, dy, p.y_line, p.y_step, p.columns, expected);
+        kernels->backward_weight(&p.rows, dy, p.y_line, p.y_step, p.columns, p.packed);
+    }
+    const nmi_depth depth = plain_depth(&p);
+    nmi_unpack_add(kernels, &depth, p.columns, 1, p.packed, actual);
+    assert_near(actual, expected, p.depth * p.columns, tolerance(2 * p.count), 0.0);
+    free(dy);
+    free(expected);
+    free(actual);
+    finish(&p);
+}
+END_TEST
+
+START_TEST(a_row_does_not_depend_on_its_neighbours)
+{
+    const nmi_kernels *kernels = nmi_kernels_named(levels[_i]);
+    if (kernels == NULL)
+        return;
+    const sizes s = {1, 29, 1, 37, 0, 21};
+    problem p = start(&s, kernels, 5);
+    float *together = filled(p.y_floats, 0.0f);
+    float *alone = filled(p.y_floats, 0.0f);
+    kernels->forward(&p.rows, p.packed, p.columns, NULL, together, 0, p.y_step);
+    for (int64_t r = 0; r < s.width; r++) {
+        nmi_rows one = p.rows;
+        one.width = 1;
+        one.x += r * p.rows.x_step;
+        kernels->forward(&one, p.packed, p.columns, NULL, alone + r * p.y_step, 0, p.y_step);
+    }
+    ck_assert_mem_eq(together, alone, (size_t)p.y_floats * sizeof *together);
+    free(together);
+    free(alone);
+    finish(&p);
+}
+END_TEST
+
+START_TEST(no_rows_change_nothing)
+{
+    const nmi_kernels *kernels = nmi_kernels_named(levels[_i]);
+    if (kernels == NULL)
+        return;
+    const nmi_rows rows = {.height = 1, .segments = 1, .segment_length = 4};
+    float y = untouched, w[64] = {0.0f};
+    kernels->forward(&rows, w, 1, NULL, &y, 0, 1);
+    kernels->backward_weight(&rows, w, 0, 1, 1, w);
+    ck_assert(y == untouched && w[0] == 0.0f);
+}
+END_TEST
+
+START_TEST(packing_is_undone_by_unpacking)
+{
+    const nmi_kernels *kernels = nmi_kernels_named(levels[_i]);
+    if (kernels == NULL)
+        return;
+    for (int64_t columns = 1; columns < 70; columns += 4) {
+        const nmi_depth depth = {{2, 3, 5}, {-15 * columns, 5, 1}};
+        float *a = make(30 * columns, 3);
+        float *b = filled(30 * columns, 0.0f);
+        float *packed = make((int64_t)nmi_packed_floats(kernels, 30, columns), 4);
+        nmi_pack(kernels, &depth, columns, 15, a + 15 * columns, packed);
+        nmi_unpack_add(kernels, &depth, columns, 15, packed, b + 15 * columns);
+        ck_assert_mem_eq(a, b, (size_t)(30 * columns) * sizeof *a);
+        free(a);
+        free(b);
+        free(packed);
+    }
+}
+END_TEST
+
+START_TEST(levels_are_found_by_name)
+{
+    ck_assert_ptr_nonnull(nmi_kernels_best());
+    ck_assert_ptr_eq(nmi_kernels_named(nmi_kernels_best()->name), nmi_kernels_best());
+    ck_assert_ptr_nonnull(nmi_kernels_named("base"));
+    ck_assert_ptr_null(nmi_kernels_named("mmx"));
+}
+END_TEST
+
+int main(void)
+{
+    for (int l = 0; l < LEVELS; l++)
+        if (nmi_kernels_named(levels[l]) == NULL)
+            fprintf(stderr, "SKIP: this processor or build has no %s kernels\n", levels[l]);
+    Suite *suite = suite_create("rows");
+    TCase *tests = tcase_create("kernels");
+    tcase_set_timeout(tests, 120);
+    tcase_add_loop_test(tests, forward_equals_the_plain_loops_with_every_epilogue, 0,
+                        CASES * LEVELS);
+    tcase_add_loop_test(tests, forward_without_epilogue_stores_the_sums, 0, CASES * LEVELS);
+    tcase_add_loop_test(tests, weight_gradients_equal_the_plain_loops_and_accumulate, 0,
+                        CASES * LEVELS);
+    tcase_add_loop_test(tests, a_row_does_not_depend_on_its_neighbours, 0, LEVELS);
+    tcase_add_loop_test(tests, no_rows_change_nothing, 0, LEVELS);
+    tcase_add_loop_test(tests, packing_is_undone_by_unpacking, 0, LEVELS);
+    tcase_add_test(tests, levels_are_found_by_name);
+    suite_add_tcase(suite, tests);
+    return test_main(suite);
+}

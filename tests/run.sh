@@ -1,0 +1,111 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Runs all tests, from a bare Debian 12 on: installs what is missing, builds with both compilers
+# and under the sanitisers in build-tests/, and ends with the closing line of every Check program.
+# A second run installs and compiles nothing again. `tests/run.sh gcc asan` runs only these parts
+# of: gcc outside clang asan tsan.
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD
+builds=$root/build-tests
+parts=${*:-gcc outside clang asan tsan}
+failures=
+export CK_VERBOSITY=normal
+
+. examples/packages.sh
+need_packages gcc g++ libc6-dev binutils clang libclang-rt-dev meson ninja-build pkg-config check \
+    libblis-serial-dev libjansson-dev libpng-dev zlib1g-dev doxygen
+
+started=$(date +%s)
+say() { echo "[$(($(date +%s) - started)) s] $*"; }
+wanted() { case " $parts " in *" $1 "*) ;; *) return 1 ;; esac; }
+fail() {
+    say "FAILED: $*"
+    failures="$failures '$*'"
+}
+
+# build NAME C-COMPILER C++-COMPILER OPTION...: configures only when the options are new.
+build() {
+    name=$1
+    settings="$*"
+    folder=$builds/$name
+    log=$builds/$name.log
+    mkdir -p "$builds"
+    rm -f "$folder/meson-logs/testlog.txt" # what is printed at the end is of this run
+    if [ "$(cat "$folder/settings" 2>/dev/null)" != "$settings" ]; then
+        say "$name: configuring"
+        rm -rf "$folder"
+        if ! CC=$2 CXX=$3 sh -c 'shift 3; exec meson setup "$@"' sh "$@" \
+            -Dtests=enabled -Db_ndebug=false "$folder" >"$log" 2>&1; then
+            cat "$log"
+            fail "$name: configuration"
+            return 1
+        fi
+        echo "$settings" >"$folder/settings"
+    fi
+    say "$name: building"
+    if ! ninja -C "$folder" >"$log" 2>&1; then
+        cat "$log"
+        fail "$name: build"
+        return 1
+    fi
+}
+
+# check NAME COMMAND-PREFIX OPTION...: runs tests of a build.
+check() {
+    name=$1
+    prefix=$2
+    shift 2
+    say "$name: testing"
+    # shellcheck disable=SC2086 # a prefix may be empty or several words
+    $prefix meson test -C "$builds/$name" --no-rebuild --print-errorlogs "$@" || fail "$name: tests"
+}
+
+# Optimised as users have it, but with assertions; a warning of Doxygen fails this build too.
+if wanted gcc && build gcc gcc g++ --buildtype=release -Dblis=enabled -Dexamples=enabled \
+    -Dcli=enabled -Ddocs=enabled -Dfuzz=enabled; then
+    check gcc ''
+fi
+
+if wanted outside && [ -f "$builds/gcc/settings" ]; then
+    say "outside: installed library and subproject, in C and C++"
+    tests/abi/outside.sh "$root" "$builds/gcc" "$builds/outside" || fail "use from outside"
+fi
+
+# Clang brings libFuzzer: here it searches for a moment from fixed seeds.
+if wanted clang && build clang clang clang++ --buildtype=release --default-library=static \
+    -Dexamples=enabled -Dcli=enabled -Dfuzz=enabled; then
+    check clang '' --suite unit --suite api --suite fuzz
+fi
+
+export CK_TIMEOUT_MULTIPLIER=10
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
+export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1
+if wanted asan && build asan gcc g++ --buildtype=debugoptimized --default-library=static \
+    -Db_sanitize=address,undefined -Dc_args=-fno-sanitize-recover=all -Dfuzz=enabled \
+    -Dexamples=disabled -Dcli=disabled; then
+    check asan '' --timeout-multiplier 10 --no-suite abi
+fi
+
+# ThreadSanitizer of gcc 12 cannot start under the widest address randomisation.
+fixed_addresses=
+if setarch -R true 2>/dev/null; then
+    fixed_addresses='setarch -R'
+fi
+if wanted tsan && build tsan gcc g++ --buildtype=debugoptimized --default-library=static \
+    -Db_sanitize=thread -Dexamples=disabled -Dcli=disabled; then
+    check tsan "$fixed_addresses" --timeout-multiplier 10 --suite threads
+fi
+
+if [ -n "$failures" ]; then
+    say "FAILED:$failures"
+else
+    say "all passed: $parts"
+fi
+log=$builds/gcc/meson-logs/testlog.txt
+if wanted gcc; then
+    grep -hE '^SKIP: ' "$log" | sort | uniq -c || true
+    grep -E '^(Running suite|[0-9]+%: Checks: )' "$log" || fail "no Check program ran"
+fi
+[ -z "$failures" ]
