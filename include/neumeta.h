@@ -608,6 +608,10 @@ NEUMETA_API neumeta_status neumeta_manifold_topology(const neumeta_manifold *man
 /** Parameters of all INRs and directly held tensors. */
 NEUMETA_API neumeta_status neumeta_manifold_parameters(const neumeta_manifold *manifold,
                                                        int64_t *parameters);
+/** Sizes with every inner width axis that only emitted tensors follow at compression gamma in
+ *  [0, 1), as neumeta_topology_sizes_at() does; all other axes at their maximum. */
+NEUMETA_API neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *manifold,
+                                                     double gamma, int64_t *sizes, int32_t count);
 /**
  * The network at the given sizes; it does not need the manifold any more.
  *

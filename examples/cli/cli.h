@@ -187,41 +187,48 @@ int cli_sha256(const cli *c, const char *path, char sum[65]);
 
 /* --- networks and sizes (cli_network.c, cli_sizes.c, cli_header.c) ------------------------------ */
 
-extern const cli_keys cli_topology_keys[]; /* settings of built-in topologies, norm passes, loading */
 extern const cli_keys cli_data_keys[];
-extern const cli_keys cli_smooth_keys[];
 
-/* --topology with its settings; the input's shape follows `data` unless it is NULL. Takes what
- * --norm says the file's network went through. */
-int cli_topology(const cli *c, const cli_data *data, neumeta_topology **topology);
-/* A network of that topology: fresh for path NULL, else from the file. */
+/* A network of --topology with its settings, whose norm is as --norm says: from a file, or for path
+ * NULL a fresh one. The shape of the input and the classes follow `data` unless it is NULL. */
 int cli_network(const cli *c, const cli_data *data, const char *path, neumeta_network **network);
-/* Applies --replace-norm and --smooth, if given. */
-int cli_prepare(const cli *c, neumeta_network *network);
 /* Applies --replace-norm, if given. */
 int cli_replace_norm(const cli *c, neumeta_network *network);
+/* Reorders channels; `before` and `after` receive the total variation. */
+int cli_smooth(const cli *c, neumeta_network *network, double *before, double *after);
+/* Bytes of all tensors. */
+int64_t cli_network_bytes(const neumeta_network *network);
 
-/* What a command evaluates or exports: a network or a manifold. */
+/* What a command evaluates or exports: a network or a manifold; the other is NULL. */
 typedef struct cli_model {
     neumeta_manifold *manifold;
     neumeta_network *network;
     neumeta_topology *topology;
-    neumeta_options *sampling; /* manifolds */
+    neumeta_options *sampling; /* of manifolds */
     int32_t axes;
-    bool *fixed;               /* axes at which the manifold holds tensors directly */
 } cli_model;
 int cli_model_open(const cli *c, const cli_data *data, const char *path, cli_model *model);
 void cli_model_release(cli_model *model);
-/* All sizes that --gamma, --size and --sizes ask for: *sizes [*count, axes], and the gamma of each
- * (NaN: none); both for free(). */
-int cli_sizes(const cli *c, cli_model *model, int64_t **sizes, double **gammas, size_t *count);
-/* The network at these sizes and the milliseconds that making it took (NaN: it was loaded). */
-int cli_model_network(const cli *c, cli_model *model, const int64_t *sizes,
+/* The network at these sizes (of a network: its own), to be freed, and the milliseconds that making
+ * it took. */
+int cli_model_network(const cli *c, const cli_model *model, const int64_t *sizes,
                       neumeta_network **network, double *milliseconds);
-/* Adds "sizes" (axes that can vary), "parameters", "multiply_adds" and "bytes". */
-int cli_describe(const cli *c, const neumeta_topology *topology, const int64_t *sizes, json_t *row);
-/* Bytes of all tensors of a network. */
-int64_t cli_network_bytes(const neumeta_network *network);
+
+/* Sizes to evaluate, one after another in `sizes`, each with the gamma it came from (NaN: none). */
+typedef struct cli_size_list {
+    int64_t *sizes; /* [count, axes] */
+    double *gammas;
+    size_t count, capacity;
+    int32_t axes;
+} cli_size_list;
+/* What --gamma, --size and --sizes ask for; without them the full sizes. */
+int cli_sizes(const cli *c, const cli_model *model, cli_size_list *list);
+void cli_sizes_release(cli_size_list *list);
+/* Whether an axis has more than one size. */
+bool cli_axis_varies(const neumeta_topology *topology, int32_t axis);
+/* Adds "gamma" (unless NaN), "sizes" (of the axes that vary), "parameters", "multiply_adds". */
+int cli_describe(const cli *c, const neumeta_topology *topology, const int64_t *sizes,
+                 double gamma, json_t *row);
 
 /* The JSON header of a safetensors file. */
 int cli_header(const cli *c, const char *path, json_t **header);

@@ -91,6 +91,19 @@ neumeta_status neumeta_manifold_parameters(const neumeta_manifold *manifold, int
     return nmi_api_end(ctx, status);
 }
 
+neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *manifold, double gamma,
+                                         int64_t *sizes, int32_t count)
+{
+    nmi_context *ctx = nmi_api_context(manifold);
+    neumeta_status status = nmi_api_begin(ctx);
+    if (status != NEUMETA_OK)
+        return status;
+    status = nmi_api_gamma(manifold->topology, gamma, sizes, count);
+    if (status == NEUMETA_OK)
+        nmi_manifold_sizes_at(manifold, gamma, sizes);
+    return nmi_api_end(ctx, status);
+}
+
 neumeta_status neumeta_manifold_materialize(neumeta_manifold *manifold, const int64_t *sizes,
                                             int32_t count, const neumeta_options *options,
                                             neumeta_network **network)

@@ -215,20 +215,6 @@ neumeta_status neumeta_topology_cost(const neumeta_topology *topology, const int
     return nmi_api_end(context, status);
 }
 
-static neumeta_status sizes_at(const nmi_topology *topology, double gamma, int64_t *sizes,
-                               int32_t count)
-{
-    nmi_context *context = topology->object.context;
-    if (!(gamma >= 0.0 && gamma < 1.0))
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "gamma is %g, must lie in [0, 1)", gamma);
-    if (count != topology->axis_count)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "count is %" PRId32 ", must be %" PRId32 ", the number of axes", count,
-                        topology->axis_count);
-    nmi_graph_sizes_at(topology, gamma, sizes);
-    return NEUMETA_OK;
-}
-
 neumeta_status neumeta_topology_sizes_at(const neumeta_topology *topology, double gamma,
                                          int64_t *sizes, int32_t count)
 {
@@ -237,7 +223,7 @@ neumeta_status neumeta_topology_sizes_at(const neumeta_topology *topology, doubl
     if (status != NEUMETA_OK)
         return status;
     if ((status = need_sealed(topology)) == NEUMETA_OK &&
-        (status = NMI_API_NEED(context, sizes)) == NEUMETA_OK)
-        status = sizes_at(topology, gamma, sizes, count);
+        (status = nmi_api_gamma(topology, gamma, sizes, count)) == NEUMETA_OK)
+        nmi_graph_sizes_at(topology, gamma, sizes);
     return nmi_api_end(context, status);
 }

@@ -28,7 +28,7 @@
 #ifndef NMI_API_H
 #define NMI_API_H
 
-#include "nmi_context.h"
+#include "nmi_graph.h"
 
 /* *out = NULL, before anything can fail. */
 #define NMI_API_CLEAR(out)                                                                         \
@@ -88,6 +88,20 @@ static inline neumeta_status nmi_api_handle(nmi_context *context, const void *ha
     if (status == NEUMETA_OK && nmi_api_context(handle) != context)
         status = nmi_fail(context, NEUMETA_ERR_ARGUMENT, "%s belongs to another context", name);
     return status;
+}
+
+/* The arguments of a call that fills `sizes` for a compression. */
+static inline neumeta_status nmi_api_gamma(const nmi_topology *topology, double gamma,
+                                           const int64_t *sizes, int32_t count)
+{
+    nmi_context *context = topology->object.context;
+    if (!(gamma >= 0.0 && gamma < 1.0))
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "gamma is %g, must lie in [0, 1)", gamma);
+    if (count != topology->axis_count)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "count is %d, must be %d, the number of axes", (int)count,
+                        (int)topology->axis_count);
+    return NMI_API_NEED(context, sizes);
 }
 
 #endif

@@ -291,6 +291,24 @@ int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold)
     return total;
 }
 
+const char *nmi_manifold_held_tensor(const nmi_manifold *manifold, int32_t axis)
+{
+    const nmi_topology *topology = manifold->topology;
+    for (int32_t t = 0; t < topology->tensor_count; t++)
+        if (!manifold->fields[t].morphing && nmi_graph_tensor_depends(topology, t, axis))
+            return topology->tensors[t].name;
+    return NULL;
+}
+
+void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *sizes)
+{
+    const nmi_topology *topology = manifold->topology;
+    nmi_graph_sizes_at(topology, gamma, sizes);
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        if (nmi_manifold_held_tensor(manifold, a) != NULL)
+            sizes[a] = topology->axes[a].max;
+}
+
 neumeta_status nmi_manifold_check_sizes(const nmi_manifold *manifold, const int64_t *sizes)
 {
     const nmi_topology *topology = manifold->topology;
@@ -298,13 +316,12 @@ neumeta_status nmi_manifold_check_sizes(const nmi_manifold *manifold, const int6
         const nmi_axis *axis = &topology->axes[a];
         if (axis->kind != NEUMETA_AXIS_WIDTH || sizes[a] == axis->max)
             continue;
-        for (int32_t t = 0; t < topology->tensor_count; t++)
-            if (!manifold->fields[t].morphing && nmi_graph_tensor_depends(topology, t, a))
-                return nmi_fail(manifold->object.context, NEUMETA_ERR_SHAPE,
-                                "axis '%s' is %lld, must be at its maximum %lld: tensor '%s' "
-                                "depends on it and is held directly",
-                                axis->name, (long long)sizes[a], (long long)axis->max,
-                                topology->tensors[t].name);
+        const char *held = nmi_manifold_held_tensor(manifold, a);
+        if (held != NULL)
+            return nmi_fail(manifold->object.context, NEUMETA_ERR_SHAPE,
+                            "axis '%s' is %lld, must be at its maximum %lld: tensor '%s' "
+                            "depends on it and is held directly",
+                            axis->name, (long long)sizes[a], (long long)axis->max, held);
     }
     return NEUMETA_OK;
 }

@@ -99,6 +99,10 @@ void nmi_manifold_hold(nmi_manifold *manifold, const nmi_network *reference);
 /* Fails naming the first axis that a directly held tensor depends on and that is not at its
  * maximum. Sizes must have been checked against the axes. */
 neumeta_status nmi_manifold_check_sizes(const nmi_manifold *manifold, const int64_t *sizes);
+/* Name of a directly held tensor that follows the axis, NULL if there is none. */
+const char *nmi_manifold_held_tensor(const nmi_manifold *manifold, int32_t axis);
+/* nmi_graph_sizes_at() on the axes that no directly held tensor follows. */
+void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *sizes);
 
 /* Parameters of all fields. */
 int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold);

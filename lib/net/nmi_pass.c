@@ -272,6 +272,7 @@ static neumeta_status allocate_slabs(nmi_pass *pass, const nmi_shape *shapes, co
     nmi_context *context = pass->context;
     int64_t outputs = nmi_shape_floats(&shapes[pass->topology->output]);
     pass->values = nmi_alloc_matrix(context, need->values, pass->batch, sizeof(float));
+    pass->gradient_floats = need->gradients;
     pass->gradients = nmi_alloc_matrix(context, need->gradients, pass->batch, sizeof(float));
     pass->packed = nmi_alloc_array(context, need->packed, sizeof(float));
     pass->factors = nmi_alloc_array(context, need->factors, sizeof(float));
@@ -356,17 +357,27 @@ nmi_chunk nmi_pass_chunk(const nmi_pass *pass, int64_t index, int32_t worker, bo
 {
     int64_t first = index * pass->chunk_items;
     int64_t left = pass->items - first;
+    int64_t items = left < pass->chunk_items ? left : pass->chunk_items;
     /* Each chunk could have a workspace; few workers keep theirs in their caches. */
     int64_t desk = nmi_worker_count(pass->context) <= NMI_PASS_CHUNKS ? worker : index;
-    return (nmi_chunk){.topology = pass->topology,
+    nmi_chunk chunk = {.topology = pass->topology,
                        .steps = &pass->steps,
                        .shapes = pass->network->shapes,
-                       .base = gradients ? pass->gradients : pass->values,
-                       .offset = gradients ? pass->gradient_offset : pass->value_offset,
+                       .base = pass->values,
+                       .offset = pass->value_offset,
                        .room = pass->batch,
                        .first = first,
-                       .items = left < pass->chunk_items ? left : pass->chunk_items,
+                       .items = items,
                        .workspace = pass->workspaces + desk * pass->workspace_bytes};
+    if (gradients) {
+        /* Nodes share places here, and chunks are at different nodes at one time: so each chunk has
+         * a part of its own. */
+        chunk.base = pass->gradients + first * pass->gradient_floats;
+        chunk.offset = pass->gradient_offset;
+        chunk.room = items;
+        chunk.first = 0;
+    }
+    return chunk;
 }
 
 bool nmi_pass_is_live(const nmi_pass *pass, const nmi_step *step)

@@ -47,6 +47,7 @@ struct nmi_pass {
     float *values, *gradients, *packed, *partials, *factors, *outputs;
     double *sums, *totals;
     unsigned char *workspaces; /* one for each chunk that may run */
+    int64_t gradient_floats;           /* of one item */
     int64_t partial_floats, sum_count; /* of one chunk */
     int64_t workspace_bytes;
     /* the present pass */

@@ -108,8 +108,9 @@ typedef struct run_move {
 
 typedef struct path_search {
     const nmi_path *path;
-    bool plain;       /* one matrix for all steps, no places: inner links never matter */
-    int64_t *order;   /* [count] */
+    int64_t
+        *uniform;   /* [count] last slot up to which all inner steps are alike and free of places */
+    int64_t *order; /* [count] */
     int64_t *slot_of; /* [count] of each item */
     int64_t *scratch; /* [count] */
     int64_t *queue;   /* [count] ring of items whose surroundings have changed */
@@ -141,37 +142,49 @@ static int64_t item_after(const path_search *search, const run_move *move, int64
     return search->order[move->turn_p ? move->cut - 1 - index : move->lo + index];
 }
 
-/* What the slot k costs before or after the move: its place and the step to it. */
-static double slot_before(const path_search *search, int64_t k)
+/* Cost of a step to slot k between the items of two slots, none beyond the ends. */
+static double link_cost(const path_search *search, int64_t k, int64_t a, int64_t b)
 {
-    if (k >= search->path->count)
-        return 0;
-    double cost = place_cost(search->path, k, search->order[k]);
-    return k > 0 ? cost + step_cost(search->path, k, search->order[k - 1], search->order[k]) : cost;
+    return k > 0 && k < search->path->count ? step_cost(search->path, k, a, b) : 0.0;
 }
 
-static double slot_after(const path_search *search, const run_move *move, int64_t k)
+/* Where steps are alike and symmetric and there are no places, only the ends of P and Q count. */
+static double uniform_change(const path_search *search, const run_move *move)
 {
-    if (k >= search->path->count)
-        return 0;
-    int64_t item = item_after(search, move, k);
-    double cost = place_cost(search->path, k, item);
-    return k > 0 ? cost + step_cost(search->path, k, item_after(search, move, k - 1), item) : cost;
+    const int64_t *order = search->order;
+    int64_t left = move->lo > 0 ? order[move->lo - 1] : 0;
+    int64_t right = move->hi + 1 < search->path->count ? order[move->hi + 1] : 0;
+    int64_t first = order[move->turn_q ? move->hi : move->cut];
+    int64_t last = order[move->turn_q ? move->cut : move->hi];
+    double change = link_cost(search, move->lo, left, first) -
+                    link_cost(search, move->lo, left, order[move->lo]) -
+                    link_cost(search, move->hi + 1, order[move->hi], right);
+    if (move->cut > move->lo) {
+        int64_t seam = order[move->turn_p ? move->cut - 1 : move->lo];
+        change += link_cost(search, move->cut, last, seam) -
+                  link_cost(search, move->cut, order[move->cut - 1], order[move->cut]);
+        last = order[move->turn_p ? move->lo : move->cut - 1];
+    }
+    return change + link_cost(search, move->hi + 1, last, right);
 }
 
-/* Cost after the move minus cost before. O(1) for plain paths, O(hi - lo) otherwise. */
+/* Cost after the move minus cost before: O(1) where the slots are uniform, else O(hi - lo). */
 static double change_of(const path_search *search, const run_move *move)
 {
-    double change = slot_after(search, move, move->hi + 1) - slot_before(search, move->hi + 1);
-    if (search->plain) {
-        change += slot_after(search, move, move->lo) - slot_before(search, move->lo);
-        if (move->cut > move->lo)
-            change += slot_after(search, move, move->lo + move->hi - move->cut + 1) -
-                      slot_before(search, move->cut);
-        return change;
+    if (move->hi <= search->uniform[move->lo])
+        return uniform_change(search, move);
+    const nmi_path *path = search->path;
+    int64_t before = move->lo > 0 ? search->order[move->lo - 1] : 0;
+    int64_t after = before;
+    double change = 0;
+    for (int64_t k = move->lo; k <= move->hi + 1 && k < path->count; k++) {
+        int64_t old = search->order[k];
+        int64_t new = item_after(search, move, k);
+        change += link_cost(search, k, after, new) + place_cost(path, k, new) -
+                  link_cost(search, k, before, old) - place_cost(path, k, old);
+        before = old;
+        after = new;
     }
-    for (int64_t k = move->lo; k <= move->hi; k++)
-        change += slot_after(search, move, k) - slot_before(search, k);
     return change;
 }
 
@@ -332,7 +345,8 @@ static run_move draw_exchange(const path_search *search, nmi_random *random)
 static int64_t count_kicks(const path_search *search)
 {
     double count = (double)search->path->count;
-    double one_kick = search->plain ? 64 * count : 32 * count * count;
+    bool plain = search->uniform[0] == search->path->count - 1;
+    double one_kick = plain ? 64 * count : 32 * count * count;
     double most = work_limit / one_kick;
     if (count < 4)
         return 0;
@@ -359,22 +373,23 @@ static void improve(path_search *search, nmi_random *random, int64_t *best)
     }
 }
 
-static bool is_plain(const nmi_path *path)
+static void find_uniform(const nmi_path *path, int64_t *uniform)
 {
-    bool plain = path->place[0] == NULL;
-    for (int64_t k = 1; k < path->count; k++)
-        plain = plain && path->place[k] == NULL && path->step[k] != NULL &&
-                path->step[k] == path->step[1];
-    return plain;
+    for (int64_t k = path->count - 1; k >= 0; k--) {
+        uniform[k] = k;
+        if (k + 1 < path->count && path->place[k] == NULL && path->place[k + 1] == NULL &&
+            (uniform[k + 1] == k + 1 || path->step[k + 1] == path->step[k + 2]))
+            uniform[k] = uniform[k + 1];
+    }
 }
 
 neumeta_status nmi_path_local(nmi_context *context, const nmi_path *path, uint64_t key,
                               double seconds, int64_t *order)
 {
     int64_t count = path->count;
-    path_search search = {.path = path, .plain = is_plain(path)};
+    path_search search = {.path = path};
     nmi_random random = nmi_random_start(key);
-    int64_t *numbers = nmi_alloc_matrix(context, 4, count, sizeof *numbers);
+    int64_t *numbers = nmi_alloc_matrix(context, 5, count, sizeof *numbers);
     search.queued = nmi_alloc_zero_array(context, count, sizeof *search.queued);
     neumeta_status status =
         numbers != NULL && search.queued != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
@@ -383,6 +398,8 @@ neumeta_status nmi_path_local(nmi_context *context, const nmi_path *path, uint64
         search.slot_of = numbers + count;
         search.scratch = numbers + 2 * count;
         search.queue = numbers + 3 * count;
+        search.uniform = numbers + 4 * count;
+        find_uniform(path, search.uniform);
         clock_gettime(CLOCK_MONOTONIC, &search.deadline);
         double whole = floor(seconds);
         search.deadline.tv_sec += (time_t)whole;

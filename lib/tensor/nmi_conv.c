@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shapes of convolutions and the choice between the two paths. Measured (tests/bench): with vectors
- * of eight floats or more the direct kernels win at every shape of the built-in networks, forward
- * and backward, since no column matrix has to pass through the caches. On processors for which
- * there is only the base table, BLIS may own hand-written kernels we lack, so it is preferred
- * where it was built in.
+ * Shapes of convolutions and the choice between the two paths. Measured (tests/bench): with
+ * vectors of sixteen floats the direct kernels are 2 to 5 times faster than the column matrix at
+ * the shapes of residual networks, forward and backward, since nothing but the image has to pass
+ * through the caches. On processors for which there is only the base table, BLIS may own hand-
+ * written kernels we lack, so it is preferred where it was built in.
  */
 #include "nmi_conv.h"
 

@@ -139,7 +139,7 @@ START_TEST(a_plain_network_learns_and_resumes_with_its_running_statistics)
     double score = 0, resumed_score = 0;
     int64_t count = 0, resumed_count = 0;
     float *unbroken = train_plain(2, 0, NULL, &score, &count);
-    float *resumed = train_plain(1, 17, folder, &resumed_score, &resumed_count);
+    float *resumed = train_plain(2, 17, folder, &resumed_score, &resumed_count);
     ck_assert_msg(score > 0.8, "test accuracy is %g; guessing gives 0.25", score);
     assert_equal_bits(unbroken, count, resumed, resumed_count);
     ck_assert(score == resumed_score);

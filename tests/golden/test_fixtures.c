@@ -364,7 +364,7 @@ static void check_inr(const char *activation)
     nmi_graph_full_sizes(topology, sizes);
     assert_ok(context, nmi_network_create(context, topology, sizes, &network));
     for (int32_t t = 1; t <= 2; t++) {
-        char prefix[64], gradients[64];
+        char prefix[32], gradients[64];
         int64_t gradient_count = 0;
         bool fields[4] = {t == 0, t == 1, t == 2, t == 3};
         float *weight_gradients[4] = {NULL}, *parameter_gradients[4] = {NULL};

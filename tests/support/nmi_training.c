@@ -134,7 +134,7 @@ float *problem_morphed(test_problem *problem, double gamma, int64_t *count)
     int64_t sizes[64];
     neumeta_network *network = NULL;
     ck_assert_int_le(axes, 64);
-    assert_ok(problem->context, neumeta_topology_sizes_at(problem->topology, gamma, sizes, axes));
+    assert_ok(problem->context, neumeta_manifold_sizes_at(problem->manifold, gamma, sizes, axes));
     assert_ok(problem->context, neumeta_manifold_materialize(problem->manifold, sizes, axes, NULL,
                                                              &network));
     float *weights = problem_weights(network, count);

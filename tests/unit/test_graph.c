@@ -154,14 +154,14 @@ START_TEST(lenet_has_eight_tensors_without_norm)
     nmi_topology *topology = builtin(context, "lenet", options);
     ck_assert_int_eq(topology->tensor_count, 8);
     ck_assert_int_eq(topology->block_count, 4);
-    ck_assert_int_eq(topology->axis_count, 2);
-    ck_assert(nmi_graph_axis_is_inner(topology, axis_named(topology, "width")));
+    ck_assert_int_eq(topology->axis_count, 4);
+    ck_assert(nmi_graph_axis_is_inner(topology, axis_named(topology, "conv1.width")));
     ck_assert(!nmi_graph_axis_is_inner(topology, axis_named(topology, "classes")));
-    int64_t sizes[] = {32, 10};
+    int64_t sizes[] = {32, 64, 128, 10};
     assert_cost(topology, sizes,
                 (32 * 25 + 32) + (64 * 32 * 25 + 64) + (128 * 64 * 9 + 128) + (10 * 1152 + 10),
                 32 * 25 * 784 + 64 * 32 * 25 * 196 + 128 * 64 * 9 * 49 + 11520);
-    sizes[0] = 1;
+    nmi_graph_sizes_at(topology, 1 - 1.0 / 32, sizes);
     assert_cost(topology, sizes, (25 + 1) + (2 * 25 + 2) + (4 * 2 * 9 + 4) + (10 * 36 + 10),
                 25 * 784 + 2 * 25 * 196 + 8 * 9 * 49 + 360);
     nmi_topology_release(topology);

@@ -20,7 +20,7 @@
 
 enum {
     BLOCK_ROWS = 20 * TILE_ROWS, /* rows swept with one panel of weights before the next panel */
-    WEIGHT_BLOCK_ROWS = 256      /* rows summed in registers before a tile of dw is stored */
+    WEIGHT_BLOCK_ROWS = 128      /* rows summed in registers before a tile of dw is stored */
 };
 
 INLINE vec select_bits(ivec mask, vec yes, vec no)
