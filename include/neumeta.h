@@ -37,6 +37,8 @@
 
 #include <stdint.h>
 
+/** @def NEUMETA_API
+ *  Marks what the library exports. Users of a static library define NEUMETA_STATIC on Windows. */
 #if defined(_WIN32) && !defined(NEUMETA_STATIC)
 #ifdef NEUMETA_BUILD
 #define NEUMETA_API __declspec(dllexport)
@@ -58,12 +60,13 @@ extern "C" {
 #define NEUMETA_VERSION_MINOR 1
 #define NEUMETA_VERSION_PATCH 0
 
-/** @name Constants (their numbers never change) @{ */
+/** @name Constants (their numbers never change)
+ *  @{ */
 
 /** Result of a call: 0 done, positive stopped on purpose, negative failed. */
 typedef int32_t neumeta_status;
 
-#define NEUMETA_OK 0
+#define NEUMETA_OK 0                /**< the call did what it should */
 #define NEUMETA_CANCELLED 1         /**< stopped by the progress callback or by cancel */
 #define NEUMETA_ERR_ARGUMENT (-1)   /**< an argument or setting is out of its range */
 #define NEUMETA_ERR_MEMORY (-2)     /**< the allocator returned NULL */
@@ -76,6 +79,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_ERR_NUMERIC (-9)    /**< a value became infinite or not a number */
 #define NEUMETA_ERR_UNSUPPORTED (-10) /**< valid, but this library cannot treat it */
 
+/** Levels of log lines; see neumeta_context_set_log(). */
 #define NEUMETA_LOG_ERROR 1
 #define NEUMETA_LOG_WARNING 2
 #define NEUMETA_LOG_INFO 3
@@ -114,7 +118,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_SPLIT_HELD_OUT 2
 #define NEUMETA_SPLIT_TEST 3
 
-/** Types of settings; see neumeta_key_bounds(). */
+/** Types of settings; see neumeta_key_bounds(). BOOL is set as an integer, CHOICE as text. */
 #define NEUMETA_TYPE_INT 1
 #define NEUMETA_TYPE_REAL 2
 #define NEUMETA_TYPE_BOOL 3
@@ -227,12 +231,14 @@ typedef int32_t neumeta_status;
 #define NEUMETA_KEY_VALIDATE_EPOCHS 141
 #define NEUMETA_KEY_VALIDATE_GAMMAS 142
 #define NEUMETA_KEY_DIRECT_BLOCKS 143
+#define NEUMETA_KEY_FIT_SIZES 144
 /* Trainers */
 #define NEUMETA_KEY_CHECKPOINT_PATH 160
 #define NEUMETA_KEY_CHECKPOINT_SECONDS 161
 /** @} */
 
-/** @name Handles @{ */
+/** @name Handles
+ *  @{ */
 typedef struct neumeta_context neumeta_context;   /**< allocator, log, threads, seed */
 typedef struct neumeta_options neumeta_options;   /**< keyed settings */
 typedef struct neumeta_topology neumeta_topology; /**< graph whose widths and depths are axes */
@@ -243,19 +249,21 @@ typedef struct neumeta_dataset neumeta_dataset;   /**< numbered items behind a c
 typedef struct neumeta_trainer neumeta_trainer;   /**< training in progress */
 /** @} */
 
-/** @name Callbacks: `user` is the pointer given with the function @{ */
+/** @name Callbacks: `user` is the pointer given with the function
+ *  @{ */
 
 /** Returns `size` bytes aligned to `alignment` (a power of two), or NULL. Called by the
  *  context's thread. */
 typedef void *(*neumeta_alloc_fn)(void *user, uint64_t size, uint64_t alignment);
 /** Takes back what a ::neumeta_alloc_fn returned, never NULL. Any thread may call it. */
 typedef void (*neumeta_release_fn)(void *user, void *memory);
-/** Receives one line of log; `message` lives until the call returns. */
+/** Receives one line of log without a line feed; `level` is one of NEUMETA_LOG_*, `message` lives
+ *  until the call returns. Called by the context's thread, while one of its calls runs. */
 typedef void (*neumeta_log_fn)(void *user, int32_t level, const char *message);
-/** One share of parallel work. */
+/** One share of parallel work, made by the library and called by the host's threads. */
 typedef void (*neumeta_task_fn)(void *argument, int64_t index);
 /** Runs task(argument, i) once for each i in [0, count), on any threads, and returns when all
- *  have ended. Tasks do not depend on each other. */
+ *  have ended. Tasks do not depend on each other, do not call back and do not throw. */
 typedef void (*neumeta_parallel_fn)(void *user, neumeta_task_fn task, void *argument,
                                     int64_t count);
 /** Fills `inputs` ([count, channels, height, width], raw values before DATA_MEAN and DATA_STD)
@@ -264,44 +272,53 @@ typedef void (*neumeta_parallel_fn)(void *user, neumeta_task_fn task, void *argu
  *  fails the call that needed the data with NEUMETA_ERR_CALLBACK. */
 typedef int32_t (*neumeta_fetch_fn)(void *user, int32_t split, const int64_t *indices,
                                     int64_t count, float *inputs, int64_t *targets);
-/** Called after each optimiser step. It may read metrics and cancel, nothing else. Any result
- *  but 0 stops training with NEUMETA_CANCELLED. */
+/** Called after each optimiser step, by the thread that runs the trainer. It may read metrics and
+ *  cancel, nothing else. Any result but 0 stops training with NEUMETA_CANCELLED. */
 typedef int32_t (*neumeta_progress_fn)(void *user, neumeta_trainer *trainer);
 /** @} */
 
-/** @name Library and context @{ */
+/** @name Library and context
+ *  @{ */
 
-/** "major.minor.patch" of the library at run time. */
+/** "major.minor.patch" of the library at run time. Any thread. */
 NEUMETA_API const char *neumeta_version(void);
 
-/** A short English name of a status, such as "shape does not fit"; never NULL. */
+/** A short English name of a status, such as "shape does not fit"; never NULL. Any thread. */
 NEUMETA_API const char *neumeta_status_name(neumeta_status status);
 
 /**
  * Create a context with one thread, seed 0 and no log.
  *
  * @param allocate  NULL with `release` NULL: the C allocator. Otherwise both must be given.
- * @param user      Handed to both.
+ * @param release   See `allocate`.
+ * @param user      Handed to both; must stay valid until the last handle of the context has ended.
+ * @param context   Receives the context.
  * @return NEUMETA_ERR_ARGUMENT if only one function is given; NEUMETA_ERR_MEMORY.
  */
 NEUMETA_API neumeta_status neumeta_context_create(neumeta_alloc_fn allocate,
                                                   neumeta_release_fn release, void *user,
                                                   neumeta_context **context);
-/** Lets go of the context; it ends with the last handle made from it. NULL is fine. */
+/** Lets go of the context; it ends with the last handle made from it. NULL is fine. Any thread. */
 NEUMETA_API void neumeta_context_free(neumeta_context *context);
 
-/** The sentence about the last failure, "" if none; valid until the next call with this context. */
+/** The sentence about the last failure, "" if none; valid until the next call with this context or
+ *  a handle made from it. Where there is no context yet, neumeta_status_name() is what is left. */
 NEUMETA_API const char *neumeta_context_message(const neumeta_context *context);
 
-/** Send log lines up to `level` (NEUMETA_LOG_*) to `log`; NULL silences. */
+/** Send log lines up to `level` (NEUMETA_LOG_*) to `log`; NULL silences. A failure is logged as
+ *  NEUMETA_LOG_ERROR with the sentence of neumeta_context_message(). `user` is handed to `log`.
+ *  @return NEUMETA_ERR_ARGUMENT for an unknown level. */
 NEUMETA_API neumeta_status neumeta_context_set_log(neumeta_context *context, neumeta_log_fn log,
                                                    void *user, int32_t level);
 
 /** Use up to `threads` threads, the calling one included; 0: one for each processor. More than
- *  there are processors are not started. Results have the same bits at any number. */
+ *  there are processors are not started. Results have the same bits at any number.
+ *  @return NEUMETA_ERR_ARGUMENT below 0; NEUMETA_ERR_MEMORY. */
 NEUMETA_API neumeta_status neumeta_context_set_threads(neumeta_context *context, int32_t threads);
 
-/** Run parallel work on the host's own threads instead, `lanes` of them; NULL: back to ours. */
+/** Run parallel work on the host's own threads instead, at most `lanes` (1 to 4096) at a time;
+ *  NULL: back to ours. Results have the same bits. `user` is handed to `parallel`.
+ *  @return NEUMETA_ERR_ARGUMENT if `lanes` is out of range; NEUMETA_ERR_MEMORY. */
 NEUMETA_API neumeta_status neumeta_context_set_parallel(neumeta_context *context,
                                                         neumeta_parallel_fn parallel, void *user,
                                                         int32_t lanes);
@@ -311,12 +328,18 @@ NEUMETA_API neumeta_status neumeta_context_set_parallel(neumeta_context *context
 NEUMETA_API neumeta_status neumeta_context_set_seed(neumeta_context *context, uint64_t seed);
 /** @} */
 
-/** @name Options: receivers copy them; a key that a call does not use is an error @{ */
+/** @name Options: receivers copy them; a key that a call does not use is an error
+ *  @{ */
 
+/** An empty set of settings. Where a call takes options, NULL means all defaults. Keys differ from
+ *  call to call; docs/settings.md lists them all. */
 NEUMETA_API neumeta_status neumeta_options_create(neumeta_context *context,
                                                   neumeta_options **options);
+/** Ends the options; NULL is fine, any thread. */
 NEUMETA_API void neumeta_options_free(neumeta_options *options);
-/** For keys of type INT and BOOL. */
+/** For keys of type INT and BOOL. A second value replaces the first, here as below.
+ *  @return NEUMETA_ERR_ARGUMENT, here as below, for an unknown key, one of another type, or a value
+ *          out of the key's bounds; the options are then as they were. */
 NEUMETA_API neumeta_status neumeta_options_set_int(neumeta_options *options, int32_t key,
                                                    int64_t value);
 /** For keys of type REAL; NaN is refused. */
@@ -325,10 +348,10 @@ NEUMETA_API neumeta_status neumeta_options_set_real(neumeta_options *options, in
 /** For keys of type TEXT and CHOICE; the text is copied. */
 NEUMETA_API neumeta_status neumeta_options_set_text(neumeta_options *options, int32_t key,
                                                     const char *value);
-/** For keys of type INTS; the values are copied. */
+/** For keys of type INTS; the `count` values are copied. */
 NEUMETA_API neumeta_status neumeta_options_set_ints(neumeta_options *options, int32_t key,
                                                     const int64_t *values, int64_t count);
-/** For keys of type REALS; the values are copied. */
+/** For keys of type REALS; the `count` values are copied; NaN is refused. */
 NEUMETA_API neumeta_status neumeta_options_set_reals(neumeta_options *options, int32_t key,
                                                      const double *values, int64_t count);
 /** Set any key from text: `name` as neumeta_key_name() tells it, case and '-' or '_' ignored; lists
@@ -336,7 +359,8 @@ NEUMETA_API neumeta_status neumeta_options_set_reals(neumeta_options *options, i
 NEUMETA_API neumeta_status neumeta_options_parse(neumeta_options *options, const char *name,
                                                  const char *value);
 
-/** Number of the index-th key, from 0; 0 past the last one. */
+/** Number of the index-th key, from 0; 0 past the last one. This and the four calls below read a
+ *  constant table: any thread, no context. */
 NEUMETA_API int32_t neumeta_key_at(int32_t index);
 /** Name such as "LEARNING_RATE"; NULL for an unknown key. */
 NEUMETA_API const char *neumeta_key_name(int32_t key);
@@ -350,9 +374,11 @@ NEUMETA_API neumeta_status neumeta_key_bounds(int32_t key, int32_t *type, double
                                               double *maximum, double *initial);
 /** @} */
 
-/** @name Topologies @{ */
+/** @name Topologies
+ *  @{ */
 
-/** An empty graph, to be built node by node and sealed. */
+/** An empty graph, to be built node by node and sealed. Until then only the building calls accept
+ *  it. A building call that fails leaves the graph as it was. */
 NEUMETA_API neumeta_status neumeta_topology_create(neumeta_context *context,
                                                    neumeta_topology **topology);
 
@@ -362,27 +388,33 @@ NEUMETA_API neumeta_status neumeta_topology_create(neumeta_context *context,
  *
  * @param options  CLASSES, INPUT_CHANNELS, INPUT_HEIGHT, INPUT_WIDTH, CHANNELS, NORM; the residual
  *                 ones also take SHORTCUT.
+ * @return NEUMETA_ERR_ARGUMENT for an unknown name or setting; NEUMETA_ERR_SHAPE if an input is
+ *         too small; NEUMETA_ERR_MEMORY.
  */
 NEUMETA_API neumeta_status neumeta_topology_create_builtin(neumeta_context *context,
                                                            const char *name,
                                                            const neumeta_options *options,
                                                            neumeta_topology **topology);
+/** Lets go of the topology, which lives on in what was made from it; NULL is fine, any thread. */
 NEUMETA_API void neumeta_topology_free(neumeta_topology *topology);
 /** Name of the index-th built-in topology, NULL past the last one. */
 NEUMETA_API const char *neumeta_topology_builtin_name(int32_t index);
 
 /**
  * Add an axis of sizes min, min + step, ... up to max. A fixed channel count is a width axis with
- * min = max. Inside a repeat the axis is made once for each repetition: `axis` is that of the first,
- * the others follow with consecutive numbers, named "<repeat>.<number>.<name>".
+ * min = max. Inside a repeat the axis is made once for each repetition: `axis` is that of the
+ * first, the others follow with consecutive numbers, named "<repeat>.<number>.<name>".
  *
+ * @param name  1 to 255 printable ASCII characters, unique among the axes; copied.
  * @param kind  NEUMETA_AXIS_WIDTH (min >= 1) or NEUMETA_AXIS_DEPTH (min >= 0).
+ * @param axis  Receives the number of the axis, from 0.
  */
 NEUMETA_API neumeta_status neumeta_topology_add_axis(neumeta_topology *topology, const char *name,
                                                      int32_t kind, int64_t min, int64_t max,
                                                      int64_t step, int32_t *axis);
 
-/** Nodes from here on belong to a new block `name`, until the next block or repeat. */
+/** Nodes from here on belong to a new block `name`, until the next block or repeat. Blocks are what
+ *  MORPH_BLOCKS and phases address, by number from 0; they do not change what is computed. */
 NEUMETA_API neumeta_status neumeta_topology_begin_block(neumeta_topology *topology,
                                                         const char *name);
 
@@ -410,7 +442,9 @@ NEUMETA_API neumeta_status neumeta_topology_begin_block(neumeta_topology *topolo
  * `<name>.running_var` (NORM), `<name>.scale` (SCALE). Inside a repeat a node is named
  * "<repeat>.<number>.<name>".
  *
- * @param inputs  Numbers of earlier nodes.
+ * @param name    1 to 255 printable ASCII characters, unique among the nodes; copied.
+ * @param op      NEUMETA_OP_*, except SELECT, which neumeta_topology_end_repeat() adds.
+ * @param inputs  Numbers of `count` earlier nodes; NULL if `count` is 0.
  * @param axis    Width axis of the output channels, for CONV, LINEAR and SHORTCUT; otherwise -1.
  * @param node    Number of the new node.
  * @return NEUMETA_ERR_ARGUMENT naming the node and what is wrong with it; NEUMETA_ERR_STATE once
@@ -440,20 +474,30 @@ NEUMETA_API neumeta_status neumeta_topology_end_repeat(neumeta_topology *topolog
                                                        int32_t *node);
 
 /** Check every shape at the smallest and the largest sizes and make the topology immutable.
- *  `output` is the node whose values a run returns. */
+ *  `output` is the node whose values a run returns.
+ *  @return NEUMETA_ERR_SHAPE naming the node that does not fit, and then the topology stays open;
+ *          NEUMETA_ERR_STATE if it is sealed already, empty, or a repeat is open. */
 NEUMETA_API neumeta_status neumeta_topology_seal(neumeta_topology *topology, int32_t output);
 
-/** The following five want a sealed topology. Counts are -1 for NULL or an unsealed one. */
+/** Number of axes, and so the length of every array of sizes; -1 for NULL or a topology that is not
+ *  sealed. */
 NEUMETA_API int32_t neumeta_topology_axis_count(const neumeta_topology *topology);
-/** Outputs may be NULL; `name` lives as long as the topology. */
+/** Name, kind (NEUMETA_AXIS_*) and range of an axis of a sealed topology, by number from 0. Outputs
+ *  may be NULL; `name` lives as long as the topology. */
 NEUMETA_API neumeta_status neumeta_topology_axis(const neumeta_topology *topology, int32_t axis,
                                                  const char **name, int32_t *kind, int64_t *min,
                                                  int64_t *max, int64_t *step);
+/** Number of blocks, repetitions at full depth included; -1 for NULL or a topology that is not
+ *  sealed. */
 NEUMETA_API int32_t neumeta_topology_block_count(const neumeta_topology *topology);
+/** Name of a block by number from 0, which lives as long as the topology; NULL past the last
+ *  one. */
 NEUMETA_API const char *neumeta_topology_block_name(const neumeta_topology *topology,
                                                     int32_t block);
 /** Trainable parameters and FLOPs of one item (multiplications and additions of convolutions and
- *  linear nodes; one multiply-add is 2). Outputs may be NULL. */
+ *  linear nodes; one multiply-add is 2). Outputs may be NULL. `count` must be the number of axes.
+ *  @return NEUMETA_ERR_ARGUMENT naming the axis whose size is wrong; NEUMETA_ERR_SHAPE if the sizes
+ *          do not fit together. */
 NEUMETA_API neumeta_status neumeta_topology_cost(const neumeta_topology *topology,
                                                  const int64_t *sizes, int32_t count,
                                                  int64_t *parameters, int64_t *flops);
@@ -464,16 +508,23 @@ NEUMETA_API neumeta_status neumeta_topology_sizes_at(const neumeta_topology *top
                                                      double gamma, int64_t *sizes, int32_t count);
 /** @} */
 
-/** @name Networks @{ */
+/** @name Networks
+ *  @{ */
 
 /** A network with fresh weights: He-normal convolutions, linear layers uniform in
- *  +-1/sqrt(fan_in), norms at identity. `sizes` NULL: every axis at its maximum. */
+ *  +-1/sqrt(fan_in), norms at identity. `sizes` NULL: every axis at its maximum; else `count` is
+ *  the number of axes. The weights follow from the context's seed. */
 NEUMETA_API neumeta_status neumeta_network_create(const neumeta_topology *topology,
                                                   const int64_t *sizes, int32_t count,
                                                   neumeta_network **network);
 /** A network at the sizes the file's tensors show, read from a safetensors file whose
  *  tensors carry the topology's names and shapes. All tensors of the topology must be there;
- *  others are refused. @param options  NAME_MAP. */
+ *  others are refused. F32, F64, F16 and BF16 are read; networks keep float32.
+ *  @param topology  Sealed.
+ *  @param path      File name in the encoding of the system.
+ *  @param options   NAME_MAP.
+ *  @param network   Receives the network.
+ *  @return NEUMETA_ERR_IO; NEUMETA_ERR_FORMAT naming the file, the tensor and what was expected. */
 NEUMETA_API neumeta_status neumeta_network_load(const neumeta_topology *topology, const char *path,
                                                 const neumeta_options *options,
                                                 neumeta_network **network);
@@ -482,6 +533,7 @@ NEUMETA_API neumeta_status neumeta_network_load_memory(const neumeta_topology *t
                                                        const void *data, int64_t size,
                                                        const neumeta_options *options,
                                                        neumeta_network **network);
+/** Lets go of the network; NULL is fine, any thread. */
 NEUMETA_API void neumeta_network_free(neumeta_network *network);
 
 /** The network's topology, which replace_norm changes; free it too. */
@@ -499,6 +551,7 @@ NEUMETA_API neumeta_status neumeta_network_sizes(const neumeta_network *network,
  * factors being carried through to the classifier. AFFINE leaves a scale and shift per channel.
  * Sources: arXiv 2410.11878 (fold), arXiv 2505.05510, batch-norm replacement.
  *
+ * @param network  Changed in place; it then has a topology of its own: neumeta_network_topology().
  * @param method   NEUMETA_NORM_*.
  * @param options  RESIDUAL_SCALE (SKIP_INIT; other values than 1 do change the outputs),
  *                 RESIDUAL_LEARNED (SQRT_HALF).
@@ -514,13 +567,16 @@ NEUMETA_API neumeta_status neumeta_network_replace_norm(neumeta_network *network
  * Solves a shortest Hamiltonian path for each group of tied channels.
  * Source: Neural Metamorphosis, arXiv 2410.11878, weight smoothing.
  *
+ * @param network  Changed in place; every tied tensor moves, running statistics included.
  * @param options  SMOOTH_SOLVER, SMOOTH_TIME_LIMIT, SEED.
  * @return NEUMETA_ERR_STATE if the weights are shared; NEUMETA_ERR_UNSUPPORTED with the reason.
  * @note Time O(groups * channels^2 * length).
  */
 NEUMETA_API neumeta_status neumeta_network_smooth(neumeta_network *network,
                                                   const neumeta_options *options);
-/** Total variation: the sum of absolute differences of channel neighbours over all tensors. */
+/** Total variation: the sum of absolute differences of channel neighbours over all tensors. What
+ *  neumeta_network_smooth() makes smaller; only comparisons of one network with itself mean
+ *  much. */
 NEUMETA_API neumeta_status neumeta_network_roughness(const neumeta_network *network,
                                                      double *total_variation);
 
@@ -529,33 +585,46 @@ NEUMETA_API neumeta_status neumeta_network_roughness(const neumeta_network *netw
  *
  * @param inputs    [batch, channels, height, width], already normalised.
  * @param outputs   [batch, output channels, output height, output width].
+ * @param batch     Items, 1 to 2^24.
  * @param capacity  Floats that `outputs` can hold.
+ * @return NEUMETA_ERR_ARGUMENT if `capacity` is too small; NEUMETA_ERR_MEMORY.
+ * @note Takes memory at the first run and when the batch grows, none otherwise; see
+ *       neumeta_network_memory(). Thread: the context's.
  */
 NEUMETA_API neumeta_status neumeta_network_run(neumeta_network *network, const float *inputs,
                                                int64_t batch, float *outputs, int64_t capacity);
 /** Exact bytes of working memory that a run with this batch takes, and keeps until the network is
- *  freed. */
+ *  freed: at the context's present number of threads. */
 NEUMETA_API neumeta_status neumeta_network_memory(const neumeta_network *network, int64_t batch,
                                                   int64_t *bytes);
-/** Mean cross-entropy and accuracy (0 to 1) over a split (NEUMETA_SPLIT_*); outputs may be NULL. */
+/** Mean cross-entropy and accuracy (0 to 1) over a split (NEUMETA_SPLIT_*); outputs may be NULL.
+ *  Nothing is augmented.
+ *  @return NEUMETA_ERR_SHAPE if items or targets do not fit; NEUMETA_ERR_STATE if the split is
+ *          empty; NEUMETA_ERR_CALLBACK naming the item that could not be had. */
 NEUMETA_API neumeta_status neumeta_network_evaluate(neumeta_network *network,
                                                     neumeta_dataset *dataset, int32_t split,
                                                     double *loss, double *score);
 /** A network with the same weights for another context, and so for another thread. Shared weights
- *  cannot be changed any more. */
+ *  cannot be changed any more (NEUMETA_ERR_STATE) while more than one network has them. Both
+ *  contexts must be idle during the call; afterwards the two networks are independent. */
 NEUMETA_API neumeta_status neumeta_network_share(const neumeta_network *network,
                                                  neumeta_context *context, neumeta_network **copy);
-/** Write all tensors as safetensors, atomically. */
+/** Write all tensors as safetensors, atomically: after a failure (NEUMETA_ERR_IO) an older file of
+ *  this name is as it was. neumeta_network_load() reads it; so does any other reader of the
+ *  format. */
 NEUMETA_API neumeta_status neumeta_network_save(const neumeta_network *network, const char *path);
+/** Number of tensors at the network's sizes, running statistics included; -1 for NULL. */
 NEUMETA_API int32_t neumeta_network_tensor_count(const neumeta_network *network);
-/** The index-th tensor: `dims` receives 4 entries, the first `rank` of them meaningful; convolutions are
- *  [out, in, height, width]. `data` is borrowed until the network changes or ends. */
+/** The index-th tensor, from 0: `dims` receives 4 entries, the first `rank` of them meaningful;
+ *  convolutions are [out, in, height, width], linear nodes [out, in]. `data` is borrowed until the
+ *  network changes or ends. Outputs may be NULL. */
 NEUMETA_API neumeta_status neumeta_network_tensor(const neumeta_network *network, int32_t index,
                                                   const char **name, int64_t *dims, int32_t *rank,
                                                   const float **data);
 /** @} */
 
-/** @name Datasets @{ */
+/** @name Datasets
+ *  @{ */
 
 /**
  * Items 0..train-1 (training, held-out ones last) and 0..test-1 behind a callback.
@@ -563,7 +632,10 @@ NEUMETA_API neumeta_status neumeta_network_tensor(const neumeta_network *network
  * @param options  INPUT_CHANNELS, INPUT_HEIGHT, INPUT_WIDTH, HELD_OUT, DATA_MEAN, DATA_STD,
  *                 AUGMENT_SHIFT, AUGMENT_FLIP. Mean and standard deviation apply after the
  *                 augmentation, one entry for each channel (or one for all).
- * @param user     Must stay valid until the dataset has ended.
+ * @param train    Training items, the HELD_OUT ones among them.
+ * @param test     Test items; may be 0.
+ * @param fetch    Called by the context's thread, in the middle of training or evaluation.
+ * @param user     Handed to `fetch`; must stay valid until the dataset has ended.
  */
 NEUMETA_API neumeta_status neumeta_dataset_create(neumeta_context *context, int64_t train,
                                                   int64_t test, neumeta_fetch_fn fetch, void *user,
@@ -577,10 +649,12 @@ NEUMETA_API neumeta_status neumeta_dataset_create_memory(neumeta_context *contex
                                                          int64_t test,
                                                          const neumeta_options *options,
                                                          neumeta_dataset **dataset);
+/** Lets go of the dataset; NULL is fine, any thread. It ends with the last trainer that uses it. */
 NEUMETA_API void neumeta_dataset_free(neumeta_dataset *dataset);
 /** @} */
 
-/** @name Manifolds @{ */
+/** @name Manifolds
+ *  @{ */
 
 /**
  * A manifold with untrained INRs for the convolutions and linear layers of MORPH_BLOCKS, and
@@ -589,15 +663,22 @@ NEUMETA_API void neumeta_dataset_free(neumeta_dataset *dataset);
  * @param topology  Without NORM nodes: replace them first.
  * @param options   INR_KIND, INR_ENCODING, INR_HIDDEN, INR_LAYERS, INR_OCTAVES, INR_FUNCTION,
  *                  INR_SCALAR, COORDINATE_SCALE, MORPH_BLOCKS, NOISE, NOISE_CLAMP, SEED.
+ * @return NEUMETA_ERR_UNSUPPORTED naming the first NORM node; NEUMETA_ERR_ARGUMENT;
+ *         NEUMETA_ERR_STATE if the topology is not sealed; NEUMETA_ERR_MEMORY.
  */
 NEUMETA_API neumeta_status neumeta_manifold_create(const neumeta_topology *topology,
                                                    const neumeta_options *options,
                                                    neumeta_manifold **manifold);
+/** Read what neumeta_manifold_save() wrote, topology and settings included.
+ *  @return NEUMETA_ERR_IO; NEUMETA_ERR_FORMAT naming the file and what is wrong with it;
+ *          NEUMETA_ERR_VERSION for a file of a newer library. */
 NEUMETA_API neumeta_status neumeta_manifold_load(neumeta_context *context, const char *path,
                                                  neumeta_manifold **manifold);
+/** The same from `size` bytes in memory, which are not kept. */
 NEUMETA_API neumeta_status neumeta_manifold_load_memory(neumeta_context *context,
                                                         const void *data, int64_t size,
                                                         neumeta_manifold **manifold);
+/** Lets go of the manifold; NULL is fine, any thread. */
 NEUMETA_API void neumeta_manifold_free(neumeta_manifold *manifold);
 /** Write topology, settings and all parameters as safetensors, atomically. */
 NEUMETA_API neumeta_status neumeta_manifold_save(const neumeta_manifold *manifold,
@@ -617,8 +698,12 @@ NEUMETA_API neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *man
  *
  * @param sizes    One entry for each axis. Axes on which a directly held tensor depends must be at
  *                 their maximum. Sizes outside the trained range are extrapolated.
+ * @param count    The number of axes.
  * @param options  SAMPLES, NOISE, NOISE_CLAMP, NOISE_DRAW, SEED.
- * Source: arXiv 2410.11878, averaged sampling of the manifold.
+ * @return NEUMETA_ERR_ARGUMENT or NEUMETA_ERR_SHAPE naming the axis whose size is wrong;
+ *         NEUMETA_ERR_NUMERIC if the manifold yields something infinite.
+ * @note Time O(SAMPLES * rows * INR_LAYERS * INR_HIDDEN^2), a row being one pair of an output and
+ *       an input channel. Source: arXiv 2410.11878, averaged sampling of the manifold.
  */
 NEUMETA_API neumeta_status neumeta_manifold_materialize(neumeta_manifold *manifold,
                                                         const int64_t *sizes, int32_t count,
@@ -626,8 +711,10 @@ NEUMETA_API neumeta_status neumeta_manifold_materialize(neumeta_manifold *manifo
                                                         neumeta_network **network);
 /** @} */
 
-/** @name Schedules @{ */
+/** @name Schedules
+ *  @{ */
 
+/** An empty schedule. It belongs to no topology: the trainer checks it against one. */
 NEUMETA_API neumeta_status neumeta_schedule_create(neumeta_context *context,
                                                    neumeta_schedule **schedule);
 /**
@@ -637,32 +724,48 @@ NEUMETA_API neumeta_status neumeta_schedule_create(neumeta_context *context,
  *                 "ht": block after block, INRs cloned, residual scalars (arXiv 2505.05510).
  * @param blocks   Morphing blocks in training order, as MORPH_BLOCKS; NULL with count 0: all.
  * @param options  Settings that replace the recipe's own in every phase.
+ * @return NEUMETA_ERR_ARGUMENT for an unknown recipe, block or setting.
  */
 NEUMETA_API neumeta_status neumeta_schedule_create_recipe(const neumeta_topology *topology,
                                                           const char *recipe,
                                                           const int64_t *blocks, int64_t count,
                                                           const neumeta_options *options,
                                                           neumeta_schedule **schedule);
+/** Lets go of the schedule; NULL is fine, any thread. */
 NEUMETA_API void neumeta_schedule_free(neumeta_schedule *schedule);
 /** Add a phase that trains blocks `first_block` to `last_block` (negative: from the end).
- *  @param options  EPOCHS and any other setting numbered 100 to 143; NULL: all defaults. */
+ *  Phases run in the order in which they were added.
+ *  @param schedule     Gets the phase; trainers that exist already have a copy and do not.
+ *  @param name         For messages and neumeta_schedule_phase_name(); copied.
+ *  @param first_block  Number of a block; the trainer checks it.
+ *  @param last_block   The same; must not come before `first_block`.
+ *  @param options      EPOCHS and any other setting of phases; NULL: all defaults. */
 NEUMETA_API neumeta_status neumeta_schedule_add_phase(neumeta_schedule *schedule, const char *name,
                                                       int32_t first_block, int32_t last_block,
                                                       const neumeta_options *options);
+/** Number of phases; -1 for NULL. */
 NEUMETA_API int32_t neumeta_schedule_phase_count(const neumeta_schedule *schedule);
+/** Name of a phase by number from 0, which lives as long as the schedule and until a phase is
+ *  added; NULL past the last one. */
 NEUMETA_API const char *neumeta_schedule_phase_name(const neumeta_schedule *schedule,
                                                     int32_t phase);
 /** @} */
 
-/** @name Training @{ */
+/** @name Training
+ *  @{ */
 
 /**
  * Train a manifold so that it yields networks of many sizes.
  *
+ * @param manifold   Trained in place. After each neumeta_trainer_run() it may be used, and holds the
+ *                   averages if EMA is set.
  * @param reference  Network at full sizes whose topology equals the manifold's; its weights are the
  *                   reconstruction target, the distillation teacher and the directly held tensors.
  *                   NULL: train from scratch, without those losses.
+ * @param schedule   Copied.
  * @param options    CHECKPOINT_PATH, CHECKPOINT_SECONDS, SEED.
+ * @return NEUMETA_ERR_ARGUMENT naming phase and setting; NEUMETA_ERR_SHAPE if dataset, reference
+ *         and manifold do not fit together; NEUMETA_ERR_MEMORY.
  */
 NEUMETA_API neumeta_status neumeta_trainer_create(neumeta_manifold *manifold,
                                                   neumeta_network *reference,
@@ -678,22 +781,37 @@ NEUMETA_API neumeta_status neumeta_trainer_create_plain(neumeta_network *network
                                                         neumeta_dataset *dataset,
                                                         const neumeta_options *options,
                                                         neumeta_trainer **trainer);
+/** Lets go of the trainer; NULL is fine, any thread. What was trained stays in the manifold or
+ *  network. */
 NEUMETA_API void neumeta_trainer_free(neumeta_trainer *trainer);
+/** Have `progress` called after each step of neumeta_trainer_run(); NULL: nobody. `user` is handed
+ *  to it. */
 NEUMETA_API neumeta_status neumeta_trainer_set_progress(neumeta_trainer *trainer,
                                                         neumeta_progress_fn progress, void *user);
 /** Train until the schedule ends (NEUMETA_OK), or until stopped (NEUMETA_CANCELLED; call again to
- *  go on). The trained state, averaged if EMA is set, is then in the manifold or network. */
+ *  go on). The trained state, averaged if EMA is set, is then in the manifold or network. With
+ *  CHECKPOINT_PATH, a checkpoint is written at the end and whenever it stops on purpose, too.
+ *  @return NEUMETA_ERR_CALLBACK if data could not be had, and calling again goes on;
+ *          NEUMETA_ERR_NUMERIC naming phase, epoch and step where the loss or a gradient became
+ *          infinite; NEUMETA_ERR_IO if a checkpoint could not be written; NEUMETA_ERR_MEMORY. */
 NEUMETA_API neumeta_status neumeta_trainer_run(neumeta_trainer *trainer);
-/** One optimiser step; NEUMETA_CANCELLED when the schedule has ended. */
+/** One optimiser step; NEUMETA_CANCELLED when the schedule has ended. Calls no progress callback
+ *  and writes no checkpoint, and the averages of EMA stay aside until neumeta_trainer_run(). */
 NEUMETA_API neumeta_status neumeta_trainer_step(neumeta_trainer *trainer);
 /** Stop neumeta_trainer_run() after its present step; any thread may call this. */
 NEUMETA_API void neumeta_trainer_cancel(neumeta_trainer *trainer);
-/** One of NEUMETA_METRIC_*. The progress callback may call this. */
+/** One of NEUMETA_METRIC_*. The progress callback may call this.
+ *  @return NEUMETA_ERR_ARGUMENT for an unknown metric or NULL; no message is left. */
 NEUMETA_API neumeta_status neumeta_trainer_metric(const neumeta_trainer *trainer, int32_t metric,
                                                   double *value);
 /** Write weights, moments, averages, random state and position, atomically: a trainer made from the
  *  same parts that restores it goes on bit for bit. */
 NEUMETA_API neumeta_status neumeta_trainer_save(neumeta_trainer *trainer, const char *path);
+/** Go on from a checkpoint. The trainer must have been made from an equal topology, schedule,
+ *  number of training items and seed, and from the same reference and data, which cannot be
+ *  checked.
+ *  @return NEUMETA_ERR_STATE if the checkpoint belongs to another training; NEUMETA_ERR_IO;
+ *          NEUMETA_ERR_FORMAT; NEUMETA_ERR_VERSION. On failure the trainer is as it was. */
 NEUMETA_API neumeta_status neumeta_trainer_restore(neumeta_trainer *trainer, const char *path);
 /** @} */
 

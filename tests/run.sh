@@ -44,7 +44,7 @@ build() {
         echo "$settings" >"$folder/settings"
     fi
     say "$name: building"
-    if ! ninja -C "$folder" >"$log" 2>&1; then
+    if ! ninja --quiet -C "$folder" >"$log" 2>&1; then
         cat "$log"
         fail "$name: build"
         return 1

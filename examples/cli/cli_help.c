@@ -10,16 +10,16 @@ enum { OPTION_WIDTH = 26, LINE_WIDTH = 96 };
 static void print_entry(FILE *out, const char *option, const char *argument, const char *help)
 {
     char head[128];
-    snprintf(head, sizeof head, "--%s%s%s", option, argument != NULL ? " " : "",
-             argument != NULL ? argument : "");
-    int column = fprintf(out, "  %-*s ", OPTION_WIDTH, head);
-    if (strlen(head) > OPTION_WIDTH)
-        column = fprintf(out, "\n%*s", OPTION_WIDTH + 3, "") - 1;
+    snprintf(head, sizeof head, "--%s%s%s", option,
+             argument[0] != '\0' && argument[0] != '[' ? " " : "", argument);
+    int column = fprintf(out, "  %-*s", OPTION_WIDTH, head);
+    if (strlen(head) >= OPTION_WIDTH)
+        column = fprintf(out, "\n%*s", OPTION_WIDTH + 2, "") - 1;
     while (*help != '\0') {
         int length = (int)strcspn(help, " ");
-        if (column + length > LINE_WIDTH)
-            column = fprintf(out, "\n%*s", OPTION_WIDTH + 3, "") - 1;
-        column += fprintf(out, "%.*s%s", length, help, help[length] != '\0' ? " " : "");
+        if (column + 1 + length > LINE_WIDTH)
+            column = fprintf(out, "\n%*s", OPTION_WIDTH + 2, "") - 1;
+        column += fprintf(out, " %.*s", length, help);
         help += length + (help[length] != '\0');
     }
     fprintf(out, "\n");
@@ -84,7 +84,8 @@ void cli_help_settings(const cli_command *command, FILE *out)
 static void print_options(FILE *out, const cli_option *options)
 {
     for (; options->name != NULL; options++)
-        print_entry(out, options->name, options->argument, options->help);
+        print_entry(out, options->name, options->argument != NULL ? options->argument : "",
+                    options->help);
 }
 
 static void print_overview(FILE *out)

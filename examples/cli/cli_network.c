@@ -88,8 +88,8 @@ static int replace(const cli *c, neumeta_network *network, int32_t method)
 
 int cli_network(const cli *c, const cli_data *data, const char *path, neumeta_network **network)
 {
-    const char *norm;
-    int32_t method;
+    const char *norm = NULL;
+    int32_t method = 0;
     neumeta_topology *topology = NULL;
     neumeta_options *options = NULL;
     *network = NULL;
@@ -123,8 +123,8 @@ int cli_network(const cli *c, const cli_data *data, const char *path, neumeta_ne
 
 int cli_replace_norm(const cli *c, neumeta_network *network)
 {
-    const char *name;
-    int32_t method;
+    const char *name = NULL;
+    int32_t method = 0;
     if (!cli_flag(c, "replace-norm"))
         return CLI_OK;
     int code = read_norm(c, "replace-norm", "", true, &name, &method);

@@ -39,39 +39,6 @@ void cli_sizes_release(cli_size_list *list)
     memset(list, 0, sizeof *list);
 }
 
-/* --- which axes a gamma moves ------------------------------------------------------------------ */
-
-static bool can_make(const cli *c, const cli_model *model, const int64_t *sizes)
-{
-    (void)c;
-    neumeta_network *network = NULL;
-    neumeta_status status =
-        neumeta_manifold_materialize(model->manifold, sizes, model->axes, NULL, &network);
-    neumeta_network_free(network);
-    return status == NEUMETA_OK;
-}
-
-/* A manifold that holds some tensors directly keeps their axes at the maximum. Which these are shows
- * when one axis at a time is made small: `fixed` receives it, `full` and `small` are sizes. */
-static int find_fixed(const cli *c, const cli_model *model, const int64_t *full,
-                      const int64_t *small, int64_t *trial, bool *fixed)
-{
-    size_t bytes = (size_t)model->axes * sizeof *trial;
-    if (model->manifold == NULL || can_make(c, model, small))
-        return CLI_OK;
-    bool any = false;
-    for (int32_t axis = 0; axis < model->axes; axis++) {
-        memcpy(trial, full, bytes);
-        trial[axis] = small[axis];
-        fixed[axis] = small[axis] != full[axis] && !can_make(c, model, trial);
-        any = any || (small[axis] != full[axis] && !fixed[axis]);
-    }
-    /* Then the failure was another one; materialising again tells which. */
-    if (any || can_make(c, model, full))
-        return CLI_OK;
-    return cli_fail(c, "%s", neumeta_context_message(c->context));
-}
-
 /* --- --size NAME=SIZES ------------------------------------------------------------------------ */
 
 typedef struct choice {
@@ -199,7 +166,6 @@ static int add_explicit(const cli *c, const cli_model *model, const char *text,
 
 typedef struct work {
     int64_t *full, *base, *sizes;
-    bool *fixed;
     choice *choices;
     size_t choice_count;
     double *gammas;
@@ -225,23 +191,11 @@ static int read_choices(const cli *c, work *w)
 static int add_gammas(const cli *c, const cli_model *model, work *w, cli_size_list *list)
 {
     size_t count = w->gamma_count > 0 ? w->gamma_count : 1;
-    double largest = 0;
-    for (size_t i = 0; i < w->gamma_count; i++)
-        largest = fmax(largest, w->gammas[i]);
     int code = CLI_OK;
-    if (largest > 0) {
-        code = cli_check(c, neumeta_topology_sizes_at(model->topology, largest, w->base,
-                                                      model->axes), NULL);
-        if (code == CLI_OK)
-            code = find_fixed(c, model, w->full, w->base, w->sizes, w->fixed);
-    }
     for (size_t i = 0; i < count && code == CLI_OK; i++) {
         double gamma = w->gamma_count > 0 ? w->gammas[i] : 0;
-        code = cli_check(c, neumeta_topology_sizes_at(model->topology, gamma, w->base, model->axes),
+        code = cli_check(c, neumeta_manifold_sizes_at(model->manifold, gamma, w->base, model->axes),
                          NULL);
-        for (int32_t axis = 0; axis < model->axes; axis++)
-            if (w->fixed[axis])
-                w->base[axis] = w->full[axis];
         /* A size given beside the gamma makes it none. */
         double told = w->choice_count > 0 ? NAN : gamma;
         if (code == CLI_OK)
@@ -258,7 +212,7 @@ static int collect(const cli *c, const cli_model *model, work *w, cli_size_list 
     int code = cli_check(c, neumeta_topology_sizes_at(model->topology, 0, w->full, model->axes),
                          NULL);
     if (code == CLI_OK)
-        code = cli_numbers(c, "gamma", 0, 1, &w->gammas, &w->gamma_count);
+        code = cli_numbers(c, "gamma", 0, 0.999, &w->gammas, &w->gamma_count);
     if (code == CLI_OK)
         code = read_choices(c, w);
     bool explicit = cli_flag(c, "sizes");
@@ -274,9 +228,9 @@ int cli_sizes(const cli *c, const cli_model *model, cli_size_list *list)
     size_t axes = (size_t)model->axes;
     memset(list, 0, sizeof *list);
     list->axes = model->axes;
-    work w = {.full = calloc(3 * axes, sizeof *w.full), .fixed = calloc(axes, sizeof *w.fixed)};
+    work w = {.full = calloc(3 * axes, sizeof *w.full)};
     int code = CLI_OK;
-    if (w.full == NULL || w.fixed == NULL) {
+    if (w.full == NULL) {
         code = cli_no_memory(c);
     } else if (model->network != NULL) {
         code = cli_check(c, neumeta_network_sizes(model->network, w.full, model->axes), NULL);
@@ -294,7 +248,6 @@ int cli_sizes(const cli *c, const cli_model *model, cli_size_list *list)
     free(w.choices);
     free(w.gammas);
     free(w.full);
-    free(w.fixed);
     if (code != CLI_OK)
         cli_sizes_release(list);
     return code;

@@ -80,8 +80,10 @@ static void print_line(const json_t *rows, const json_t *row, const cli_column *
             write_cell(row, column, cell);
         else
             snprintf(cell, sizeof cell, "%s", column->title);
-        int width = column_width(rows, column);
-        printf(is_left(rows, column) ? "%s%-*s" : "%s%*s", first ? "" : "  ", width, cell);
+        bool left = is_left(rows, column);
+        /* Nothing follows the last column, so it needs no blanks behind. */
+        int width = left && column[1].key == NULL ? 0 : column_width(rows, column);
+        printf(left ? "%s%-*s" : "%s%*s", first ? "" : "  ", width, cell);
         first = false;
     }
     printf("\n");

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* neumeta fetch: gets the images of a public data set into a folder, checked. */
+#define _XOPEN_SOURCE 700 /* realpath() */
+
 #include "cli.h"
 
 #include <errno.h>

@@ -186,8 +186,15 @@ neumeta_status neumeta_network_evaluate(neumeta_network *network, neumeta_datase
     if (split < NEUMETA_SPLIT_TRAIN || split > NEUMETA_SPLIT_TEST)
         status = nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                           "split is %" PRId32 ", must be one of NEUMETA_SPLIT_*", split);
-    else if ((status = NMI_API_HANDLE(context, dataset)) == NEUMETA_OK)
-        status = nmi_network_evaluate(network, dataset, split, loss, score);
+    else if ((status = NMI_API_HANDLE(context, dataset)) == NEUMETA_OK) {
+        /* The callback may free either. */
+        nmi_network_retain(network);
+        nmi_dataset_retain(dataset);
+        status = nmi_api_end(context, nmi_network_evaluate(network, dataset, split, loss, score));
+        nmi_dataset_release(dataset);
+        nmi_network_release(network);
+        return status;
+    }
     return nmi_api_end(context, status);
 }
 

@@ -63,7 +63,10 @@ neumeta_status neumeta_trainer_run(neumeta_trainer *trainer)
     neumeta_status status = nmi_api_begin(ctx);
     if (status != NEUMETA_OK)
         return status;
-    return nmi_api_end(ctx, nmi_trainer_run(trainer));
+    nmi_object_retain(&trainer->object); /* a callback may free it */
+    status = nmi_api_end(ctx, nmi_trainer_run(trainer));
+    nmi_trainer_release(trainer);
+    return status;
 }
 
 neumeta_status neumeta_trainer_step(neumeta_trainer *trainer)
@@ -72,7 +75,10 @@ neumeta_status neumeta_trainer_step(neumeta_trainer *trainer)
     neumeta_status status = nmi_api_begin(ctx);
     if (status != NEUMETA_OK)
         return status;
-    return nmi_api_end(ctx, nmi_trainer_step(trainer));
+    nmi_object_retain(&trainer->object); /* a callback may free it */
+    status = nmi_api_end(ctx, nmi_trainer_step(trainer));
+    nmi_trainer_release(trainer);
+    return status;
 }
 
 void neumeta_trainer_cancel(neumeta_trainer *trainer)

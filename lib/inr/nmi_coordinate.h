@@ -5,9 +5,9 @@
  *   q = (l, o, i, L, O, I)   tensor, output channel, input channel, and their extents
  *   x = [q0/q3, q1/q4, q2/q5, q3/M, q4/M, q5/M]    of q + u, u uniform noise on all six
  *
- * Source: Neural Metamorphosis, arXiv 2410.11878, section 3.1 and 3.3. The published code also takes
- * the tensor and the divisor of its values from the noisy q0 and q5; here both come from the clean
- * ones.
+ * Source: Neural Metamorphosis, arXiv 2410.11878, sections 3.1 and 3.3. The published code
+ * also takes the tensor and the divisor of its values from the noisy q0 and q5; here both come
+ * from the clean ones.
  */
 #ifndef NMI_COORDINATE_H
 #define NMI_COORDINATE_H
@@ -39,8 +39,8 @@ typedef struct nmi_grid {
     int64_t scale;           /* M */
 } nmi_grid;
 
-/* Coordinates of rows first .. first + rows - 1, x [rows][6]. `noise` NULL or of amplitude 0: clean.
- * Noisy extents are not let below 1/2, which only noise wider than the papers' could reach. */
+/* Coordinates of rows first .. first + rows - 1, x [rows][6]. `noise` NULL or of amplitude 0:
+ * clean. Noisy extents are not let below 1/2, which only noise wider than the papers' could reach. */
 void nmi_coordinate_rows(const nmi_grid *grid, const nmi_noise *noise, int64_t first,
                          int64_t rows, double *x);
 

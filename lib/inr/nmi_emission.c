@@ -48,7 +48,7 @@ struct nmi_manifold_scratch {
     int64_t task_count;
 };
 
-/* --- memory ------------------------------------------------------------------------------------ */
+/* --- memory ------------------------------------------------------------------------------ */
 
 static int64_t whole_lines(size_t floats)
 {
@@ -108,7 +108,7 @@ neumeta_status nmi_emission_prepare(nmi_manifold *manifold, bool backward)
     return NEUMETA_OK;
 }
 
-/* --- waves ------------------------------------------------------------------------------------- */
+/* --- waves ------------------------------------------------------------------------------- */
 
 /* Central outputs: a kernel of fewer taps than D lies in the middle of the outputs. */
 static nmi_inr_slice central_slice(int64_t outputs, int64_t taps)
@@ -193,7 +193,7 @@ static void pack_task(void *argument, int64_t index, int32_t worker)
                             s->packed + index * s->packed_stride);
 }
 
-/* --- forward ------------------------------------------------------------------------------------ */
+/* --- forward ----------------------------------------------------------------------------- */
 
 static void emit_block(const nmi_manifold *manifold, nmi_inr_rows *rows, int64_t samples,
                        float *buffer, float *values)
@@ -281,7 +281,7 @@ neumeta_status nmi_manifold_emit_average(nmi_manifold *manifold, nmi_network *ne
     return emit_all(manifold, network, fields, samples > 1 ? noise : NULL, samples);
 }
 
-/* --- backward ----------------------------------------------------------------------------------- */
+/* --- backward ---------------------------------------------------------------------------- */
 
 /* d / d value of the squared error, relative to the target's mean square, over `entries` values. */
 static void fit_gradients(const nmi_fit_batch *fit, const nmi_inr_rows *rows, int64_t entries,

@@ -4,7 +4,8 @@
  *
  *   e(x) = [x (6 values); g_f sin(2^k pi x_j); g_f cos(2^k pi x_j)]
  *
- * All sines precede all cosines; within each, f counts pairs (k, j), k outermost. P = 6 + 2 * (pairs).
+ * All sines precede all cosines; within each, f counts pairs (k, j), k outermost.
+ * P = 6 + 2 pairs.
  *
  * plain:      every octave k < F of every coordinate, g = 1.            Source: arXiv 2410.11878.
  * integrated: the mean of these features over the box noise u of the coordinate's numerator, in

@@ -63,38 +63,50 @@ void nmi_manifold_hold(nmi_manifold *manifold, const nmi_network *reference)
     }
 }
 
-/* --- regression -------------------------------------------------------------------------------- */
+/* --- regression -------------------------------------------------------------------------- */
 
 enum { PARAMETERS, GRADIENT, MOMENT, SQUARES, ARRAYS };
 
-static void fit_field(nmi_manifold *manifold, int32_t tensor, const nmi_tensor *target,
-                      int64_t steps, double rate, uint64_t key, float *const arrays[ARRAYS])
+/* What the fits of one call have in common. */
+typedef struct regression {
+    const nmi_network *const *references;
+    int32_t count;
+    int64_t steps;
+    double rate;
+    uint64_t key;
+} regression;
+
+static double mean_square_of(const nmi_tensor *target)
+{
+    const double mean = nmi_squared_norm(target->count, target->data) / (double)target->count;
+    return mean > 1e-12 ? mean : 1;
+}
+
+static void fit_field(nmi_manifold *manifold, int32_t tensor, const regression *fit,
+                      float *const arrays[ARRAYS])
 {
     const nmi_field *field = &manifold->fields[tensor];
     const size_t bytes = (size_t)field->parameter_count * sizeof(float);
-    const double mean_square = nmi_squared_norm(target->count, target->data) /
-                               (double)target->count;
     nmi_noise noise = {
         .amplitude = manifold->settings.noise,
         .clamp = manifold->settings.noise_clamp,
-        .key = nmi_random_key(key, NMI_RANDOM_NOISE, (uint64_t)tensor),
-        .samples = steps,
+        .key = nmi_random_key(fit->key, NMI_RANDOM_NOISE, (uint64_t)tensor),
+        .samples = fit->steps,
     };
-    nmi_fit_batch batch = {.target = target,
-                           .parameters = arrays[PARAMETERS],
-                           .noise = &noise,
-                           .mean_square = mean_square > 1e-12 ? mean_square : 1};
+    nmi_fit_batch batch = {.parameters = arrays[PARAMETERS], .noise = &noise};
     nmi_adamw adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f};
     memcpy(arrays[PARAMETERS], field->parameters, bytes);
     memset(arrays[MOMENT], 0, bytes);
     memset(arrays[SQUARES], 0, bytes);
-    for (int64_t step = 0; step < steps; step++) {
-        const double angle = 3.14159265358979323846 * (double)step / (double)steps;
-        adamw.rate = (float)(rate * 0.5 * (1 + cos(angle)));
+    for (int64_t step = 0; step < fit->steps; step++) {
+        const double angle = 3.14159265358979323846 * (double)step / (double)fit->steps;
+        const uint64_t draw = (uint64_t)(step * manifold->morphing_count + field->index);
+        adamw.rate = (float)(fit->rate * 0.5 * (1 + cos(angle)));
         adamw.step = step + 1;
         noise.sample = step;
-        batch.key = nmi_random_key(key, NMI_RANDOM_FIT, (uint64_t)(step * manifold->morphing_count) +
-                                                            (uint64_t)field->index);
+        batch.target = &fit->references[step % fit->count]->tensors[tensor];
+        batch.mean_square = mean_square_of(batch.target);
+        batch.key = nmi_random_key(fit->key, NMI_RANDOM_FIT, draw);
         memset(arrays[GRADIENT], 0, bytes);
         nmi_emission_fit(manifold, tensor, &batch, arrays[GRADIENT]);
         nmi_adamw_step(&adamw, field->parameter_count, arrays[GRADIENT], arrays[MOMENT],
@@ -103,15 +115,16 @@ static void fit_field(nmi_manifold *manifold, int32_t tensor, const nmi_tensor *
 }
 
 neumeta_status nmi_manifold_fit(nmi_manifold *manifold, const bool *fields,
-                                const nmi_network *reference, int64_t steps, double rate,
-                                uint64_t key)
+                                const nmi_network *const *references, int32_t count,
+                                int64_t steps, double rate, uint64_t key)
 {
     nmi_context *ctx = manifold->object.context;
-    const int64_t count = manifold->kind->parameter_count(&manifold->inr);
+    const regression fit = {references, count, steps, rate, key};
+    const int64_t parameters = manifold->kind->parameter_count(&manifold->inr);
     float *arrays[ARRAYS] = {NULL};
     neumeta_status status = nmi_emission_prepare(manifold, true);
     for (int a = 0; a < ARRAYS && status == NEUMETA_OK; a++) {
-        arrays[a] = nmi_alloc_array(ctx, count, sizeof(float));
+        arrays[a] = nmi_alloc_array(ctx, parameters, sizeof(float));
         if (arrays[a] == NULL)
             status = NEUMETA_ERR_MEMORY;
     }
@@ -119,9 +132,9 @@ neumeta_status nmi_manifold_fit(nmi_manifold *manifold, const bool *fields,
         const nmi_field *field = &manifold->fields[t];
         if (!field->morphing || (fields != NULL && !fields[t]))
             continue;
-        fit_field(manifold, t, &reference->tensors[t], steps, rate, key, arrays);
-        if (nmi_all_finite(count, arrays[PARAMETERS]))
-            memcpy(field->parameters, arrays[PARAMETERS], (size_t)count * sizeof(float));
+        fit_field(manifold, t, &fit, arrays);
+        if (nmi_all_finite(parameters, arrays[PARAMETERS]))
+            memcpy(field->parameters, arrays[PARAMETERS], (size_t)parameters * sizeof(float));
         else
             status = nmi_fail(ctx, NEUMETA_ERR_NUMERIC,
                               "fitting the INR of tensor '%s' diverged: FIT_RATE %g is too large "

@@ -10,20 +10,24 @@
 
 #include "nmi_context.h"
 #include "nmi_dense.h"
+#include "nmi_elementwise.h"
 #include "nmi_optimizer.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { LINE = 16 }; /* floats in 64 bytes */
+enum {
+    LINE = 16,     /* floats in 64 bytes */
+    APART = 17 * LINE /* between buffers: equal places a multiple of 4 KiB apart stall loads */
+};
 
 static int64_t round_up(int64_t floats)
 {
     return (floats + LINE - 1) / LINE * LINE;
 }
 
-/* --- layout of the parameters ---------------------------------------------------------------- */
+/* --- layout of the parameters ------------------------------------------------------------ */
 
 static int64_t weights_at(const nmi_inr *inr, int64_t layer)
 {
@@ -89,7 +93,7 @@ static bool part(const nmi_inr *inr, int32_t index, nmi_inr_part *out)
     return true;
 }
 
-/* --- layout of packed weights and of lanes ----------------------------------------------------- */
+/* --- layout of packed weights and of lanes ----------------------------------------------- */
 
 /* Slices shorter than D take less than their room. */
 static nmi_dense_shape layer_shape(const nmi_inr *inr, int64_t layer, int64_t taps)
@@ -174,7 +178,7 @@ static size_t lane_floats(const nmi_inr *inr)
     return (size_t)lane_vector_at(inr, inr->layers + 1);
 }
 
-/* --- working memory ---------------------------------------------------------------------------- */
+/* --- working memory ---------------------------------------------------------------------- */
 
 /*
  * Without backward: two hidden buffers taken in turn. With it: a[m] for every layer, behind them
@@ -187,13 +191,18 @@ typedef struct work {
     int64_t encoded_stride, hidden_stride, buffer;
 } work;
 
+static int64_t hidden_buffer(const nmi_inr *inr)
+{
+    return inr->block_rows * round_up(inr->hidden) + APART;
+}
+
 static work lay_out(const nmi_inr *inr, float *memory)
 {
     work w;
     const int64_t rows = inr->block_rows;
     w.encoded_stride = round_up(inr->encoding.inputs);
     w.hidden_stride = round_up(inr->hidden);
-    w.buffer = rows * w.hidden_stride;
+    w.buffer = hidden_buffer(inr);
     void *start = memory;
     w.encoding = start;
     w.encoded = memory + round_up(2 * nmi_encoding_work(&inr->encoding, rows));
@@ -208,7 +217,7 @@ static size_t work_floats(const nmi_inr *inr, bool backward)
     const int64_t hidden_buffers = backward ? 2 * inr->layers + 1 : 2;
     return (size_t)(round_up(2 * nmi_encoding_work(&inr->encoding, rows)) +
                     rows * round_up(inr->encoding.inputs) + round_up(rows * inr->outputs) +
-                    hidden_buffers * rows * round_up(inr->hidden));
+                    hidden_buffers * hidden_buffer(inr));
 }
 
 static float *kept_activation(const work *w, int64_t layer)
@@ -222,7 +231,7 @@ static float *kept_branch(const nmi_inr *inr, const work *w, int64_t layer)
     return layer == 0 ? w->hidden : w->hidden + (inr->layers + layer - 1) * w->buffer;
 }
 
-/* --- forward ------------------------------------------------------------------------------------ */
+/* --- forward ----------------------------------------------------------------------------- */
 
 static void forward(const nmi_inr_rows *rows, bool keep, float *values)
 {
@@ -267,42 +276,30 @@ static void emit_keeping(const nmi_inr_rows *rows, float *values)
     forward(rows, true, values);
 }
 
-/* --- backward ----------------------------------------------------------------------------------- */
+/* --- backward ---------------------------------------------------------------------------- */
 
 /*
- * Through a <- a + s phi(v) for one row: given g = d loss / d a and z = phi(v), writes
- * dv = s g phi'(v), and adds g z to the 16 partial sums of ds. phi' is z > 0 for ReLU, and
- * z > 0 ? 1 : z + 1 for ELU.
+ * Through a <- a + s phi(v): given g = d loss / d a and z = phi(v), writes dv = s g phi'(v) and
+ * returns d loss / d s = sum g z.
  */
-static void branch_backward_row(int64_t hidden, bool elu, float s, const float *restrict g,
-                                const float *restrict z, float *restrict dv,
-                                float *restrict sums)
-{
-    const float below = elu ? 1.0f : 0.0f; /* phi' = below * (z + 1) where z <= 0 */
-    int64_t c = 0;
-    for (; c + LINE <= hidden; c += LINE)
-        for (int i = 0; i < LINE; i++) {
-            const float value = z[c + i], slope = value > 0 ? 1.0f : below * (value + 1);
-            dv[c + i] = s * g[c + i] * slope;
-            sums[i] += g[c + i] * value;
-        }
-    for (int i = 0; c < hidden; c++, i++) {
-        const float value = z[c], slope = value > 0 ? 1.0f : below * (value + 1);
-        dv[c] = s * g[c] * slope;
-        sums[i] += g[c] * value;
-    }
-}
-
-/* All rows of a layer; returns d loss / d s. */
 static float branch_backward(const nmi_inr_rows *rows, int64_t stride, float s, const float *g,
                              const float *z, float *dv)
 {
-    const bool elu = rows->inr->activation == NMI_ACTIVATION_ELU;
+    const int64_t hidden = rows->inr->hidden;
     double total = 0;
-    for (int64_t r = 0; r < rows->rows; r++) {
-        float sums[LINE] = {0};
-        branch_backward_row(rows->inr->hidden, elu, s, g + r * stride, z + r * stride,
-                            dv + r * stride, sums);
+    for (int64_t r = 0; r < rows->rows; r++, g += stride, z += stride, dv += stride) {
+        float sums[LINE] = {0}; /* side by side, for vectors */
+        int64_t c = 0;
+        nmi_activation_backward(rows->inr->activation, hidden, z, g, false, dv);
+        for (; c + LINE <= hidden; c += LINE)
+            for (int i = 0; i < LINE; i++) {
+                sums[i] += g[c + i] * z[c + i];
+                dv[c + i] *= s;
+            }
+        for (int i = 0; c < hidden; c++, i++) {
+            sums[i] += g[c] * z[c];
+            dv[c] *= s;
+        }
         for (int i = 0; i < LINE; i++)
             total += (double)sums[i];
     }

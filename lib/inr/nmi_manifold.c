@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-/* --- which tensors morph ------------------------------------------------------------------------ */
+/* --- which tensors morph ----------------------------------------------------------------- */
 
 static neumeta_status check_norms(const nmi_topology *topology)
 {
@@ -77,7 +77,7 @@ static int64_t default_scale(const nmi_topology *topology)
     return varying > 0 ? varying : largest;
 }
 
-/* --- what the INRs look like -------------------------------------------------------------------- */
+/* --- what the INRs look like ------------------------------------------------------------- */
 
 /* Numbers the morphing tensors, counts the parameters of the held ones, and finds the extents:
  * `largest` of all morphing tensors, and the taps of the largest kernel. */
@@ -192,7 +192,7 @@ static void read_settings(nmi_manifold *manifold, const nmi_options *options)
     manifold->kind = nmi_inr_kind_at(nmi_options_choice(options, NEUMETA_KEY_INR_KIND));
 }
 
-/* --- life --------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------- */
 
 neumeta_status nmi_manifold_plan(nmi_context *context, nmi_topology *topology,
                                  const nmi_options *options, nmi_manifold **out)
@@ -281,7 +281,7 @@ void nmi_manifold_release(nmi_manifold *manifold)
     nmi_context_release(context);
 }
 
-/* --- questions ---------------------------------------------------------------------------------- */
+/* --- questions --------------------------------------------------------------------------- */
 
 int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold)
 {

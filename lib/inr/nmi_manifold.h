@@ -53,8 +53,8 @@ void nmi_manifold_retain(nmi_manifold *manifold);
 void nmi_manifold_release(nmi_manifold *manifold);
 
 /*
- * Writes the tensors marked in `fields` ([tensor_count]; NULL: all) into `network`, whose topology is
- * the manifold's, at the network's present sizes. Morphing tensors of nodes that are not live are
+ * Writes the tensors marked in `fields` ([tensor_count]; NULL: all) into `network`, whose topology
+ * is the manifold's, at the network's present sizes. Morphing tensors of nodes that are not live are
  * skipped; directly held ones are copied. Does not allocate after the first call with the context's
  * thread count. Calls nmi_network_touch(). `noise` may be NULL: clean.
  */
@@ -85,14 +85,15 @@ void nmi_manifold_initialize(nmi_manifold *manifold, int32_t tensor, uint64_t ke
 /* A copy of another field's parameters: NEUMETA_ERR_UNSUPPORTED unless both are INRs. */
 neumeta_status nmi_manifold_clone(nmi_manifold *manifold, int32_t from, int32_t to);
 /*
- * Regression of each marked INR onto the reference's tensor at full sizes: `steps` steps of AdamW,
+ * Regression of each marked INR onto the tensors of `count` networks of the manifold's topology, one
+ * a step in turn (the reference, and what nmi_resample() makes of it): `steps` steps of AdamW,
  * whose rate falls along half a cosine to zero, on the mean squared error over up to 8 blocks of
  * rows, relative to the reference's mean square, with the coordinate noise of training. All from
  * `key`. NEUMETA_ERR_NUMERIC if it diverges: that field is as it was, earlier ones are fitted.
  */
 neumeta_status nmi_manifold_fit(nmi_manifold *manifold, const bool *fields,
-                                const nmi_network *reference, int64_t steps, double rate,
-                                uint64_t key);
+                                const nmi_network *const *references, int32_t count,
+                                int64_t steps, double rate, uint64_t key);
 /* Copies the directly held tensors out of a network at full sizes. */
 void nmi_manifold_hold(nmi_manifold *manifold, const nmi_network *reference);
 
@@ -107,8 +108,8 @@ void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *
 /* Parameters of all fields. */
 int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold);
 
-/* The network at these sizes, independent of the manifold. Options: SAMPLES, NOISE, NOISE_CLAMP, NOISE_DRAW, SEED;
- * the integrated encoding, which leaves nothing to sample, takes only SAMPLES 1 and SEED.
+/* The network at these sizes, independent of the manifold. Options: SAMPLES, NOISE, NOISE_CLAMP,
+ * NOISE_DRAW, SEED; the integrated encoding, which leaves nothing to sample, takes only SAMPLES 1 and SEED.
  * NEUMETA_ERR_NUMERIC names the first tensor that is not finite. */
 neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *sizes,
                                         const nmi_options *options, nmi_network **out);

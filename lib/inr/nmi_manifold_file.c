@@ -78,7 +78,7 @@ static void end_walk(walk *w)
     nmi_free(w->manifold->object.context, w->sizes);
 }
 
-/* --- settings ---------------------------------------------------------------------------------- */
+/* --- settings ---------------------------------------------------------------------------- */
 
 /* Every setting, defaults included: they may change, the file may not. */
 static neumeta_status list_settings(const nmi_manifold *manifold, nmi_options *options)
@@ -152,7 +152,7 @@ static neumeta_status add_settings(const nmi_manifold *manifold, nmi_safetensors
     return status;
 }
 
-/* --- writing ----------------------------------------------------------------------------------- */
+/* --- writing ----------------------------------------------------------------------------- */
 
 neumeta_status nmi_manifold_save(const nmi_manifold *manifold, const char *path)
 {
@@ -175,7 +175,7 @@ neumeta_status nmi_manifold_save(const nmi_manifold *manifold, const char *path)
     return status;
 }
 
-/* --- reading ----------------------------------------------------------------------------------- */
+/* --- reading ----------------------------------------------------------------------------- */
 
 /* Before memory is taken: a small file must not make us ask for a large manifold. */
 static neumeta_status check_amount(const nmi_safetensors *file, const nmi_manifold *manifold)

@@ -35,7 +35,8 @@ const float *nmi_pass_forward(nmi_pass *pass, nmi_network *network, const float 
 void nmi_pass_backward(nmi_pass *pass, nmi_network *network, const float *output_gradients,
                        float *const *gradients);
 
-/* Activation of any live node after a forward, converted to NCHW [items, C, H, W]: for tests. */
+/* Activation of a live node after a forward, converted to NCHW [items, C, H, W]: for tests. A
+ * node whose only reader is computed together with it, or in its place, gives that reader's. */
 void nmi_pass_activation(const nmi_pass *pass, const nmi_network *network, int32_t node,
                          float *nchw);
 

@@ -12,7 +12,9 @@ enum {
     STARTS = 8,       /* nearest-neighbour paths tried */
     LONGEST_MOVE = 3, /* items that Or-opt moves together */
     KICK_WINDOW = 50, /* items among which a random exchange takes place */
-    KICKS_PER_ITEM = 50
+    EXCHANGES = 2,    /* of them before each repair: one alone is often undone by it */
+    KICKS_LEAST = 600,
+    KICKS_PER_ITEM = 20
 };
 
 /* Link costs evaluated by all exchanges together, roughly: about a second. */
@@ -350,7 +352,8 @@ static int64_t count_kicks(const path_search *search)
     double most = work_limit / one_kick;
     if (count < 4)
         return 0;
-    return (int64_t)(most < KICKS_PER_ITEM * count ? most : KICKS_PER_ITEM * count);
+    double wanted = fmax(KICKS_LEAST, KICKS_PER_ITEM * count);
+    return (int64_t)fmin(most, wanted);
 }
 
 static void improve(path_search *search, nmi_random *random, int64_t *best)
@@ -361,8 +364,10 @@ static void improve(path_search *search, nmi_random *random, int64_t *best)
     double least = search->cost;
     memcpy(best, search->order, bytes);
     for (int64_t kicks = count_kicks(search); kicks > 0 && in_time; kicks--) {
-        run_move exchange = draw_exchange(search, random);
-        apply(search, &exchange);
+        for (int32_t i = 0; i < EXCHANGES; i++) {
+            run_move exchange = draw_exchange(search, random);
+            apply(search, &exchange);
+        }
         in_time = descend(search);
         if (search->cost < least - search->least) {
             least = search->cost;

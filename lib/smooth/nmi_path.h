@@ -27,9 +27,9 @@ neumeta_status nmi_path_exact(nmi_context *context, const nmi_path *path, int64_
 
 /*
  * Improves `order` (a permutation; never made worse): nearest neighbour from several starts, then
- * reversals (2-opt) and moves of up to three items (Or-opt) until none helps, then random
- * exchanges of two neighbouring runs, each repaired and kept only if it pays.
- * The number of exchanges follows from count alone, so a key always leads to the same order;
+ * reversals (2-opt) and moves of up to three items (Or-opt) until none helps, then kicks: random
+ * exchanges of neighbouring runs, repaired in the same way and kept only if it pays.
+ * The number of kicks follows from count alone, so a key always leads to the same order;
  * `seconds` of wall time only cut short what would take too long, and then the order also depends
  * on the machine's speed.
  */

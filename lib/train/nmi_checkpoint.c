@@ -17,6 +17,7 @@
 #define METRICS_NAME "metrics"
 #define STEPS_NAME "slots.steps"
 
+enum { FLAG_BEGUN = 1, FLAG_UNJUDGED = 2 };
 enum { POSITION_COUNT = 5, METRICS_COUNT = sizeof(nmi_metrics) / sizeof(double) };
 
 /* The vectors of a slot by name; values come first, the others may be absent. */
@@ -79,8 +80,8 @@ static neumeta_status write_archive(nmi_trainer *trainer, nmi_safetensors_writer
     const int64_t position_dims[] = {POSITION_COUNT}, metrics_dims[] = {METRICS_COUNT};
     const int64_t steps_dims[] = {trainer->topology->tensor_count};
     const nmi_position *at = &trainer->position;
-    const int64_t position[POSITION_COUNT] = {at->phase, at->begun, at->step, at->steps,
-                                              at->draws};
+    const int64_t flags = (at->begun ? FLAG_BEGUN : 0) + (at->unjudged ? FLAG_UNJUDGED : 0);
+    const int64_t position[POSITION_COUNT] = {at->phase, flags, at->step, at->steps, at->draws};
     nmi_metrics metrics = trainer->metrics;
     double running = 0;
     nmi_trainer_metric(trainer, NEUMETA_METRIC_SECONDS, &running);
@@ -107,11 +108,14 @@ neumeta_status nmi_trainer_save(nmi_trainer *trainer, const char *path)
     nmi_context *context = trainer->object.context;
     bool published = trainer->published;
     nmi_safetensors_writer *writer = NULL;
+    neumeta_status status = nmi_trainer_check(trainer);
+    if (status != NEUMETA_OK)
+        return status;
     int64_t *steps = nmi_alloc_array(context, trainer->topology->tensor_count, sizeof *steps);
     if (steps == NULL)
         return NEUMETA_ERR_MEMORY;
     nmi_trainer_publish(trainer, false);
-    neumeta_status status = nmi_archive_create(context, NMI_KIND_CHECKPOINT, &writer);
+    status = nmi_archive_create(context, NMI_KIND_CHECKPOINT, &writer);
     if (status == NEUMETA_OK)
         status = write_archive(trainer, writer, steps, path);
     nmi_safetensors_writer_free(writer);
@@ -144,7 +148,8 @@ static neumeta_status check_position(const nmi_trainer *trainer,
                                      const int64_t position[POSITION_COUNT])
 {
     int64_t phase = position[0];
-    bool valid = phase >= 0 && phase <= trainer->phase_count && (position[1] & ~INT64_C(1)) == 0 &&
+    bool valid = phase >= 0 && phase <= trainer->phase_count && position[1] >= 0 &&
+                 position[1] <= FLAG_BEGUN + FLAG_UNJUDGED &&
                  position[2] >= 0 && position[3] >= position[2] && position[4] >= position[3] &&
                  position[4] <= INT64_MAX / 2;
     if (valid)
@@ -166,8 +171,8 @@ static neumeta_status check_slots(nmi_trainer *trainer, const nmi_safetensors *f
     int32_t known = 3; /* position, metrics, steps */
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
         nmi_slot *slot = &trainer->slots[t];
-        if (steps[t] < 0)
-            return nmi_fail(context, NEUMETA_ERR_FORMAT, "negative step count of '%s'",
+        if (steps[t] < 0 || steps[t] > INT64_MAX / 2)
+            return nmi_fail(context, NEUMETA_ERR_FORMAT, "impossible step count of '%s'",
                             trainer->topology->tensors[t].name);
         for (int v = 0; v < VECTOR_COUNT && slot->kind != NMI_SLOT_NONE; v++) {
             vector_name name;
@@ -216,27 +221,42 @@ static neumeta_status read_state(nmi_trainer *trainer, const nmi_safetensors *fi
     return status;
 }
 
-/* Vectors that the file has and the slot lacks are taken first, while failing changes nothing that
- * training would notice; those that only the slot has are emptied afterwards. */
+/* Vectors that the file has and the slot lacks are all taken before any is put in its place: a
+ * stray average, for one, would be exchanged with the values. Those that only the slot has are
+ * emptied afterwards. */
 static neumeta_status take_missing_vectors(nmi_trainer *trainer, const nmi_safetensors *file)
 {
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
+    nmi_context *context = trainer->object.context;
+    const int32_t count = trainer->topology->tensor_count;
+    neumeta_status status = NEUMETA_OK;
+    float **taken = nmi_alloc_zero_array(context, (int64_t)count * VECTOR_COUNT, sizeof *taken);
+    if (taken == NULL)
+        return NEUMETA_ERR_MEMORY;
+    for (int32_t t = 0; t < count; t++) {
         float **vectors[VECTOR_COUNT];
         list_vectors(&trainer->slots[t], vectors);
-        for (int v = 1; v < VECTOR_COUNT; v++) {
-            vector_name name;
-            neumeta_status status = name_vector(trainer, t, v, &name);
-            if (status != NEUMETA_OK)
-                return status;
-            if (*vectors[v] != NULL || nmi_safetensors_find(file, name.text) == NULL)
+        for (int v = 1; v < VECTOR_COUNT && status == NEUMETA_OK; v++) {
+            vector_name name = {{0}};
+            status = name_vector(trainer, t, v, &name);
+            if (status != NEUMETA_OK || *vectors[v] != NULL ||
+                nmi_safetensors_find(file, name.text) == NULL)
                 continue;
-            *vectors[v] = nmi_alloc_zero_array(trainer->object.context, trainer->slots[t].count,
-                                               sizeof(float));
-            if (*vectors[v] == NULL)
-                return NEUMETA_ERR_MEMORY;
+            float *vector = nmi_alloc_array(context, trainer->slots[t].count, sizeof *vector);
+            taken[t * VECTOR_COUNT + v] = vector;
+            status = vector != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
         }
     }
-    return NEUMETA_OK;
+    for (int32_t t = 0; t < count; t++) {
+        float **vectors[VECTOR_COUNT];
+        list_vectors(&trainer->slots[t], vectors);
+        for (int v = 1; v < VECTOR_COUNT; v++)
+            if (status != NEUMETA_OK)
+                nmi_free(context, taken[t * VECTOR_COUNT + v]);
+            else if (taken[t * VECTOR_COUNT + v] != NULL)
+                *vectors[v] = taken[t * VECTOR_COUNT + v];
+    }
+    nmi_free(context, taken);
+    return status;
 }
 
 static void copy_slots(nmi_trainer *trainer, const nmi_safetensors *file, const int64_t *steps)
@@ -266,10 +286,11 @@ static neumeta_status apply(nmi_trainer *trainer, const nmi_safetensors *file,
     neumeta_status status = take_missing_vectors(trainer, file);
     if (status != NEUMETA_OK)
         return status;
-    trainer->published = false;
+    trainer->published = trainer->checkpoint_owed = false;
     copy_slots(trainer, file, state->steps);
     trainer->position = (nmi_position){.phase = (int32_t)state->position[0],
-                                       .begun = state->position[1] != 0,
+                                       .begun = (state->position[1] & FLAG_BEGUN) != 0,
+                                       .unjudged = (state->position[1] & FLAG_UNJUDGED) != 0,
                                        .step = state->position[2],
                                        .steps = state->position[3],
                                        .draws = state->position[4]};
@@ -287,11 +308,14 @@ neumeta_status nmi_trainer_restore(nmi_trainer *trainer, const char *path)
 {
     nmi_context *context = trainer->object.context;
     nmi_safetensors *file = NULL;
+    neumeta_status status = nmi_trainer_check(trainer);
+    if (status != NEUMETA_OK)
+        return status;
     saved_state state = {.steps = nmi_alloc_array(context, trainer->topology->tensor_count,
                                             sizeof *state.steps)};
     if (state.steps == NULL)
         return NEUMETA_ERR_MEMORY;
-    neumeta_status status = nmi_safetensors_open(context, path, &file);
+    status = nmi_safetensors_open(context, path, &file);
     if (status == NEUMETA_OK)
         status = read_state(trainer, file, &state);
     if (status == NEUMETA_OK)

@@ -14,6 +14,7 @@ static const int32_t manifold_keys[] = {
     NEUMETA_KEY_DISTILLATION_TEACHER, NEUMETA_KEY_SIZE_DRAW, NEUMETA_KEY_SIZE_AXES,
     NEUMETA_KEY_GAMMA_MIN,        NEUMETA_KEY_GAMMA_MAX, NEUMETA_KEY_NON_UNIFORM,
     NEUMETA_KEY_INR_INIT,         NEUMETA_KEY_FIT_STEPS, NEUMETA_KEY_FIT_RATE,
+    NEUMETA_KEY_FIT_SIZES,
     NEUMETA_KEY_RESIDUAL_START,   NEUMETA_KEY_RESIDUAL_RATE, NEUMETA_KEY_DIRECT_RATE,
     NEUMETA_KEY_DIRECT_DECAY,     NEUMETA_KEY_DIRECT_BLOCKS, NEUMETA_KEY_VALIDATE_GAMMAS,
 };
@@ -30,6 +31,7 @@ static const struct dependence {
     {NEUMETA_KEY_RATE_FACTOR, NEUMETA_KEY_RATE, NMI_RATE_MULTISTEP},
     {NEUMETA_KEY_FIT_STEPS, NEUMETA_KEY_INR_INIT, NMI_START_FITTED},
     {NEUMETA_KEY_FIT_RATE, NEUMETA_KEY_INR_INIT, NMI_START_FITTED},
+    {NEUMETA_KEY_FIT_SIZES, NEUMETA_KEY_INR_INIT, NMI_START_FITTED},
     {NEUMETA_KEY_LOSS_RECONSTRUCTION_END, NEUMETA_KEY_LOSS_RECONSTRUCTION, -1},
     {NEUMETA_KEY_RECONSTRUCTION_WEIGHTED, NEUMETA_KEY_LOSS_RECONSTRUCTION, -1},
     {NEUMETA_KEY_DISTILLATION_TEMPERATURE, NEUMETA_KEY_LOSS_DISTILLATION, -1},
@@ -139,6 +141,7 @@ static void read_objective(const nmi_options *options, nmi_settings *s)
     s->start = nmi_options_choice(options, NEUMETA_KEY_INR_INIT);
     s->fit_steps = nmi_options_int(options, NEUMETA_KEY_FIT_STEPS);
     s->fit_rate = nmi_options_real(options, NEUMETA_KEY_FIT_RATE);
+    s->fit_sizes = (int32_t)nmi_options_int(options, NEUMETA_KEY_FIT_SIZES);
     s->has_residual_start = nmi_options_has(options, NEUMETA_KEY_RESIDUAL_START);
     s->residual_start = nmi_options_real(options, NEUMETA_KEY_RESIDUAL_START);
     s->residual_rate = nmi_options_real(options, NEUMETA_KEY_RESIDUAL_RATE);
@@ -173,6 +176,11 @@ neumeta_status nmi_settings_read(nmi_context *context, const nmi_phase *phase,
     if (status != NEUMETA_OK)
         return nmi_fail_within(context, status, "phase '%s'", phase->name);
     return NEUMETA_OK;
+}
+
+bool nmi_settings_has_block(const nmi_settings *settings, int32_t block)
+{
+    return block >= settings->first_block && block <= settings->last_block;
 }
 
 static double course_at(const nmi_settings *s, double epoch)

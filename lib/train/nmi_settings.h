@@ -33,6 +33,7 @@ typedef struct nmi_settings {
     int32_t start;
     int64_t fit_steps;
     double fit_rate;
+    int32_t fit_sizes;
     bool has_residual_start;
     double residual_start, residual_rate, direct_rate, direct_decay;
     bool train_earlier, keep_moments, continue_best;
@@ -55,6 +56,7 @@ neumeta_status nmi_settings_read(nmi_context *context, const nmi_phase *phase,
  * the end. */
 const nmi_key *nmi_settings_idle(const nmi_options *options, int32_t *position);
 
+bool nmi_settings_has_block(const nmi_settings *settings, int32_t block);
 /* Learning rate at `epoch` (fraction included), for a step of `width` epochs. */
 double nmi_settings_rate_at(const nmi_settings *settings, double epoch, double width);
 /* Weight of the reconstruction at `epoch`. */

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+enum { UNDO_VECTORS = 3 }; /* values and both moments */
+
 static neumeta_status need(nmi_context *context, int64_t count, float **vector)
 {
     if (*vector == NULL)
@@ -40,6 +42,10 @@ neumeta_status nmi_slot_prepare(nmi_context *context, nmi_slot *slot,
         status = need_copy(context, slot, &slot->average);
     if (status == NEUMETA_OK && settings->continue_best)
         status = need_copy(context, slot, &slot->best);
+    if (status == NEUMETA_OK && slot->kind != NMI_SLOT_MAIN && slot->before == NULL) {
+        slot->before = nmi_alloc_matrix(context, slot->count, UNDO_VECTORS, sizeof(float));
+        status = slot->before != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
+    }
     return status;
 }
 
@@ -50,6 +56,30 @@ void nmi_slot_free(nmi_context *context, nmi_slot *slot)
     nmi_free(context, slot->moment2);
     nmi_free(context, slot->average);
     nmi_free(context, slot->best);
+    nmi_free(context, slot->before);
+}
+
+static void copy_undo(nmi_slot *slot, bool back)
+{
+    float *const vectors[UNDO_VECTORS] = {slot->values, slot->moment1, slot->moment2};
+    size_t bytes = (size_t)slot->count * sizeof(float);
+    for (int v = 0; v < UNDO_VECTORS && slot->before != NULL; v++) {
+        float *kept = slot->before + v * slot->count;
+        if (vectors[v] != NULL)
+            memcpy(back ? vectors[v] : kept, back ? kept : vectors[v], bytes);
+    }
+}
+
+void nmi_slot_remember(nmi_slot *slot)
+{
+    copy_undo(slot, false);
+    slot->steps_before = slot->steps;
+}
+
+void nmi_slot_undo(nmi_slot *slot)
+{
+    copy_undo(slot, true);
+    slot->steps = slot->steps_before;
 }
 
 void nmi_slot_restart(nmi_slot *slot)

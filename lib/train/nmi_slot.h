@@ -24,6 +24,8 @@ typedef struct nmi_slot {
     float *moment1, *moment2;
     float *average;  /* exponential moving average, or the raw values while published */
     float *best;     /* of the phase, by the score on held-out items */
+    float *before;   /* what changes within a step, as it was before; NULL: nothing does */
+    int64_t steps_before;
     int64_t steps;   /* that the moments have seen */
     bool trained;    /* by the present phase */
 } nmi_slot;
@@ -32,6 +34,9 @@ typedef struct nmi_slot {
 neumeta_status nmi_slot_prepare(nmi_context *context, nmi_slot *slot,
                                 const nmi_settings *settings);
 void nmi_slot_free(nmi_context *context, nmi_slot *slot);
+/* Keeps what changes before the step is known to succeed, and puts it back. */
+void nmi_slot_remember(nmi_slot *slot);
+void nmi_slot_undo(nmi_slot *slot);
 /* Forgets the moments. */
 void nmi_slot_restart(nmi_slot *slot);
 /* One optimiser step with the gradient, which it leaves as it is. MAIN slots follow the phase's

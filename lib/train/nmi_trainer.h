@@ -29,6 +29,7 @@ typedef struct nmi_metrics {
 typedef struct nmi_position {
     int32_t phase;
     bool begun;      /* whether the present phase's INRs and moments were started */
+    bool unjudged;   /* whether the last step still waits for its turn of nmi_trainer_validate() */
     int64_t step;    /* in this phase */
     int64_t steps;   /* in all phases */
     int64_t draws;   /* minibatches drawn in all phases: addresses sizes and noise */
@@ -53,6 +54,7 @@ struct neumeta_trainer {
     nmi_manifold *manifold;  /* retained; NULL: plain training */
     nmi_network *network;    /* plain: the caller's; otherwise the one that is emitted into */
     nmi_network *reference;  /* retained; may be NULL */
+    nmi_topology *reference_topology; /* retained: whether the reference is still what it was */
     nmi_network *judge;      /* for held-out items; made when first needed */
     nmi_dataset *dataset;    /* retained */
     nmi_schedule *schedule;  /* own copy: settings borrow from it */
@@ -84,6 +86,7 @@ struct neumeta_trainer {
     double last_checkpoint;
     char *checkpoint_path;   /* NULL: none */
     double checkpoint_seconds;
+    bool checkpoint_owed;    /* the last one could not be written */
     neumeta_progress_fn progress;
     void *progress_user;
     atomic_bool cancelled;
@@ -96,6 +99,8 @@ neumeta_status nmi_trainer_create(nmi_context *context, nmi_manifold *manifold,
                                   nmi_dataset *dataset, const nmi_options *options,
                                   nmi_trainer **out);
 void nmi_trainer_release(nmi_trainer *trainer);
+/* Whether the networks still are what training relies on; each call below asks first. */
+neumeta_status nmi_trainer_check(const nmi_trainer *trainer);
 neumeta_status nmi_trainer_run(nmi_trainer *trainer);
 neumeta_status nmi_trainer_step(nmi_trainer *trainer);
 neumeta_status nmi_trainer_metric(const nmi_trainer *trainer, int32_t metric, double *value);
@@ -109,11 +114,19 @@ int64_t nmi_trainer_minibatches_of_step(const nmi_settings *settings);
 int64_t nmi_trainer_minibatches_of_epoch(const nmi_trainer *trainer, const nmi_settings *settings);
 int64_t nmi_trainer_steps_of_phase(const nmi_trainer *trainer, int32_t phase);
 double nmi_trainer_epoch(const nmi_trainer *trainer);
+/* Whether the settings of every phase fit the topology and what is trained by then. */
+neumeta_status nmi_trainer_check_phases(nmi_trainer *trainer);
 /* Derives everything that follows from the position: what is trained, what varies, buffers. After
  * creation, at each phase and after a restore. */
 neumeta_status nmi_trainer_prepare(nmi_trainer *trainer);
 /* Starts new INRs and moments, once a phase, after prepare. */
 neumeta_status nmi_trainer_begin_phase(nmi_trainer *trainer);
+/* The INRs that the phase adds (nmi_trainer_start.c); with the first phase all residual scalars. */
+neumeta_status nmi_trainer_start_inrs(nmi_trainer *trainer);
+/* The block of a tensor; nodes before the first block go with it. */
+int32_t nmi_trainer_block(const nmi_topology *topology, int32_t tensor);
+/* Whether a phase before `phase` trains the block. */
+bool nmi_trainer_reached_before(const nmi_trainer *trainer, int32_t phase, int32_t block);
 /* Takes the best state if the phase wants it, and moves to the next phase. */
 void nmi_trainer_end_phase(nmi_trainer *trainer);
 

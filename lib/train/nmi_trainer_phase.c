@@ -7,8 +7,6 @@
  */
 #include "nmi_trainer.h"
 
-#include "nmi_random.h"
-
 #include <math.h>
 #include <string.h>
 
@@ -51,22 +49,17 @@ double nmi_trainer_epoch(const nmi_trainer *trainer)
            / (double)nmi_trainer_minibatches_of_epoch(trainer, settings);
 }
 
-/* Nodes before the first block go with it. */
-static int32_t block_of_tensor(const nmi_topology *topology, int32_t tensor)
+
+int32_t nmi_trainer_block(const nmi_topology *topology, int32_t tensor)
 {
     int32_t block = topology->nodes[topology->tensors[tensor].node].block;
     return block > 0 ? block : 0;
 }
 
-static bool phase_has(const nmi_settings *settings, int32_t block)
-{
-    return block >= settings->first_block && block <= settings->last_block;
-}
-
-static bool reached_before(const nmi_trainer *trainer, int32_t phase, int32_t block)
+bool nmi_trainer_reached_before(const nmi_trainer *trainer, int32_t phase, int32_t block)
 {
     for (int32_t p = 0; p < phase; p++)
-        if (phase_has(&trainer->phases[p], block))
+        if (nmi_settings_has_block(&trainer->phases[p], block))
             return true;
     return false;
 }
@@ -74,8 +67,8 @@ static bool reached_before(const nmi_trainer *trainer, int32_t phase, int32_t bl
 /* Whether this phase trains what morphs in the block (in plain training: everything in it). */
 static bool trains_block(const nmi_trainer *trainer, const nmi_settings *settings, int32_t block)
 {
-    return phase_has(settings, block) ||
-           (settings->train_earlier && reached_before(trainer, trainer->position.phase, block));
+    return nmi_settings_has_block(settings, block) ||
+           (settings->train_earlier && nmi_trainer_reached_before(trainer, trainer->position.phase, block));
 }
 
 static neumeta_status is_direct_block(const nmi_trainer *trainer, const nmi_settings *settings,
@@ -85,7 +78,7 @@ static neumeta_status is_direct_block(const nmi_trainer *trainer, const nmi_sett
     const int64_t *given =
         nmi_options_ints(settings->options, NEUMETA_KEY_DIRECT_BLOCKS, &count);
     neumeta_status status = NEUMETA_OK;
-    *direct = count == 0 && phase_has(settings, block);
+    *direct = count == 0 && nmi_settings_has_block(settings, block);
     for (int64_t i = 0; i < count && status == NEUMETA_OK; i++) {
         int32_t number = 0;
         status = nmi_graph_block_number(trainer->topology, given[i], &number);
@@ -100,12 +93,12 @@ static neumeta_status mark_slots(nmi_trainer *trainer, const nmi_settings *setti
     neumeta_status status = NEUMETA_OK;
     for (int32_t t = 0; t < topology->tensor_count && status == NEUMETA_OK; t++) {
         nmi_slot *slot = &trainer->slots[t];
-        int32_t block = block_of_tensor(topology, t);
+        int32_t block = nmi_trainer_block(topology, t);
         bool trains = trains_block(trainer, settings, block), direct = false;
         bool morphing = trainer->manifold != NULL && trainer->manifold->fields[t].morphing;
         status = is_direct_block(trainer, settings, block, &direct);
-        trainer->reached[t] = morphing && (phase_has(settings, block) ||
-                                           reached_before(trainer, trainer->position.phase, block));
+        trainer->reached[t] = morphing && (nmi_settings_has_block(settings, block) ||
+                                           nmi_trainer_reached_before(trainer, trainer->position.phase, block));
         trainer->held[t] = !morphing || trainer->reached[t] || trainer->reference == NULL;
         trainer->carried[t] = morphing && trains;
         slot->trained = slot->kind == NMI_SLOT_MAIN || slot->kind == NMI_SLOT_BUFFER ? trains
@@ -162,6 +155,21 @@ static neumeta_status mark_axes(nmi_trainer *trainer, const nmi_settings *settin
         trainer->varies[axis] = true;
     }
     return NEUMETA_OK;
+}
+
+neumeta_status nmi_trainer_check_phases(nmi_trainer *trainer)
+{
+    const int32_t present = trainer->position.phase;
+    neumeta_status status = NEUMETA_OK;
+    for (int32_t p = 0; p < trainer->phase_count && status == NEUMETA_OK; p++) {
+        trainer->position.phase = p;
+        status = mark_slots(trainer, &trainer->phases[p]);
+        if (status == NEUMETA_OK)
+            status = mark_axes(trainer, &trainer->phases[p]);
+    }
+    trainer->position.phase = present;
+    trainer->ready = false;
+    return status;
 }
 
 /* Grows the vector to `count` floats' worth of `item` bytes; the old content is not kept. */
@@ -265,121 +273,16 @@ neumeta_status nmi_trainer_prepare(nmi_trainer *trainer)
     return status;
 }
 
-/* --- the start of INRs ----------------------------------------------------------------------- */
-
-/* Morphing tensor number `index` of a block, or -1. */
-static int32_t morphing_tensor(const nmi_trainer *trainer, int32_t block, int32_t index)
-{
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
-        if (trainer->manifold->fields[t].morphing && block_of_tensor(trainer->topology, t) == block &&
-            index-- == 0)
-            return t;
-    return -1;
-}
-
-/* Whether two blocks have morphing tensors of equal shapes at full sizes: blocks of one stage. */
-static bool alike(const nmi_trainer *trainer, int32_t a, int32_t b)
-{
-    for (int32_t i = 0;; i++) {
-        int32_t x = morphing_tensor(trainer, a, i), y = morphing_tensor(trainer, b, i);
-        if (x < 0 || y < 0)
-            return x == y && i > 0;
-        int64_t dims_x[4], dims_y[4];
-        const nmi_shape *shapes = trainer->network->shapes;
-        nmi_graph_tensor_dims(trainer->topology, trainer->full_sizes, shapes, x, dims_x);
-        nmi_graph_tensor_dims(trainer->topology, trainer->full_sizes, shapes, y, dims_y);
-        if (memcmp(dims_x, dims_y, sizeof dims_x) != 0)
-            return false;
-    }
-}
-
-static neumeta_status clone_block(nmi_trainer *trainer, int32_t from, int32_t to)
-{
-    neumeta_status status = NEUMETA_OK;
-    for (int32_t i = 0; status == NEUMETA_OK; i++) {
-        int32_t source = morphing_tensor(trainer, from, i);
-        if (source < 0)
-            break;
-        status = nmi_manifold_clone(trainer->manifold, source, morphing_tensor(trainer, to, i));
-    }
-    return status;
-}
-
-/* The block that was added last before `block`, -1 if it is the first: by phases, then by number. */
-static int32_t block_before(const nmi_trainer *trainer, int32_t block)
-{
-    int32_t phase = trainer->position.phase, before = -1;
-    for (int32_t b = 0; b < block; b++)
-        if (phase_has(&trainer->phases[phase], b) && morphing_tensor(trainer, b, 0) >= 0 &&
-            !reached_before(trainer, phase, b))
-            before = b;
-    for (int32_t p = phase - 1; p >= 0 && before < 0; p--)
-        for (int32_t b = trainer->phases[p].last_block; b >= trainer->phases[p].first_block; b--)
-            if (before < 0 && morphing_tensor(trainer, b, 0) >= 0)
-                before = b;
-    return before;
-}
-
-static neumeta_status start_cloned(nmi_trainer *trainer, const nmi_settings *settings)
-{
-    neumeta_status status = NEUMETA_OK;
-    for (int32_t b = settings->first_block; b <= settings->last_block; b++) {
-        int32_t before = block_before(trainer, b);
-        if (status != NEUMETA_OK || before < 0 ||
-            reached_before(trainer, trainer->position.phase, b) ||
-            morphing_tensor(trainer, b, 0) < 0)
-            continue;
-        if (alike(trainer, before, b))
-            status = clone_block(trainer, before, b);
-    }
-    return status;
-}
-
-static neumeta_status start_fitted(nmi_trainer *trainer, const nmi_settings *settings)
-{
-    bool *fresh = nmi_alloc_zero_array(trainer->object.context, trainer->topology->tensor_count,
-                                       sizeof *fresh);
-    if (fresh == NULL)
-        return NEUMETA_ERR_MEMORY;
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
-        fresh[t] = trainer->reached[t] &&
-                   !reached_before(trainer, trainer->position.phase,
-                                   block_of_tensor(trainer->topology, t));
-    uint64_t key = nmi_random_key(trainer->seed, NMI_RANDOM_FIT,
-                                  (uint64_t)trainer->position.phase);
-    neumeta_status status = nmi_manifold_fit(trainer->manifold, fresh, trainer->reference,
-                                             settings->fit_steps, settings->fit_rate, key);
-    nmi_free(trainer->object.context, fresh);
-    return status;
-}
-
-/* A block that starts as the identity must be the identity before its phase, too: otherwise adding it
- * would take away what the later blocks rely on. So all residual scalars start with the first phase. */
-static void start_residuals(nmi_trainer *trainer)
-{
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
-        if (trainer->slots[t].kind != NMI_SLOT_RESIDUAL)
-            continue;
-        int32_t block = block_of_tensor(trainer->topology, t);
-        for (int32_t p = trainer->phase_count - 1; p >= 0; p--)
-            if (trainer->phases[p].has_residual_start && phase_has(&trainer->phases[p], block) &&
-                morphing_tensor(trainer, block, 0) >= 0)
-                trainer->slots[t].values[0] = (float)trainer->phases[p].residual_start;
-    }
-}
+/* --- begin and end ---------------------------------------------------------------------------- */
 
 neumeta_status nmi_trainer_begin_phase(nmi_trainer *trainer)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
     neumeta_status status = NEUMETA_OK;
-    if (trainer->manifold != NULL && settings->start == NMI_START_CLONED)
-        status = start_cloned(trainer, settings);
-    if (trainer->manifold != NULL && settings->start == NMI_START_FITTED)
-        status = start_fitted(trainer, settings);
+    if (trainer->manifold != NULL)
+        status = nmi_trainer_start_inrs(trainer);
     if (status != NEUMETA_OK)
         return status;
-    if (trainer->manifold != NULL && trainer->position.phase == 0)
-        start_residuals(trainer);
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
         nmi_slot *slot = &trainer->slots[t];
         if (!slot->trained)

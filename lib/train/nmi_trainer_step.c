@@ -36,7 +36,7 @@ static neumeta_status check_targets(const nmi_trainer *trainer, const int64_t *t
     int64_t classes = nmi_network_output_floats(trainer->network);
     for (int64_t i = 0; i < count; i++)
         if (targets[i] >= classes)
-            return nmi_fail(trainer->object.context, NEUMETA_ERR_SHAPE,
+            return nmi_fail(trainer->object.context, NEUMETA_ERR_CALLBACK,
                             "a training item has target %lld, the network has %lld outputs",
                             (long long)targets[i], (long long)classes);
     return NEUMETA_OK;
@@ -84,8 +84,17 @@ static void clear_gradients(nmi_trainer *trainer, bool (*which)(const nmi_slot *
     }
 }
 
+static neumeta_status fail_numeric(const nmi_trainer *trainer, const char *what)
+{
+    return nmi_fail(trainer->object.context, NEUMETA_ERR_NUMERIC,
+                    "phase '%s', epoch %.3f, step %lld: the %s is not finite; a lower "
+                    "LEARNING_RATE or clipping may help",
+                    nmi_trainer_settings(trainer)->name, nmi_trainer_epoch(trainer),
+                    (long long)trainer->position.steps, what);
+}
+
 /* Residual scalars and directly held tensors, which are few and small. */
-static void step_minibatch_slots(nmi_trainer *trainer)
+static neumeta_status step_minibatch_slots(nmi_trainer *trainer)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
@@ -93,11 +102,14 @@ static void step_minibatch_slots(nmi_trainer *trainer)
         if (!steps_each_minibatch(slot))
             continue;
         bool residual = slot->kind == NMI_SLOT_RESIDUAL;
+        if (!isfinite(nmi_squared_norm(slot->count, slot->gradient)))
+            return fail_numeric(trainer, "gradient");
         if (settings->clip_value > 0)
             nmi_clip_value(slot->count, (float)settings->clip_value, slot->gradient);
         nmi_slot_step(slot, settings, residual ? settings->residual_rate : settings->direct_rate,
                       residual ? 0 : settings->direct_decay);
     }
+    return NEUMETA_OK;
 }
 
 typedef struct group_step {
@@ -135,15 +147,6 @@ static double clipped_norm(nmi_trainer *trainer, const nmi_settings *settings)
         squared += nmi_squared_norm(slot->count, slot->gradient);
     }
     return squared;
-}
-
-static neumeta_status fail_numeric(const nmi_trainer *trainer, const char *what)
-{
-    return nmi_fail(trainer->object.context, NEUMETA_ERR_NUMERIC,
-                    "phase '%s', epoch %.3f, step %lld: the %s is not finite; a lower "
-                    "LEARNING_RATE or clipping may help",
-                    nmi_trainer_settings(trainer)->name, nmi_trainer_epoch(trainer),
-                    (long long)trainer->position.steps, what);
 }
 
 static neumeta_status step_group_slots(nmi_trainer *trainer)
@@ -262,7 +265,8 @@ static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64
         status = nmi_manifold_backward(trainer->manifold, trainer->network, trainer->carried,
                                        &noise, trainer->weight_gradients,
                                        trainer->slot_gradients);
-        step_minibatch_slots(trainer);
+        if (status == NEUMETA_OK)
+            status = step_minibatch_slots(trainer);
     }
     note_loss(trainer, loss.total / share, loss.task);
     return status;
@@ -278,6 +282,18 @@ static void start_epoch_metrics(nmi_trainer *trainer)
         trainer->metrics.loss_sum = trainer->metrics.task_sum = trainer->metrics.minibatches = 0;
 }
 
+/* A step that fails half-way changes nothing: what it stepped before the group's end comes back, and
+ * running statistics with it. The vectors of the group step last, when nothing can fail any more. */
+static void undo_step(nmi_trainer *trainer, const nmi_metrics *metrics)
+{
+    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
+        if (trainer->slots[t].trained)
+            nmi_slot_undo(&trainer->slots[t]);
+    trainer->metrics = *metrics;
+    if (trainer->manifold == NULL)
+        nmi_network_touch(trainer->network);
+}
+
 neumeta_status nmi_trainer_train(nmi_trainer *trainer)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
@@ -286,14 +302,20 @@ neumeta_status nmi_trainer_train(nmi_trainer *trainer)
     neumeta_status status = fetch_step(trainer, items);
     if (status != NEUMETA_OK)
         return status;
+    const nmi_metrics metrics = trainer->metrics;
+    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
+        if (trainer->slots[t].trained)
+            nmi_slot_remember(&trainer->slots[t]);
     start_epoch_metrics(trainer);
     clear_gradients(trainer, steps_each_group);
     for (int64_t index = 0; index < settings->group && status == NEUMETA_OK; index++)
         status = train_minibatch(trainer, index, items);
     if (status == NEUMETA_OK)
         status = step_group_slots(trainer);
-    if (status != NEUMETA_OK)
+    if (status != NEUMETA_OK) {
+        undo_step(trainer, &metrics);
         return status;
+    }
     trainer->position.step++;
     trainer->position.steps++;
     trainer->position.draws += settings->group;

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* --- a small residual network ---------------------------------------------------------------------- */
+/* --- a small residual network ------------------------------------------------------------ */
 
 static neumeta_options *options_of(neumeta_context *ctx, const char *settings)
 {
@@ -142,7 +142,7 @@ static int64_t differences(const neumeta_network *a, const neumeta_network *b)
     return count;
 }
 
-/* --- materialisation -------------------------------------------------------------------------------- */
+/* --- materialisation --------------------------------------------------------------------- */
 
 START_TEST(a_materialised_network_runs_and_outlives_its_manifold)
 {
@@ -314,7 +314,7 @@ START_TEST(null_arguments_are_refused)
 }
 END_TEST
 
-/* --- files ------------------------------------------------------------------------------------------ */
+/* --- files ------------------------------------------------------------------------------- */
 
 typedef struct image {
     unsigned char *bytes;
@@ -538,7 +538,7 @@ START_TEST(parameters_that_are_not_finite_are_told_by_tensor)
 }
 END_TEST
 
-/* --- memory ----------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------ */
 
 /* Create, save, load and materialise; `user` is the path. */
 static neumeta_status whole_life(test_allocator *allocator, void *user)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Speed of materialisation and of its backward: the morphing tensors of one residual block of 64
- * channels (two 3x3 convolutions and their biases, 8,320 rows). Medians and spreads of repeated runs.
- * Usage: bench_materialize [repetitions [threads]].
+ * channels (two 3x3 convolutions and their biases, 8,320 rows). Medians and spreads of repeated
+ * runs. Usage: bench_materialize [repetitions [threads]].
  */
 #include "nmi_manifold.h"
 
@@ -60,7 +60,7 @@ static void report(const char *name, int repetitions, bench *b, neumeta_status (
     printf(operations > 0 ? "   %7.1f GFLOP/s\n" : "\n", 1e-9 * operations / median);
 }
 
-/* --- the problem --------------------------------------------------------------------------------- */
+/* --- the problem ------------------------------------------------------------------------- */
 
 static int32_t convolution(bench *b, const char *name, int32_t input, int32_t axis)
 {

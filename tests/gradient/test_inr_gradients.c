@@ -16,7 +16,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* --- a topology with every kind of tensor -------------------------------------------------------- */
+/* --- a topology with every kind of tensor ------------------------------------------------ */
 
 static int32_t node(neumeta_topology *topology, const char *name, int32_t op, int32_t first,
                     int32_t second, int32_t axis, const char *settings)
@@ -62,7 +62,7 @@ static neumeta_topology *make_topology(neumeta_context *ctx, int64_t h_max)
     return t;
 }
 
-/* --- the plain implementation --------------------------------------------------------------------- */
+/* --- the plain implementation ------------------------------------------------------------ */
 
 enum { MOST_INPUTS = 512, MOST_HIDDEN = 64 };
 
@@ -197,7 +197,7 @@ static double plain_values(problem *p, const double *parameters, const float *we
     return loss;
 }
 
-/* --- the comparison ------------------------------------------------------------------------------- */
+/* --- the comparison ---------------------------------------------------------------------- */
 
 static void check_values(problem *p, const double *parameters)
 {

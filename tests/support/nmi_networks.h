@@ -13,8 +13,7 @@
 #include <stdio.h>
 
 /* Sets any key from a number; for a CHOICE it is the index. */
-static inline void test_set(nmi_context *context, nmi_options *options, int32_t key,
-                            double value)
+static inline void test_set(nmi_context *context, nmi_options *options, int32_t key, double value)
 {
     const nmi_key *known = nmi_key_find(key);
     if (known->type == NEUMETA_TYPE_CHOICE) {
@@ -52,8 +51,8 @@ static inline int32_t test_node(nmi_topology *topology, const char *name, int32_
                                 nmi_options *options)
 {
     int32_t node = -1;
-    assert_ok(topology->object.context, nmi_topology_add_node(topology, name, op, inputs, count,
-                                                              axis, options, &node));
+    assert_ok(topology->object.context,
+              nmi_topology_add_node(topology, name, op, inputs, count, axis, options, &node));
     if (options != NULL)
         nmi_options_release(options);
     return node;
@@ -65,8 +64,8 @@ static inline int32_t test_unary(nmi_topology *topology, const char *name, int32
     return test_node(topology, name, op, &input, 1, -1, NULL);
 }
 
-static inline int32_t test_join(nmi_topology *topology, const char *name, int32_t op,
-                                int32_t first, int32_t second)
+static inline int32_t test_join(nmi_topology *topology, const char *name, int32_t op, int32_t first,
+                                int32_t second)
 {
     const int32_t inputs[] = {first, second};
     return test_node(topology, name, op, inputs, 2, -1, NULL);
@@ -77,8 +76,8 @@ static inline int32_t test_input(nmi_topology *topology, int64_t channels, int64
     nmi_context *context = topology->object.context;
     return test_node(topology, "input", NEUMETA_OP_INPUT, NULL, 0, -1,
                      test_options(context, NEUMETA_KEY_INPUT_CHANNELS, (double)channels,
-                                  NEUMETA_KEY_INPUT_HEIGHT, (double)side,
-                                  NEUMETA_KEY_INPUT_WIDTH, (double)side));
+                                  NEUMETA_KEY_INPUT_HEIGHT, (double)side, NEUMETA_KEY_INPUT_WIDTH,
+                                  (double)side));
 }
 
 /* A 3 x 3 convolution that keeps the size, without bias. */
@@ -86,9 +85,9 @@ static inline int32_t test_conv(nmi_topology *topology, const char *name, int32_
                                 int32_t axis)
 {
     nmi_context *context = topology->object.context;
-    return test_node(topology, name, NEUMETA_OP_CONV, &input, 1, axis,
-                     test_options(context, NEUMETA_KEY_KERNEL, 3, NEUMETA_KEY_PADDING, 1,
-                                  NEUMETA_KEY_BIAS, 0));
+    return test_node(
+        topology, name, NEUMETA_OP_CONV, &input, 1, axis,
+        test_options(context, NEUMETA_KEY_KERNEL, 3, NEUMETA_KEY_PADDING, 1, NEUMETA_KEY_BIAS, 0));
 }
 
 static inline int32_t test_linear(nmi_topology *topology, const char *name, int32_t input,
@@ -97,8 +96,8 @@ static inline int32_t test_linear(nmi_topology *topology, const char *name, int3
     return test_node(topology, name, NEUMETA_OP_LINEAR, &input, 1, axis, NULL);
 }
 
-static inline int32_t test_axis(nmi_topology *topology, const char *name, int32_t kind,
-                                int64_t min, int64_t max)
+static inline int32_t test_axis(nmi_topology *topology, const char *name, int32_t kind, int64_t min,
+                                int64_t max)
 {
     int32_t axis = -1;
     assert_ok(topology->object.context,
@@ -135,15 +134,14 @@ static inline void test_randomize(nmi_network *network, uint64_t seed)
 }
 
 /* Network with random weights at the given sizes (NULL: full); consumes the topology. */
-static inline nmi_network *test_network(nmi_topology *topology, const int64_t *sizes,
-                                        uint64_t seed)
+static inline nmi_network *test_network(nmi_topology *topology, const int64_t *sizes, uint64_t seed)
 {
     nmi_context *context = topology->object.context;
     nmi_network *network = NULL;
     int64_t *full = calloc((size_t)topology->axis_count + 1, sizeof *full);
     nmi_graph_full_sizes(topology, full);
-    assert_ok(context, nmi_network_create(context, topology, sizes != NULL ? sizes : full,
-                                          &network));
+    assert_ok(context,
+              nmi_network_create(context, topology, sizes != NULL ? sizes : full, &network));
     test_randomize(network, seed);
     nmi_topology_release(topology);
     free(full);

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-/* --- coordinates and noise ------------------------------------------------------------------------ */
+/* --- coordinates and noise --------------------------------------------------------------- */
 
 START_TEST(coordinates_are_those_of_the_table)
 {
@@ -152,7 +152,7 @@ START_TEST(wide_noise_keeps_extents_above_one_half)
 }
 END_TEST
 
-/* --- encodings ------------------------------------------------------------------------------------- */
+/* --- encodings --------------------------------------------------------------------------- */
 
 START_TEST(plain_features_are_sines_and_cosines_of_octaves)
 {
@@ -260,7 +260,7 @@ START_TEST(integrated_encoding_drops_octaves_that_noise_erases)
 }
 END_TEST
 
-/* --- manifolds ------------------------------------------------------------------------------------ */
+/* --- manifolds --------------------------------------------------------------------------- */
 
 static int32_t add(neumeta_topology *t, const char *name, int32_t op, int32_t first,
                    int32_t second, int32_t axis, int64_t kernel)
@@ -444,7 +444,7 @@ START_TEST(unfit_settings_and_topologies_are_refused_with_a_reason)
 }
 END_TEST
 
-/* --- starts -------------------------------------------------------------------------------------- */
+/* --- starts ------------------------------------------------------------------------------ */
 
 static nmi_network *make_network(neumeta_context *ctx, neumeta_topology *t, int64_t s, int64_t h)
 {
@@ -521,7 +521,7 @@ START_TEST(fitting_approaches_the_reference)
     assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL));
     const double before = squared_error(network, reference, a);
     const double other = squared_error(network, reference, fc);
-    assert_ok(ctx, nmi_manifold_fit(m, only, reference, 300, 3e-3, 4));
+    assert_ok(ctx, nmi_manifold_fit(m, only, (const nmi_network *const[]){reference}, 1, 300, 3e-3, 4));
     assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL));
     ck_assert_double_lt(squared_error(network, reference, a), 0.02 * before);
     ck_assert_double_eq(squared_error(network, reference, fc), other);
@@ -529,7 +529,7 @@ START_TEST(fitting_approaches_the_reference)
     float *kept = malloc((size_t)m->fields[a].parameter_count * sizeof(float));
     memcpy(kept, m->fields[a].parameters, (size_t)m->fields[a].parameter_count * sizeof(float));
     reference->tensors[a].data[3] = NAN;
-    assert_status(ctx, nmi_manifold_fit(m, only, reference, 10, 1e-3, 4), NEUMETA_ERR_NUMERIC);
+    assert_status(ctx, nmi_manifold_fit(m, only, (const nmi_network *const[]){reference}, 1, 10, 1e-3, 4), NEUMETA_ERR_NUMERIC);
     assert_message_contains(ctx, "'a.weight'");
     ck_assert_mem_eq(kept, m->fields[a].parameters,
                      (size_t)m->fields[a].parameter_count * sizeof(float));
@@ -542,7 +542,7 @@ START_TEST(fitting_approaches_the_reference)
 }
 END_TEST
 
-/* --- emission -------------------------------------------------------------------------------------- */
+/* --- emission ---------------------------------------------------------------------------- */
 
 START_TEST(only_marked_tensors_are_written)
 {
@@ -619,7 +619,7 @@ static float *everything(int32_t threads, int64_t *total)
         *total += network->tensors[i].count + 2 * m->fields[i].parameter_count;
     }
     assert_ok(ctx, nmi_manifold_backward(m, network, NULL, &noise, weights, gradients));
-    assert_ok(ctx, nmi_manifold_fit(m, NULL, full, 3, 1e-3, 4));
+    assert_ok(ctx, nmi_manifold_fit(m, NULL, (const nmi_network *const[]){full}, 1, 3, 1e-3, 4));
     float *all = calloc((size_t)*total, sizeof(float)), *at = all;
     for (int32_t i = 0; i < t->tensor_count; i++) {
         const size_t values = (size_t)network->tensors[i].count;

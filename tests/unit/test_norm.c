@@ -31,8 +31,8 @@ static int32_t count_op(const nmi_network *network, int32_t op)
 static nmi_network *residual(const char *name, int32_t shortcut, uint64_t seed)
 {
     return test_builtin(context, name,
-                        test_options(context, NEUMETA_KEY_SHORTCUT, shortcut,
-                                     NEUMETA_KEY_CHANNELS, 8, NEUMETA_KEY_INPUT_HEIGHT, 16),
+                        test_options(context, NEUMETA_KEY_SHORTCUT, shortcut, NEUMETA_KEY_CHANNELS,
+                                     8, NEUMETA_KEY_INPUT_HEIGHT, 16),
                         seed);
 }
 
@@ -122,8 +122,7 @@ END_TEST
 START_TEST(a_learned_skip_starts_at_the_same_outputs)
 {
     nmi_network *network = residual("resnet20-cifar", _i, 6);
-    nmi_options *options =
-        test_options(context, NEUMETA_KEY_RESIDUAL_LEARNED, 1, 0, 0, 0, 0);
+    nmi_options *options = test_options(context, NEUMETA_KEY_RESIDUAL_LEARNED, 1, 0, 0, 0, 0);
     float *expected = test_outputs(network);
     assert_ok(context, nmi_norm_replace(network, NEUMETA_NORM_SQRT_HALF, options));
     ck_assert_ptr_nonnull(nmi_network_find(network, "layer2.0.skip.scale"));
@@ -165,7 +164,8 @@ START_TEST(names_blocks_and_axes_stay)
 }
 END_TEST
 
-/* Of the branch, not of the shortcut: with it, every block but the stages' first is the identity. */
+/* Of the branch, not of the shortcut: with it, every block but the stages' first is the identity.
+ */
 START_TEST(the_residual_scale_silences_the_branches)
 {
     nmi_network *network = residual("resnet20-cifar", 0, 8);
@@ -187,7 +187,7 @@ static void set_sizes(const nmi_topology *topology, int64_t *sizes, int64_t dept
 {
     for (int32_t axis = 0; axis < topology->axis_count; axis++) {
         const nmi_axis *a = &topology->axes[axis];
-        sizes[axis] = a->kind == NEUMETA_AXIS_DEPTH              ? depth
+        sizes[axis] = a->kind == NEUMETA_AXIS_DEPTH       ? depth
                       : strstr(a->name, ".inner") != NULL ? width
                                                           : a->max;
     }
@@ -449,8 +449,7 @@ static neumeta_status replace_on(test_allocator *allocator, void *method)
     nmi_topology *topology = NULL;
     nmi_network *network = NULL;
     int64_t sizes[64];
-    neumeta_status status =
-        neumeta_context_create(test_allocate, test_release, allocator, &mine);
+    neumeta_status status = neumeta_context_create(test_allocate, test_release, allocator, &mine);
     if (status != NEUMETA_OK)
         return status;
     status = nmi_topology_create_builtin(mine, "resnet20-cifar", NULL, &topology);

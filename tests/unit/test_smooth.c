@@ -134,24 +134,27 @@ END_TEST
 
 START_TEST(a_key_decides_the_order)
 {
-    int64_t orders[3][60];
-    instance *made = make_instance(60, _i, 4);
+    enum { COUNT = 80 };
+    const uint64_t keys[] = {7, 7, 8};
+    int64_t orders[3][COUNT];
+    /* Small plain paths are solved to the optimum whatever the key; others take longer. */
+    int64_t count = _i == 0 ? COUNT : 30;
+    instance *made = make_instance(count, _i, 4);
     for (int32_t run = 0; run < 3; run++) {
-        for (int64_t k = 0; k < 60; k++)
+        for (int64_t k = 0; k < count; k++)
             orders[run][k] = k;
-        assert_ok(context,
-                  nmi_path_local(context, &made->path, run == 2 ? 8 : 7, 60, orders[run]));
-        assert_permutation(orders[run], 60);
+        assert_ok(context, nmi_path_local(context, &made->path, keys[run], 60, orders[run]));
+        assert_permutation(orders[run], count);
     }
-    ck_assert_mem_eq(orders[0], orders[1], sizeof orders[0]);
-    ck_assert_mem_ne(orders[0], orders[2], sizeof orders[0]);
+    ck_assert_mem_eq(orders[0], orders[1], (size_t)count * sizeof(int64_t));
+    ck_assert_mem_ne(orders[0], orders[2], (size_t)count * sizeof(int64_t));
     free_instance(made);
 }
 END_TEST
 
 START_TEST(a_good_start_is_never_made_worse)
 {
-    for (int64_t count = 1; count <= 40; count += 3) {
+    for (int64_t count = 1; count <= 25; count += 3) {
         instance *made = make_instance(count, (int32_t)(count % 4), 9);
         int64_t order[40];
         for (int64_t k = 0; k < count; k++)
@@ -172,7 +175,7 @@ END_TEST
 /* Points on a line in a random order come back in order, or in the reverse order. */
 START_TEST(points_on_a_line_are_sorted)
 {
-    enum { COUNT = 300 };
+    enum { COUNT = 150 };
     instance *made = make_instance(COUNT, 0, 1);
     nmi_random random = nmi_random_start(5);
     int64_t where[COUNT];
@@ -313,8 +316,8 @@ START_TEST(built_in_networks_become_smoother_and_compute_the_same)
     }
     if (methods[_i] == NEUMETA_NORM_SQRT_HALF)
         return;
-    nmi_network *network = test_builtin(
-        context, "lenet", test_options(context, NEUMETA_KEY_NORM, 1, 0, 0, 0, 0), 21);
+    nmi_network *network =
+        test_builtin(context, "lenet", test_options(context, NEUMETA_KEY_NORM, 1, 0, 0, 0, 0), 21);
     if (methods[_i] != 0)
         assert_ok(context, nmi_norm_replace(network, methods[_i], NULL));
     ck_assert_double_lt(smooth(network, NULL), 0.999);
@@ -330,10 +333,9 @@ START_TEST(reduced_networks_are_smoothed_too)
     for (int64_t depth = 1; depth <= 3; depth++) {
         for (int32_t axis = 0; axis < topology->axis_count; axis++) {
             const nmi_axis *a = &topology->axes[axis];
-            sizes[axis] = a->kind == NEUMETA_AXIS_DEPTH              ? depth
-                          : strstr(a->name, "stage") != NULL ? a->max
-                          : a->min < a->max                  ? a->max - 3
-                                                             : a->max;
+            sizes[axis] = a->min < a->max ? a->max - 3 : a->max; /* streams too */
+            if (a->kind == NEUMETA_AXIS_DEPTH)
+                sizes[axis] = depth;
         }
         nmi_topology_retain(topology);
         nmi_network *network = test_network(topology, sizes, 23);
@@ -384,9 +386,9 @@ END_TEST
 static nmi_network *smoothed(int32_t threads, int64_t seed, int32_t solver)
 {
     nmi_network *network = residual("resnet20-cifar", 0, 0, 30);
-    nmi_options *options = test_options(context, NEUMETA_KEY_SEED, (double)seed,
-                                        NEUMETA_KEY_SMOOTH_SOLVER, solver,
-                                        NEUMETA_KEY_SMOOTH_TIME_LIMIT, 600);
+    nmi_options *options =
+        test_options(context, NEUMETA_KEY_SEED, (double)seed, NEUMETA_KEY_SMOOTH_SOLVER, solver,
+                     NEUMETA_KEY_SMOOTH_TIME_LIMIT, 600);
     assert_ok(context, nmi_workers_set_threads(context, threads));
     assert_ok(context, nmi_smooth(network, options));
     nmi_options_release(options);
@@ -454,15 +456,14 @@ START_TEST(concatenations_are_smoothed)
     int32_t flat = test_unary(topology, "flat", NEUMETA_OP_FLATTEN,
                               test_unary(topology, "relu", NEUMETA_OP_ACTIVATION, doubled));
     int32_t hidden = test_linear(topology, "fc1", flat, width);
-    nmi_network *network =
-        test_sealed(topology, test_linear(topology, "fc2", hidden, classes), 40);
+    nmi_network *network = test_sealed(topology, test_linear(topology, "fc2", hidden, classes), 40);
     ck_assert_double_lt(smooth(network, NULL), 0.999);
     nmi_network_release(network);
 }
 END_TEST
 
-static void assert_refused(nmi_network *network, const nmi_options *options,
-                           neumeta_status status, const char *text)
+static void assert_refused(nmi_network *network, const nmi_options *options, neumeta_status status,
+                           const char *text)
 {
     nmi_network *copy = NULL;
     assert_ok(context, nmi_network_copy(network, &copy));
@@ -483,8 +484,7 @@ START_TEST(channels_tied_in_two_orders_are_refused)
     int32_t a = test_conv(topology, "a", test_input(topology, 2, 4), four);
     int32_t u = test_conv(topology, "u", a, four);
     int32_t doubled = test_join(topology, "doubled", NEUMETA_OP_CONCAT, a, a);
-    int32_t shortcut =
-        test_node(topology, "shortcut", NEUMETA_OP_SHORTCUT, &u, 1, eight, NULL);
+    int32_t shortcut = test_node(topology, "shortcut", NEUMETA_OP_SHORTCUT, &u, 1, eight, NULL);
     int32_t sum = test_join(topology, "sum", NEUMETA_OP_ADD, doubled, shortcut);
     int32_t last = test_conv(topology, "last", sum, four);
     assert_refused(test_sealed(topology, last, 41), NULL, NEUMETA_ERR_UNSUPPORTED,
@@ -527,8 +527,7 @@ static neumeta_status smooth_on(test_allocator *allocator, void *user)
     nmi_network *network = NULL;
     nmi_options *options = NULL;
     double roughness;
-    neumeta_status status =
-        neumeta_context_create(test_allocate, test_release, allocator, &mine);
+    neumeta_status status = neumeta_context_create(test_allocate, test_release, allocator, &mine);
     if (status != NEUMETA_OK)
         return status;
     status = nmi_options_create(mine, &options);

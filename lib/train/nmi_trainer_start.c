@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* Where the INRs of a phase begin: cloned, fitted, or as they were made; and residual scalars. */
+#include "nmi_trainer.h"
+
+#include "nmi_random.h"
+#include "nmi_resample.h"
+
+#include <string.h>
+
+/* Morphing tensor number `index` of a block, or -1. */
+static int32_t morphing_tensor(const nmi_trainer *trainer, int32_t block, int32_t index)
+{
+    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
+        if (trainer->manifold->fields[t].morphing && nmi_trainer_block(trainer->topology, t) == block &&
+            index-- == 0)
+            return t;
+    return -1;
+}
+
+/* Whether two blocks have morphing tensors of equal shapes at full sizes: blocks of one stage. */
+static bool alike(const nmi_trainer *trainer, int32_t a, int32_t b)
+{
+    for (int32_t i = 0;; i++) {
+        int32_t x = morphing_tensor(trainer, a, i), y = morphing_tensor(trainer, b, i);
+        if (x < 0 || y < 0)
+            return x == y && i > 0;
+        int64_t dims_x[4], dims_y[4];
+        const nmi_shape *shapes = trainer->network->shapes;
+        nmi_graph_tensor_dims(trainer->topology, trainer->full_sizes, shapes, x, dims_x);
+        nmi_graph_tensor_dims(trainer->topology, trainer->full_sizes, shapes, y, dims_y);
+        if (memcmp(dims_x, dims_y, sizeof dims_x) != 0)
+            return false;
+    }
+}
+
+static neumeta_status clone_block(nmi_trainer *trainer, int32_t from, int32_t to)
+{
+    neumeta_status status = NEUMETA_OK;
+    for (int32_t i = 0; status == NEUMETA_OK; i++) {
+        int32_t source = morphing_tensor(trainer, from, i);
+        if (source < 0)
+            break;
+        status = nmi_manifold_clone(trainer->manifold, source, morphing_tensor(trainer, to, i));
+    }
+    return status;
+}
+
+/* The block that was added last before `block`, -1 if it is the first: by phases, then by number. */
+static int32_t block_before(const nmi_trainer *trainer, int32_t block)
+{
+    int32_t phase = trainer->position.phase, before = -1;
+    for (int32_t b = 0; b < block; b++)
+        if (nmi_settings_has_block(&trainer->phases[phase], b) && morphing_tensor(trainer, b, 0) >= 0 &&
+            !nmi_trainer_reached_before(trainer, phase, b))
+            before = b;
+    for (int32_t p = phase - 1; p >= 0 && before < 0; p--)
+        for (int32_t b = trainer->phases[p].last_block; b >= trainer->phases[p].first_block; b--)
+            if (before < 0 && morphing_tensor(trainer, b, 0) >= 0)
+                before = b;
+    return before;
+}
+
+static neumeta_status start_cloned(nmi_trainer *trainer, const nmi_settings *settings)
+{
+    neumeta_status status = NEUMETA_OK;
+    for (int32_t b = settings->first_block; b <= settings->last_block; b++) {
+        int32_t before = block_before(trainer, b);
+        if (status != NEUMETA_OK || before < 0 ||
+            nmi_trainer_reached_before(trainer, trainer->position.phase, b) ||
+            morphing_tensor(trainer, b, 0) < 0)
+            continue;
+        if (alike(trainer, before, b))
+            status = clone_block(trainer, before, b);
+    }
+    return status;
+}
+
+/* The INRs that this phase adds. */
+static void mark_fresh(const nmi_trainer *trainer, bool *fresh)
+{
+    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
+        fresh[t] = trainer->reached[t] &&
+                   !nmi_trainer_reached_before(trainer, trainer->position.phase,
+                                               nmi_trainer_block(trainer->topology, t));
+}
+
+/* The reference at the index-th of FIT_SIZES compressions, on the axes that vary. */
+static neumeta_status make_target(nmi_trainer *trainer, const nmi_settings *settings,
+                                  int32_t index, nmi_network **out)
+{
+    const nmi_topology *topology = trainer->topology;
+    double share = (double)index / (double)(settings->fit_sizes > 1 ? settings->fit_sizes - 1 : 1);
+    double gamma = settings->gamma_min + share * (settings->gamma_max - settings->gamma_min);
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        trainer->sizes[a] = trainer->varies[a] && settings->fit_sizes > 1
+                                ? nmi_axis_size_at(&topology->axes[a], gamma)
+                                : trainer->full_sizes[a];
+    neumeta_status status = nmi_network_create(trainer->object.context, trainer->topology,
+                                               trainer->sizes, out);
+    if (status == NEUMETA_OK)
+        nmi_resample(trainer->reference, *out);
+    return status;
+}
+
+static neumeta_status start_fitted(nmi_trainer *trainer, const nmi_settings *settings)
+{
+    nmi_context *context = trainer->object.context;
+    int32_t count = settings->fit_sizes;
+    bool *fresh = nmi_alloc_zero_array(context, trainer->topology->tensor_count, sizeof *fresh);
+    nmi_network **targets = nmi_alloc_zero_array(context, count, sizeof *targets);
+    neumeta_status status = fresh != NULL && targets != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
+    for (int32_t i = 0; i < count && status == NEUMETA_OK; i++)
+        status = make_target(trainer, settings, i, &targets[i]);
+    if (status == NEUMETA_OK) {
+        uint64_t key = nmi_random_key(trainer->seed, NMI_RANDOM_FIT,
+                                      (uint64_t)trainer->position.phase);
+        mark_fresh(trainer, fresh);
+        status = nmi_manifold_fit(trainer->manifold, fresh, (const nmi_network *const *)targets,
+                                  count, settings->fit_steps, settings->fit_rate, key);
+    }
+    for (int32_t i = 0; targets != NULL && i < count; i++)
+        nmi_network_release(targets[i]);
+    nmi_free(context, targets);
+    nmi_free(context, fresh);
+    return status;
+}
+
+/* A block that starts as the identity must be the identity before its phase, too: otherwise adding it
+ * would take away what the later blocks rely on. So all residual scalars start with the first phase. */
+static void start_residuals(nmi_trainer *trainer)
+{
+    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
+        if (trainer->slots[t].kind != NMI_SLOT_RESIDUAL)
+            continue;
+        int32_t block = nmi_trainer_block(trainer->topology, t);
+        for (int32_t p = trainer->phase_count - 1; p >= 0; p--)
+            if (trainer->phases[p].has_residual_start && nmi_settings_has_block(&trainer->phases[p], block) &&
+                morphing_tensor(trainer, block, 0) >= 0)
+                trainer->slots[t].values[0] = (float)trainer->phases[p].residual_start;
+    }
+}
+
+neumeta_status nmi_trainer_start_inrs(nmi_trainer *trainer)
+{
+    const nmi_settings *settings = nmi_trainer_settings(trainer);
+    neumeta_status status = NEUMETA_OK;
+    if (settings->start == NMI_START_CLONED)
+        status = start_cloned(trainer, settings);
+    if (settings->start == NMI_START_FITTED)
+        status = start_fitted(trainer, settings);
+    if (status == NEUMETA_OK && trainer->position.phase == 0)
+        start_residuals(trainer);
+    return status;
+}

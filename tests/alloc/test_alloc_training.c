@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* Manifolds, schedules and trainers while allocations fail: a run that goes on after a failure ends
+ * at the same bits as one that never failed. */
+#include "nmi_faults.h"
+
+static void prepare_folded(faults *f)
+{
+    fault_context(f);
+    fault_topology(f);
+    fault_network(f, NEUMETA_NORM_SKIP_INIT);
+}
+
+static void prepare_manifold(faults *f)
+{
+    prepare_folded(f);
+    fault_manifold(f);
+    fault_dataset(f);
+    fault_folder(f);
+}
+
+static void prepare_plain(faults *f)
+{
+    fault_context(f);
+    fault_topology(f);
+    fault_network(f, 0);
+    fault_dataset(f);
+    fault_folder(f);
+}
+
+static void digest_morphed(faults *f, double gamma)
+{
+    int64_t sizes[FAULT_AXES];
+    neumeta_network *network = NULL;
+    int32_t axes = neumeta_topology_axis_count(f->topology);
+    ck_assert_int_le(axes, FAULT_AXES);
+    attempt(f, neumeta_manifold_sizes_at(f->manifold, gamma, sizes, axes));
+    attempt_new(f, &network,
+                neumeta_manifold_materialize(f->manifold, sizes, axes, f->options, &network));
+    fault_digest_network(f, network);
+    neumeta_network_free(network);
+}
+
+static void run_manifold(faults *f)
+{
+    int64_t parameters = 0;
+    fault_manifold(f);
+    attempt(f, neumeta_manifold_parameters(f->manifold, &parameters));
+    fault_digest(f, &parameters, sizeof parameters);
+    fault_options(f, FAULT_PAIRS("samples", "3", "noise-draw", "antithetic"));
+    digest_morphed(f, 0.5);
+    digest_morphed(f, 0.0);
+}
+
+static void run_files(faults *f)
+{
+    int64_t size = 0;
+    attempt(f, neumeta_manifold_save(f->manifold, f->path));
+    unsigned char *bytes = test_read_file(f->path, &size);
+    ck_assert_ptr_nonnull(bytes);
+    fault_digest(f, bytes, (size_t)size);
+    neumeta_manifold_free(f->manifold);
+    f->manifold = NULL;
+    attempt_new(f, &f->manifold, neumeta_manifold_load(f->context, f->path, &f->manifold));
+    fault_options(f, FAULT_PAIRS("seed", "1"));
+    digest_morphed(f, 0.5);
+    neumeta_manifold_free(f->manifold);
+    f->manifold = NULL;
+    attempt_new(f, &f->manifold,
+                neumeta_manifold_load_memory(f->context, bytes, size, &f->manifold));
+    digest_morphed(f, 0.5);
+    free(bytes);
+}
+
+static void run_recipes(faults *f)
+{
+    const int64_t blocks[] = {1, 2};
+    fault_options(f, FAULT_PAIRS("epochs", "3"));
+    for (int i = 0; i < 2; i++) {
+        attempt_new(f, &f->schedule,
+                    neumeta_schedule_create_recipe(f->topology, i == 0 ? "nm" : "ht", blocks, 2,
+                                                   f->options, &f->schedule));
+        for (int32_t p = 0; p < neumeta_schedule_phase_count(f->schedule); p++) {
+            const char *name = neumeta_schedule_phase_name(f->schedule, p);
+            fault_digest(f, name, strlen(name));
+        }
+        neumeta_schedule_free(f->schedule);
+        f->schedule = NULL;
+    }
+}
+
+/* Two phases that differ in all that takes memory. */
+static void make_trainer(faults *f)
+{
+    attempt_new(f, &f->schedule, neumeta_schedule_create(f->context, &f->schedule));
+    fault_options(f, FAULT_PAIRS("epochs", "1", "batch", "4", "group", "2", "size-draw",
+                                 "full-first", "loss-distillation", "0.5", "residual-rate", "0.01",
+                                 "inr-init", "fitted", "fit-steps", "2", "loss-norm", "1e-3",
+                                 "optimizer", "sgd"));
+    attempt(f, neumeta_schedule_add_phase(f->schedule, "first", 1, 1, f->options));
+    fault_options(f, FAULT_PAIRS("epochs", "1.5", "batch", "5", "ema", "0.9", "validate-epochs",
+                                 "0.5", "validate-gammas", "0,0.5", "continue-from", "best",
+                                 "residual-rate", "0.01", "direct-rate", "0.01", "inr-init",
+                                 "cloned", "loss-reconstruction", "1"));
+    attempt(f, neumeta_schedule_add_phase(f->schedule, "second", 2, 2, f->options));
+    fault_options(f, FAULT_PAIRS("checkpoint-path", f->path, "checkpoint-seconds", "0"));
+    attempt_new(f, &f->trainer,
+                neumeta_trainer_create(f->manifold, f->network, f->schedule, f->dataset,
+                                       f->options, &f->trainer));
+    fault_options(f, FAULT_PAIRS("seed", "1"));
+}
+
+static void prepare_training(faults *f)
+{
+    prepare_manifold(f);
+    make_trainer(f);
+}
+
+static void run_creation(faults *f)
+{
+    make_trainer(f);
+    digest_morphed(f, 0.5);
+}
+
+static void run_training(faults *f)
+{
+    attempt(f, neumeta_trainer_run(f->trainer));
+    digest_morphed(f, 0.5);
+}
+
+/* Steps to the end, another trainer taking over in between. */
+static void run_steps(faults *f)
+{
+    neumeta_trainer *other = NULL;
+    double steps = 0;
+    for (int step = 0; step < 2; step++)
+        attempt(f, neumeta_trainer_step(f->trainer));
+    attempt(f, neumeta_trainer_save(f->trainer, f->path));
+    attempt(f, neumeta_trainer_step(f->trainer));
+    attempt(f, neumeta_trainer_restore(f->trainer, f->path));
+    attempt_new(f, &other,
+                neumeta_trainer_create(f->manifold, f->network, f->schedule, f->dataset, NULL,
+                                       &other));
+    attempt(f, neumeta_trainer_restore(other, f->path));
+    attempt(f, neumeta_trainer_step(other));
+    attempt(f, neumeta_trainer_save(other, f->path));
+    /* The first one meets vectors in the file that it has not, the other one the reverse. */
+    attempt(f, neumeta_trainer_restore(f->trainer, f->path));
+    neumeta_trainer_free(other);
+    attempt(f, neumeta_trainer_run(f->trainer));
+    attempt(f, neumeta_trainer_metric(f->trainer, NEUMETA_METRIC_STEP, &steps));
+    fault_digest(f, &steps, sizeof steps);
+    digest_morphed(f, 0.5);
+}
+
+static void run_plain(faults *f)
+{
+    attempt_new(f, &f->schedule, neumeta_schedule_create(f->context, &f->schedule));
+    fault_options(f, FAULT_PAIRS("epochs", "2", "batch", "4", "optimizer", "sgd", "ema", "0.5",
+                                 "validate-epochs", "1", "continue-from", "best"));
+    attempt(f, neumeta_schedule_add_phase(f->schedule, "plain", 0, -1, f->options));
+    attempt_new(f, &f->trainer,
+                neumeta_trainer_create_plain(f->network, f->schedule, f->dataset, NULL,
+                                             &f->trainer));
+    attempt(f, neumeta_trainer_step(f->trainer));
+    attempt(f, neumeta_trainer_save(f->trainer, f->path));
+    attempt(f, neumeta_trainer_restore(f->trainer, f->path));
+    attempt(f, neumeta_trainer_run(f->trainer));
+    fault_digest_network(f, f->network);
+}
+
+static const fault_scenario scenarios[] = {
+    {"a manifold's life", prepare_folded, run_manifold, 1},
+    {"manifold files", prepare_manifold, run_files, 1},
+    {"recipes", prepare_folded, run_recipes, 1},
+    {"the creation of a trainer", prepare_manifold, run_creation, 1},
+    {"a training run", prepare_training, run_training, 1},
+    {"steps and checkpoints", prepare_training, run_steps, 1},
+    {"plain training", prepare_plain, run_plain, 1},
+};
+
+START_TEST(any_allocation_may_fail_and_the_call_be_made_again)
+{
+    ck_assert_int_gt(fault_run(&scenarios[_i]), 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("allocations of training");
+    TCase *cases = tcase_create("scenarios");
+    tcase_set_timeout(cases, 240);
+    tcase_add_loop_test(cases, any_allocation_may_fail_and_the_call_be_made_again, 0,
+                        (int)(sizeof scenarios / sizeof *scenarios));
+    suite_add_tcase(suite, cases);
+    return test_main(suite);
+}
