@@ -51,8 +51,10 @@ say "Test accuracy of networks made of the manifold; widths were trained down to
 }
 cat $results/table.txt
 
-neumeta plot $results/table.jsonl --title "LeNet on Fashion-MNIST, one manifold" \
-    --output $results/accuracy.svg
+grep '"gamma"' $results/table.jsonl >$results/uniform.jsonl
+grep -v '"gamma"' $results/table.jsonl >$results/non-uniform.jsonl
+neumeta plot $results/uniform.jsonl $results/non-uniform.jsonl --points non-uniform --log \
+    --title "Fashion-MNIST: one manifold, many networks" --output $results/accuracy.svg
 [ -f $results/half.safetensors ] || {
     neumeta materialize $results/manifold.safetensors --gamma 0.5 \
         --output $results/half.safetensors >/dev/null

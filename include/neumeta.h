@@ -757,8 +757,8 @@ NEUMETA_API const char *neumeta_schedule_phase_name(const neumeta_schedule *sche
 /**
  * Train a manifold so that it yields networks of many sizes.
  *
- * @param manifold   Trained in place. After each neumeta_trainer_run() it may be used, and holds the
- *                   averages if EMA is set.
+ * @param manifold   Trained in place. After each neumeta_trainer_run() it may be used, and holds
+ *                   the averages if EMA is set.
  * @param reference  Network at full sizes whose topology equals the manifold's; its weights are the
  *                   reconstruction target, the distillation teacher and the directly held tensors.
  *                   NULL: train from scratch, without those losses.

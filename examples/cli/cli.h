@@ -238,7 +238,8 @@ const char *cli_header_kind(const json_t *header);
 /* --- plots (cli_svg.c) --------------------------------------------------------------------- */
 
 typedef struct cli_series {
-    const char *name;
+    char *name;
+    bool points; /* without a line between them */
     double *x, *y;
     size_t count;
 } cli_series;

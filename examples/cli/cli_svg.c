@@ -131,11 +131,13 @@ static void put_ticks(FILE *out, const scale *s, bool vertical)
 static void put_series(FILE *out, const cli_series *series, const scale *x, const scale *y,
                        const char *color)
 {
-    fprintf(out, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" d=\"", color);
-    for (size_t n = 0; n < series->count; n++)
-        fprintf(out, "%c%.1f %.1f", n == 0 ? 'M' : 'L', place(x, series->x[n]),
-                place(y, series->y[n]));
-    fputs("\"/>\n", out);
+    if (!series->points) {
+        fprintf(out, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" d=\"", color);
+        for (size_t n = 0; n < series->count; n++)
+            fprintf(out, "%c%.1f %.1f", n == 0 ? 'M' : 'L', place(x, series->x[n]),
+                    place(y, series->y[n]));
+        fputs("\"/>\n", out);
+    }
     double radius = series->count > 40 ? 2 : 3.5;
     for (size_t n = 0; n < series->count; n++)
         fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\" fill=\"%s\"/>\n",
@@ -156,8 +158,12 @@ static void put_legend(FILE *out, const cli_plot *plot)
             "fill-opacity=\"0.9\" stroke=\"#ccc\"/>\n", left, top, width, height);
     for (size_t i = 0; i < plot->count; i++) {
         double y = top + 15 + 20.0 * (double)i;
-        fprintf(out, "<path d=\"M%.1f %.1fh20\" stroke=\"%s\" stroke-width=\"2\"/>\n", left + 8, y,
-                colors[i % COLORS]);
+        if (plot->series[i].points)
+            fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\" fill=\"%s\"/>\n", left + 18, y,
+                    colors[i % COLORS]);
+        else
+            fprintf(out, "<path d=\"M%.1f %.1fh20\" stroke=\"%s\" stroke-width=\"2\"/>\n",
+                    left + 8, y, colors[i % COLORS]);
         put_label(out, left + 36, y + 4, "", plot->series[i].name);
     }
 }

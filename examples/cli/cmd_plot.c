@@ -14,6 +14,7 @@ static const cli_option options[] = {
     {"x", "MEMBER", "member of the results along x (default multiply_adds)"},
     {"y", "MEMBER", "member along y (default accuracy, shown in percent)"},
     {"series", "MEMBER", "one line for each value of this member (default: one for each file)"},
+    {"points", "NAME", "draw this line as points only; may be repeated"},
     {"title", "TEXT", "above the plot"},
     {"x-title", "TEXT", "below the x axis"},
     {"y-title", "TEXT", "beside the y axis"},
@@ -62,6 +63,15 @@ static int add_point(const cli *c, cli_series *series, double x, double y)
     return CLI_OK;
 }
 
+/* The legend's name of a file: "width" for "results/width.jsonl". */
+static char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    const char *dot = strrchr(name, '.');
+    return strndup(name, dot != NULL && dot != name ? (size_t)(dot - name) : strlen(name));
+}
+
 /* Rows without the members, such as reports of progress, are no points. */
 static int add_row(const cli *c, const json_t *row, const char *file, cli_plot *plot)
 {
@@ -75,7 +85,7 @@ static int add_row(const cli *c, const json_t *row, const char *file, cli_plot *
     double at_x = json_number_value(x), at_y = percent * json_number_value(y);
     if (cli_flag(c, "log") && at_x <= 0)
         return cli_fail(c, "%s: a logarithmic axis cannot show %g", file, at_x);
-    char *name = by != NULL ? cli_json_text(find_member(row, by)) : strdup(file);
+    char *name = by != NULL ? cli_json_text(find_member(row, by)) : base_name(file);
     cli_series *series = find_series(c, plot, name != NULL ? name : "");
     free(name);
     return series != NULL ? add_point(c, series, at_x, at_y) : CLI_FAILED;
@@ -127,6 +137,22 @@ static int sort_series(const cli *c, cli_series *series)
     return CLI_OK;
 }
 
+/* Lines that --points names become points; a name that no line has is a mistake. */
+static int mark_points(const cli *c, cli_plot *plot)
+{
+    size_t position = 0;
+    const char *name;
+    while ((name = cli_next(c, "points", &position)) != NULL) {
+        bool found = false;
+        for (size_t i = 0; i < plot->count; i++)
+            if (strcmp(plot->series[i].name, name) == 0)
+                found = plot->series[i].points = true;
+        if (!found)
+            return cli_usage(c, "--points: no line is named '%s'", name);
+    }
+    return CLI_OK;
+}
+
 static const char *title_of(const cli *c, const char *option, const char *member,
                             const char *initial)
 {
@@ -163,12 +189,14 @@ static int run(cli *c)
         code = read_file(c, c->operands[i], &plot);
     if (code == CLI_OK && plot.count == 0)
         code = cli_fail(c, "no line has both a %s and a %s", plot.x_title, plot.y_title);
+    if (code == CLI_OK)
+        code = mark_points(c, &plot);
     for (size_t i = 0; i < plot.count && code == CLI_OK; i++)
         code = sort_series(c, &series[i]);
     if (code == CLI_OK)
         code = cli_svg_write(c, &plot, output);
     for (size_t i = 0; i < plot.count; i++) {
-        free((char *)series[i].name);
+        free(series[i].name);
         free(series[i].x);
         free(series[i].y);
     }
@@ -180,7 +208,7 @@ const cli_command cmd_plot = {
     .summary = "draw results as SVG",
     .synopsis = "RESULTS... --output FILE.svg [OPTION...]",
     .text = "Reads JSON lines as `neumeta evaluate --json` prints them and draws one line for each "
-            "file,\nor for each value of --series. The members of a line name what can be drawn: "
+            "file,\nnamed after it, or for each value of --series. The members of a line name what can be drawn: "
             "accuracy,\nloss, gamma, parameters, multiply_adds, bytes, image_us, materialize_ms, or "
             "the size\nof an axis as sizes.AXIS.\n",
     .examples =

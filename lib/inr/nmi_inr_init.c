@@ -8,6 +8,7 @@
 #include "nmi_emission.h"
 #include "nmi_inr_mlp.h"
 #include "nmi_optimizer.h"
+#include "nmi_resample.h"
 
 #include <math.h>
 #include <string.h>
@@ -69,8 +70,7 @@ enum { PARAMETERS, GRADIENT, MOMENT, SQUARES, ARRAYS };
 
 /* What the fits of one call have in common. */
 typedef struct regression {
-    const nmi_network *const *references;
-    int32_t count;
+    const nmi_fit_target *target;
     int64_t steps;
     double rate;
     uint64_t key;
@@ -82,8 +82,23 @@ static double mean_square_of(const nmi_tensor *target)
     return mean > 1e-12 ? mean : 1;
 }
 
-static void fit_field(nmi_manifold *manifold, int32_t tensor, const regression *fit,
-                      float *const arrays[ARRAYS])
+/* The tensor at the sizes whose turn it is. */
+static neumeta_status place_target(const nmi_fit_target *target, int32_t tensor, int64_t step,
+                                   nmi_fit_batch *batch)
+{
+    const int64_t turn = step % target->count;
+    const neumeta_status status = nmi_network_resize(
+        target->narrow, target->sizes + turn * target->narrow->topology->axis_count);
+    if (status != NEUMETA_OK)
+        return status;
+    nmi_resample_tensor(target->reference, target->narrow, tensor);
+    batch->target = &target->narrow->tensors[tensor];
+    batch->mean_square = mean_square_of(batch->target);
+    return NEUMETA_OK;
+}
+
+static neumeta_status fit_field(nmi_manifold *manifold, int32_t tensor, const regression *fit,
+                                float *const arrays[ARRAYS])
 {
     const nmi_field *field = &manifold->fields[tensor];
     const size_t bytes = (size_t)field->parameter_count * sizeof(float);
@@ -98,28 +113,31 @@ static void fit_field(nmi_manifold *manifold, int32_t tensor, const regression *
     memcpy(arrays[PARAMETERS], field->parameters, bytes);
     memset(arrays[MOMENT], 0, bytes);
     memset(arrays[SQUARES], 0, bytes);
-    for (int64_t step = 0; step < fit->steps; step++) {
+    neumeta_status status = NEUMETA_OK;
+    for (int64_t step = 0; step < fit->steps && status == NEUMETA_OK; step++) {
         const double angle = 3.14159265358979323846 * (double)step / (double)fit->steps;
         const uint64_t draw = (uint64_t)(step * manifold->morphing_count + field->index);
         adamw.rate = (float)(fit->rate * 0.5 * (1 + cos(angle)));
         adamw.step = step + 1;
         noise.sample = step;
-        batch.target = &fit->references[step % fit->count]->tensors[tensor];
-        batch.mean_square = mean_square_of(batch.target);
         batch.key = nmi_random_key(fit->key, NMI_RANDOM_FIT, draw);
+        status = place_target(fit->target, tensor, step, &batch);
+        if (status != NEUMETA_OK)
+            continue;
         memset(arrays[GRADIENT], 0, bytes);
         nmi_emission_fit(manifold, tensor, &batch, arrays[GRADIENT]);
         nmi_adamw_step(&adamw, field->parameter_count, arrays[GRADIENT], arrays[MOMENT],
                        arrays[SQUARES], arrays[PARAMETERS]);
     }
+    return status;
 }
 
 neumeta_status nmi_manifold_fit(nmi_manifold *manifold, const bool *fields,
-                                const nmi_network *const *references, int32_t count,
-                                int64_t steps, double rate, uint64_t key)
+                                const nmi_fit_target *target, int64_t steps, double rate,
+                                uint64_t key)
 {
     nmi_context *ctx = manifold->object.context;
-    const regression fit = {references, count, steps, rate, key};
+    const regression fit = {target, steps, rate, key};
     const int64_t parameters = manifold->kind->parameter_count(&manifold->inr);
     float *arrays[ARRAYS] = {NULL};
     neumeta_status status = nmi_emission_prepare(manifold, true);
@@ -132,7 +150,9 @@ neumeta_status nmi_manifold_fit(nmi_manifold *manifold, const bool *fields,
         const nmi_field *field = &manifold->fields[t];
         if (!field->morphing || (fields != NULL && !fields[t]))
             continue;
-        fit_field(manifold, t, &fit, arrays);
+        status = fit_field(manifold, t, &fit, arrays);
+        if (status != NEUMETA_OK)
+            break;
         if (nmi_all_finite(parameters, arrays[PARAMETERS]))
             memcpy(field->parameters, arrays[PARAMETERS], (size_t)parameters * sizeof(float));
         else

@@ -84,16 +84,24 @@ neumeta_status nmi_manifold_backward(nmi_manifold *manifold, const nmi_network *
 void nmi_manifold_initialize(nmi_manifold *manifold, int32_t tensor, uint64_t key);
 /* A copy of another field's parameters: NEUMETA_ERR_UNSUPPORTED unless both are INRs. */
 neumeta_status nmi_manifold_clone(nmi_manifold *manifold, int32_t from, int32_t to);
+/* What INRs are fitted to: a reference at full sizes, and what nmi_resample_tensor() makes of it at `count`
+ * other sizes ([count][axis_count]), for which `narrow` is the room. */
+typedef struct nmi_fit_target {
+    const nmi_network *reference;
+    nmi_network *narrow; /* of the same topology, with room for all the sizes */
+    const int64_t *sizes;
+    int32_t count;
+} nmi_fit_target;
+
 /*
- * Regression of each marked INR onto the tensors of `count` networks of the manifold's topology, one
- * a step in turn (the reference, and what nmi_resample() makes of it): `steps` steps of AdamW,
- * whose rate falls along half a cosine to zero, on the mean squared error over up to 8 blocks of
- * rows, relative to the reference's mean square, with the coordinate noise of training. All from
+ * Regression of each marked INR onto the target's tensor, at its sizes in turn: `steps` steps of
+ * AdamW, whose rate falls along half a cosine to zero, on the mean squared error over up to 8 blocks
+ * of rows, relative to the tensor's mean square, with the coordinate noise of training. All from
  * `key`. NEUMETA_ERR_NUMERIC if it diverges: that field is as it was, earlier ones are fitted.
  */
 neumeta_status nmi_manifold_fit(nmi_manifold *manifold, const bool *fields,
-                                const nmi_network *const *references, int32_t count,
-                                int64_t steps, double rate, uint64_t key);
+                                const nmi_fit_target *target, int64_t steps, double rate,
+                                uint64_t key);
 /* Copies the directly held tensors out of a network at full sizes. */
 void nmi_manifold_hold(nmi_manifold *manifold, const nmi_network *reference);
 

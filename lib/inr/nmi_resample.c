@@ -20,8 +20,12 @@ static int64_t inputs_of_channel(const nmi_network *network, int32_t node)
     return network->shapes[image].height * network->shapes[image].width;
 }
 
-static void resample_tensor(const nmi_tensor *wide, nmi_tensor *narrow, int64_t pixels)
+void nmi_resample_tensor(const nmi_network *wide_network, nmi_network *network, int32_t tensor)
 {
+    const nmi_tensor *wide = &wide_network->tensors[tensor];
+    const nmi_tensor *narrow = &network->tensors[tensor];
+    int32_t node = network->topology->tensors[tensor].node;
+    int64_t pixels = narrow->rank == 2 ? inputs_of_channel(network, node) : 1;
     int64_t taps = narrow->dims[2] * narrow->dims[3];
     int64_t inputs = narrow->rank > 1 ? narrow->dims[1] : 1;
     int64_t wide_inputs = narrow->rank > 1 ? wide->dims[1] : 1;
@@ -37,17 +41,4 @@ static void resample_tensor(const nmi_tensor *wide, nmi_tensor *narrow, int64_t 
                 to[k] = gain * from[k];
         }
     }
-}
-
-void nmi_resample(const nmi_network *wide, nmi_network *narrow)
-{
-    const nmi_topology *topology = narrow->topology;
-    for (int32_t t = 0; t < topology->tensor_count; t++) {
-        nmi_tensor *tensor = &narrow->tensors[t];
-        int32_t node = topology->tensors[t].node;
-        if (tensor->rank > 0)
-            resample_tensor(&wide->tensors[t], tensor,
-                            tensor->rank == 2 ? inputs_of_channel(narrow, node) : 1);
-    }
-    nmi_network_touch(narrow);
 }

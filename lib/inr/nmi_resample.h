@@ -13,7 +13,7 @@
 
 #include "nmi_network.h"
 
-/* Fills `narrow`, a network of the same topology at any sizes. */
-void nmi_resample(const nmi_network *wide, nmi_network *narrow);
+/* Fills one live tensor of `narrow`, a network of the same topology at any sizes. */
+void nmi_resample_tensor(const nmi_network *wide, nmi_network *narrow, int32_t tensor);
 
 #endif

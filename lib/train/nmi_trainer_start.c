@@ -3,7 +3,6 @@
 #include "nmi_trainer.h"
 
 #include "nmi_random.h"
-#include "nmi_resample.h"
 
 #include <string.h>
 
@@ -84,43 +83,40 @@ static void mark_fresh(const nmi_trainer *trainer, bool *fresh)
                                                nmi_trainer_block(trainer->topology, t));
 }
 
-/* The reference at the index-th of FIT_SIZES compressions, on the axes that vary. */
-static neumeta_status make_target(nmi_trainer *trainer, const nmi_settings *settings,
-                                  int32_t index, nmi_network **out)
+/* FIT_SIZES compressions of the axes that vary, evenly from the least to the largest; 1: full. */
+static void list_fit_sizes(const nmi_trainer *trainer, const nmi_settings *settings,
+                           int64_t *sizes)
 {
     const nmi_topology *topology = trainer->topology;
-    double share = (double)index / (double)(settings->fit_sizes > 1 ? settings->fit_sizes - 1 : 1);
-    double gamma = settings->gamma_min + share * (settings->gamma_max - settings->gamma_min);
-    for (int32_t a = 0; a < topology->axis_count; a++)
-        trainer->sizes[a] = trainer->varies[a] && settings->fit_sizes > 1
-                                ? nmi_axis_size_at(&topology->axes[a], gamma)
-                                : trainer->full_sizes[a];
-    neumeta_status status = nmi_network_create(trainer->object.context, trainer->topology,
-                                               trainer->sizes, out);
-    if (status == NEUMETA_OK)
-        nmi_resample(trainer->reference, *out);
-    return status;
+    double steps = settings->fit_sizes > 1 ? (double)(settings->fit_sizes - 1) : 1;
+    double width = settings->gamma_max - settings->gamma_min;
+    for (int32_t i = 0; i < settings->fit_sizes; i++)
+        for (int32_t a = 0; a < topology->axis_count; a++)
+            sizes[i * topology->axis_count + a] =
+                trainer->varies[a] && settings->fit_sizes > 1
+                    ? nmi_axis_size_at(&topology->axes[a],
+                                       settings->gamma_min + width * i / steps)
+                    : trainer->full_sizes[a];
 }
 
+/* The network that training emits into is the room: the first step overwrites it. */
 static neumeta_status start_fitted(nmi_trainer *trainer, const nmi_settings *settings)
 {
     nmi_context *context = trainer->object.context;
-    int32_t count = settings->fit_sizes;
     bool *fresh = nmi_alloc_zero_array(context, trainer->topology->tensor_count, sizeof *fresh);
-    nmi_network **targets = nmi_alloc_zero_array(context, count, sizeof *targets);
-    neumeta_status status = fresh != NULL && targets != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
-    for (int32_t i = 0; i < count && status == NEUMETA_OK; i++)
-        status = make_target(trainer, settings, i, &targets[i]);
+    int64_t *sizes = nmi_alloc_matrix(context, settings->fit_sizes, trainer->topology->axis_count,
+                                      sizeof *sizes);
+    neumeta_status status = fresh != NULL && sizes != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
     if (status == NEUMETA_OK) {
+        nmi_fit_target target = {trainer->reference, trainer->network, sizes, settings->fit_sizes};
         uint64_t key = nmi_random_key(trainer->seed, NMI_RANDOM_FIT,
                                       (uint64_t)trainer->position.phase);
         mark_fresh(trainer, fresh);
-        status = nmi_manifold_fit(trainer->manifold, fresh, (const nmi_network *const *)targets,
-                                  count, settings->fit_steps, settings->fit_rate, key);
+        list_fit_sizes(trainer, settings, sizes);
+        status = nmi_manifold_fit(trainer->manifold, fresh, &target, settings->fit_steps,
+                                  settings->fit_rate, key);
     }
-    for (int32_t i = 0; targets != NULL && i < count; i++)
-        nmi_network_release(targets[i]);
-    nmi_free(context, targets);
+    nmi_free(context, sizes);
     nmi_free(context, fresh);
     return status;
 }

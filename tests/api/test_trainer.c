@@ -43,7 +43,7 @@ static float *train(int32_t threads, int32_t pause, const char *folder, int64_t 
 {
     test_problem problem;
     problem_create(&problem, threads, NEUMETA_NORM_SKIP_INIT, 32);
-    problem_manifold(&problem);
+    problem_manifold(&problem, 16);
     neumeta_trainer *trainer = manifold_trainer(&problem, PAIRS(MANIFOLD_PHASE));
     if (pause > 0) {
         char *path = test_path(folder, "checkpoint");
@@ -53,7 +53,7 @@ static float *train(int32_t threads, int32_t pause, const char *folder, int64_t 
         neumeta_trainer_free(trainer);
         problem_free(&problem);
         problem_create(&problem, threads, NEUMETA_NORM_SKIP_INIT, 32);
-        problem_manifold(&problem);
+        problem_manifold(&problem, 16);
         trainer = manifold_trainer(&problem, PAIRS(MANIFOLD_PHASE));
         assert_ok(problem.context, neumeta_trainer_restore(trainer, path));
         free(path);
@@ -77,7 +77,7 @@ START_TEST(a_resumed_run_equals_an_unbroken_one_bit_for_bit)
     }
     test_problem cold;
     problem_create(&cold, 1, NEUMETA_NORM_SKIP_INIT, 32);
-    problem_manifold(&cold);
+    problem_manifold(&cold, 16);
     float *untrained = problem_morphed(&cold, 0.5, &cold_count);
     ck_assert_int_eq(cold_count, count);
     ck_assert_int_ne(memcmp(unbroken, untrained, (size_t)count * sizeof *unbroken), 0);
@@ -168,7 +168,7 @@ START_TEST(a_manifold_learns_sizes_that_it_never_drew)
               neumeta_network_replace_norm(problem.network, NEUMETA_NORM_FOLD, NULL));
     assert_ok(problem.context, neumeta_network_smooth(problem.network, NULL));
     assert_ok(problem.context, neumeta_network_topology(problem.network, &problem.topology));
-    problem_manifold(&problem);
+    problem_manifold(&problem, 48);
     trainer = manifold_trainer(&problem, PAIRS("epochs", "40", "batch", "16", "learning-rate",
                                                "3e-3", "rate", "cosine", "gamma-max", "0.5",
                                                "loss-reconstruction", "1", "clip-value", "10",
@@ -195,7 +195,7 @@ START_TEST(a_failing_callback_costs_one_call_and_nothing_else)
     int64_t count = 0, unbroken_count = 0;
     float *unbroken = train(1, 0, NULL, &unbroken_count);
     problem_create(&problem, 1, NEUMETA_NORM_SKIP_INIT, 32);
-    problem_manifold(&problem);
+    problem_manifold(&problem, 16);
     neumeta_trainer *trainer = manifold_trainer(&problem, PAIRS(MANIFOLD_PHASE));
     problem.fail_at = 4;
     assert_status(problem.context, neumeta_trainer_run(trainer), NEUMETA_ERR_CALLBACK);
@@ -272,7 +272,7 @@ START_TEST(settings_that_make_no_sense_together_are_refused)
     };
     test_problem problem;
     problem_create(&problem, 1, NEUMETA_NORM_FOLD, 0);
-    problem_manifold(&problem);
+    problem_manifold(&problem, 16);
     for (size_t i = 0; i < sizeof without_reference / sizeof *without_reference; i++)
         refuse(&problem, true, &without_reference[i]);
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
@@ -307,7 +307,7 @@ START_TEST(an_untrained_block_is_refused)
     test_problem problem;
     neumeta_trainer *trainer = NULL;
     problem_create(&problem, 1, NEUMETA_NORM_FOLD, 0);
-    problem_manifold(&problem);
+    problem_manifold(&problem, 16);
     neumeta_schedule *schedule = problem_schedule(&problem, 1, 4, PAIRS("epochs", "1"));
     assert_status(problem.context,
                   neumeta_trainer_create(problem.manifold, problem.network, schedule,
@@ -326,7 +326,7 @@ START_TEST(damaged_or_foreign_checkpoints_change_nothing)
     int64_t size = 0, count = 0, expected_count = 0;
     float *expected = train(1, 0, NULL, &expected_count);
     problem_create(&problem, 1, NEUMETA_NORM_SKIP_INIT, 32);
-    problem_manifold(&problem);
+    problem_manifold(&problem, 16);
     neumeta_trainer *trainer = manifold_trainer(&problem, PAIRS(MANIFOLD_PHASE));
     neumeta_trainer *other =
         manifold_trainer(&problem, PAIRS("epochs", "1", "batch", "16", "loss-task", "2"));
@@ -339,7 +339,7 @@ START_TEST(damaged_or_foreign_checkpoints_change_nothing)
     problem_free(&problem);
 
     problem_create(&problem, 1, NEUMETA_NORM_SKIP_INIT, 32);
-    problem_manifold(&problem);
+    problem_manifold(&problem, 16);
     trainer = manifold_trainer(&problem, PAIRS(MANIFOLD_PHASE));
     assert_ok(problem.context, neumeta_trainer_save(trainer, path));
     unsigned char *bytes = test_read_file(path, &size);
@@ -426,7 +426,7 @@ START_TEST(the_sandwich_rule_shares_items_and_teaches_narrow_sizes)
 {
     test_problem problem;
     problem_create(&problem, 1, NEUMETA_NORM_FOLD, 0);
-    problem_manifold(&problem);
+    problem_manifold(&problem, 16);
     neumeta_trainer *trainer = manifold_trainer(
         &problem, PAIRS("epochs", "1", "batch", "16", "group", "3", "size-draw", "sandwich",
                         "loss-distillation", "1", "distillation-teacher", "widest",
@@ -451,7 +451,7 @@ START_TEST(checkpoints_are_written_while_training_runs)
     neumeta_trainer *trainer = NULL;
     int64_t size = 0;
     problem_create(&problem, 1, NEUMETA_NORM_FOLD, 0);
-    problem_manifold(&problem);
+    problem_manifold(&problem, 16);
     neumeta_schedule *schedule =
         problem_schedule(&problem, 1, 9, PAIRS("epochs", "0.3", "batch", "16"));
     neumeta_options *options =
@@ -483,7 +483,7 @@ START_TEST(handles_of_a_training_may_be_freed_in_any_order)
 {
     test_problem problem;
     problem_create(&problem, 1, NEUMETA_NORM_FOLD, 0);
-    problem_manifold(&problem);
+    problem_manifold(&problem, 16);
     neumeta_trainer *trainer = manifold_trainer(&problem, PAIRS("epochs", "0.2", "batch", "16"));
     neumeta_topology_free(problem.topology);
     neumeta_network_free(problem.network);

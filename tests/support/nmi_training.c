@@ -73,12 +73,13 @@ void problem_create(test_problem *problem, int32_t threads, int32_t method, int6
     neumeta_options_free(data);
 }
 
-void problem_manifold(test_problem *problem)
+void problem_manifold(test_problem *problem, int64_t hidden)
 {
     const int64_t blocks[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
     neumeta_options *options =
-        problem_options(problem->context, PAIRS("inr-hidden", "16", "inr-layers", "2",
-                                                "inr-octaves", "3"));
+        problem_options(problem->context, PAIRS("inr-layers", "2", "inr-octaves", "3"));
+    assert_ok(problem->context,
+              neumeta_options_set_int(options, NEUMETA_KEY_INR_HIDDEN, hidden));
     assert_ok(problem->context,
               neumeta_options_set_ints(options, NEUMETA_KEY_MORPH_BLOCKS, blocks, 9));
     assert_ok(problem->context,

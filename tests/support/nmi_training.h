@@ -24,8 +24,8 @@ typedef struct test_problem {
 /* Equal seeds make equal problems. `method`: NEUMETA_NORM_*, or 0 to keep batch norm. `held_out`
  * items are kept aside. */
 void problem_create(test_problem *problem, int32_t threads, int32_t method, int64_t held_out);
-/* A manifold of small INRs over all blocks but "stem" and "classifier". */
-void problem_manifold(test_problem *problem);
+/* A manifold of INRs with so many hidden units over all blocks but "stem" and "classifier". */
+void problem_manifold(test_problem *problem, int64_t hidden);
 void problem_free(test_problem *problem);
 
 /* Options from name, value, name, value, ..., NULL; to be freed. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Coordinates, encodings, fields, starts and emission of the inr unit, case by case. */
+#include "nmi_resample.h"
 #include "nmi_test.h"
 
 #include "nmi_manifold.h"
@@ -506,6 +507,36 @@ static double squared_error(const nmi_network *a, const nmi_network *b, int32_t 
     return sum;
 }
 
+/* Channel o of a narrow layer is the wide one's at the same relative place, and fewer inputs weigh
+ * more: the narrow network computes what every n-th channel of the wide one does. */
+START_TEST(resampling_keeps_relative_places_and_sums)
+{
+    neumeta_context *ctx = test_context();
+    neumeta_topology *t = make_topology(ctx, false);
+    nmi_network *wide = make_network(ctx, t, 16, 14), *narrow = make_network(ctx, t, 8, 7);
+    const int32_t a = tensor(t, "a.weight"), fc = tensor(t, "fc.weight");
+    nmi_network_initialize(wide, 9);
+    nmi_resample_tensor(wide, narrow, a);
+    nmi_resample_tensor(wide, narrow, fc);
+    const nmi_tensor *from = &wide->tensors[a], *to = &narrow->tensors[a];
+    const int64_t taps = to->dims[2] * to->dims[3];
+    const float gain = (float)from->dims[1] / (float)to->dims[1];
+    const int64_t step_o = from->dims[0] / to->dims[0], step_i = from->dims[1] / to->dims[1];
+    for (int64_t o = 0; o < to->dims[0]; o++)
+        for (int64_t i = 0; i < to->dims[1]; i++)
+            for (int64_t k = 0; k < taps; k++)
+                ck_assert_float_eq(to->data[(o * to->dims[1] + i) * taps + k],
+                                   gain * from->data[(o * step_o * from->dims[1] + i * step_i) *
+                                                     taps + k]);
+    for (int64_t i = 0; i < narrow->tensors[fc].count; i++)
+        ck_assert(isfinite(narrow->tensors[fc].data[i]));
+    nmi_network_release(wide);
+    nmi_network_release(narrow);
+    nmi_topology_release(t);
+    neumeta_context_free(ctx);
+}
+END_TEST
+
 START_TEST(fitting_approaches_the_reference)
 {
     neumeta_context *ctx = test_context();
@@ -521,7 +552,8 @@ START_TEST(fitting_approaches_the_reference)
     assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL));
     const double before = squared_error(network, reference, a);
     const double other = squared_error(network, reference, fc);
-    assert_ok(ctx, nmi_manifold_fit(m, only, (const nmi_network *const[]){reference}, 1, 300, 3e-3, 4));
+    const nmi_fit_target target = {reference, network, reference->sizes, 1};
+    assert_ok(ctx, nmi_manifold_fit(m, only, &target, 300, 3e-3, 4));
     assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL));
     ck_assert_double_lt(squared_error(network, reference, a), 0.02 * before);
     ck_assert_double_eq(squared_error(network, reference, fc), other);
@@ -529,7 +561,7 @@ START_TEST(fitting_approaches_the_reference)
     float *kept = malloc((size_t)m->fields[a].parameter_count * sizeof(float));
     memcpy(kept, m->fields[a].parameters, (size_t)m->fields[a].parameter_count * sizeof(float));
     reference->tensors[a].data[3] = NAN;
-    assert_status(ctx, nmi_manifold_fit(m, only, (const nmi_network *const[]){reference}, 1, 10, 1e-3, 4), NEUMETA_ERR_NUMERIC);
+    assert_status(ctx, nmi_manifold_fit(m, only, &target, 10, 1e-3, 4), NEUMETA_ERR_NUMERIC);
     assert_message_contains(ctx, "'a.weight'");
     ck_assert_mem_eq(kept, m->fields[a].parameters,
                      (size_t)m->fields[a].parameter_count * sizeof(float));
@@ -619,7 +651,11 @@ static float *everything(int32_t threads, int64_t *total)
         *total += network->tensors[i].count + 2 * m->fields[i].parameter_count;
     }
     assert_ok(ctx, nmi_manifold_backward(m, network, NULL, &noise, weights, gradients));
-    assert_ok(ctx, nmi_manifold_fit(m, NULL, (const nmi_network *const[]){full}, 1, 3, 1e-3, 4));
+    nmi_network *room = NULL;
+    assert_ok(ctx, nmi_network_copy(full, &room));
+    const nmi_fit_target target = {full, room, full->sizes, 1};
+    assert_ok(ctx, nmi_manifold_fit(m, NULL, &target, 3, 1e-3, 4));
+    nmi_network_release(room);
     float *all = calloc((size_t)*total, sizeof(float)), *at = all;
     for (int32_t i = 0; i < t->tensor_count; i++) {
         const size_t values = (size_t)network->tensors[i].count;
@@ -721,6 +757,7 @@ int main(void)
     tcase_add_test(fields, unfit_settings_and_topologies_are_refused_with_a_reason);
     tcase_add_test(fields, clones_equal_their_source_and_held_tensors_have_none);
     tcase_add_test(fields, held_tensors_are_copied_from_the_reference_and_back);
+    tcase_add_test(fields, resampling_keeps_relative_places_and_sums);
     tcase_add_test(fields, fitting_approaches_the_reference);
     suite_add_tcase(suite, fields);
     TCase *emission = tcase_create("emission");

@@ -1,0 +1,247 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Tests the neumeta command from outside: exit codes, sentences, files, and small trainings that are
+# interrupted and resumed.
+#
+#     test_cli.sh path/to/neumeta
+set -u
+neumeta=$(realpath "$1")
+source=$(dirname "$(realpath "$0")")
+work=$(mktemp -d "${TMPDIR:-/tmp}/neumeta-cli.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+python3 "$source/make_data.py" . || exit 1
+
+checks=0
+failures=0
+# passes NAME CONDITION...: counts one check.
+passes()
+{
+    local name=$1
+    shift
+    checks=$((checks + 1))
+    "$@" || {
+        failures=$((failures + 1))
+        echo "FAILED: $name"
+        sed 's/^/    /' out err 2>/dev/null | tail -n 12
+    }
+}
+# gives CODE NAME ARGUMENT...: runs the command, whose output is then in out and err.
+gives()
+{
+    local code=$1 name=$2
+    shift 2
+    "$neumeta" "$@" >out 2>err
+    passes "$name: exit code $code" test $? -eq "$code"
+}
+says() { passes "it says '$1'" grep -qF -- "$1" err; }
+prints() { passes "it prints '$1'" grep -qF -- "$1" out; }
+is_json_lines()
+{
+    python3 -c 'import json, sys
+for line in open(sys.argv[1]):
+    json.loads(line, parse_constant=lambda name: sys.exit(1))' "$1"
+}
+# member FILE LINE NAME: a member of that line's object.
+member()
+{
+    python3 -c 'import json, sys
+print(json.loads(open(sys.argv[1]).read().splitlines()[int(sys.argv[2]) - 1])[sys.argv[3]])' "$@"
+}
+
+echo "Running suite(s): command"
+
+# --- help and wrong usage ---
+gives 0 "help" --help
+prints "neumeta COMMAND --help"
+gives 0 "version" --version
+gives 2 "no command"
+gives 2 "unknown command" fly
+says "no command 'fly'"
+for command in fetch train evaluate inspect materialize smooth plot; do
+    gives 0 "help of $command" $command --help
+    prints "Examples:"
+    gives 2 "unknown option of $command" $command --no-such-option
+    says "'--no-such-option' is no option of this command"
+done
+gives 0 "list of settings" train --help-settings
+prints "--learning-rate N"
+gives 2 "value missing" train --output
+says "--output needs a value"
+gives 2 "output missing" train --data idx
+says "--output is missing"
+gives 2 "topology missing" train --data idx --output n.safetensors
+says "--topology is missing"
+gives 1 "unknown topology" train --data idx --output n.safetensors --topology cube
+gives 2 "setting out of range" train --data idx --topology lenet --output n.safetensors \
+    --learning-rate=-0.1
+says "LEARNING_RATE is -0.1"
+gives 2 "setting of another command" evaluate n.safetensors --data idx --learning-rate 0.1
+gives 2 "setting of manifolds" train --data idx --topology lenet --output n.safetensors \
+    --inr-hidden 8
+says "INR_HIDDEN is for manifolds"
+gives 2 "one word too many" train extra --data idx --topology lenet --output n.safetensors
+gives 2 "threads that are no number" inspect --topology lenet --threads two
+says "--threads is 'two'"
+
+# --- settings files ---
+echo '{"topology": "lenet", ' >broken.json
+gives 1 "broken settings file" inspect --settings broken.json
+says "broken.json, line"
+echo '{"topology": "lenet", "colour": 3}' >unknown.json
+gives 2 "unknown member" inspect --settings unknown.json
+says "'colour' is no option of this command"
+echo '{"topology": "lenet", "tensors": 3}' >type.json
+gives 2 "member of a wrong type" inspect --settings type.json
+says "'tensors' must be true or false"
+gives 1 "settings file missing" inspect --settings none.json
+echo '{"topology": "lenet", "CHANNELS": 4, "input_channels": 1}' >good.json
+gives 0 "settings file" inspect --settings good.json --json
+passes "its settings count" grep -q '"axis":"conv1.width".*"max":4,' out
+gives 0 "command line over settings file" inspect --settings good.json --channels 6 --json
+passes "the command line wins" grep -q '"axis":"conv1.width".*"max":6,' out
+passes "inspect prints JSON" is_json_lines out
+
+# --- data ---
+mkdir empty short mixed
+gives 1 "no data there" train --data empty --topology lenet --output n.safetensors
+says "holds neither IDX files"
+cp idx/* short
+head -c 3000 idx/t10k-images-idx3-ubyte.gz >short/t10k-images-idx3-ubyte.gz
+gives 1 "truncated images" train --data short --topology lenet --output n.safetensors
+says "t10k-images-idx3-ubyte.gz ends early or is damaged"
+cp idx/* mixed
+cp idx/t10k-labels-idx1-ubyte.gz mixed/train-labels-idx1-ubyte.gz
+gives 1 "labels of other images" train --data mixed --topology lenet --output n.safetensors
+says "240 images, but 60 labels"
+rm mixed/t10k-labels-idx1-ubyte.gz
+gives 1 "a file missing" train --data mixed --topology lenet --output n.safetensors
+says "t10k-labels-idx1-ubyte.gz is missing"
+gives 0 "fetch from a folder" fetch mnist --from idx --to fetched --json
+passes "fetch counts the images" test "$(member out 1 train)" = 240
+gives 0 "fetch again" fetch mnist --to fetched
+gives 1 "fetch without a source" fetch mnist --to nothing
+says "give --from FOLDER"
+gives 2 "unknown data set" fetch imagenet --to nothing
+gives 1 "CIFAR-10 with other images" fetch cifar10 --from png --to cifar
+says "data_batch_1.bin is damaged"
+passes "and leaves nothing behind" test -z "$(ls cifar)"
+
+# --- a network: trained, interrupted, evaluated ---
+tiny="--data idx --topology lenet --channels 4 --held-out 40 --seed 7"
+plain="train $tiny --epochs 60 --batch 20 --optimizer sgd --learning-rate 0.02 --augment-shift 1"
+gives 0 "training" $plain --validate-epochs 5 --output whole.safetensors --json
+passes "results are JSON" is_json_lines out
+passes "progress is JSON" is_json_lines err
+passes "no checkpoint stays" test ! -e whole.safetensors.checkpoint
+stops=0
+for attempt in $(seq 200); do
+    timeout --preserve-status -s INT "0.$((attempt % 10 + 3))" "$neumeta" $plain --validate-epochs 5 \
+        --output pieces.safetensors --resume --quiet >out 2>err
+    code=$?
+    [ $code -eq 130 ] || break
+    stops=$((stops + 1))
+    passes "a stop leaves a checkpoint" test -s pieces.safetensors.checkpoint
+done
+passes "resumed to the end" test $code -eq 0
+passes "was interrupted at least once" test $stops -ge 1
+passes "resumed equals uninterrupted" cmp whole.safetensors pieces.safetensors
+gives 0 "resume of a finished training" $plain --output pieces.safetensors --resume
+says "nothing is left to train"
+gives 0 "time bound" $plain --hours 1e-7 --output late.safetensors --json
+passes "it says that it is not finished" test "$(member out 1 finished)" = False
+passes "it leaves both files" test -s late.safetensors -a -s late.safetensors.checkpoint
+
+gives 0 "evaluation" evaluate whole.safetensors $tiny --split test --json --results rows.jsonl
+passes "it learned" test "$(member out 1 accuracy | cut -c 1-3)" != 0.1
+passes "results file equals output" cmp out rows.jsonl
+gives 0 "evaluation as a table" evaluate whole.safetensors $tiny --split held-out
+prints "accuracy %"
+gives 1 "evaluation of another width" evaluate whole.safetensors --data idx --topology resnet20-cifar
+gives 2 "sizes of a network" evaluate whole.safetensors $tiny --gamma 0.5
+gives 2 "unknown split" evaluate whole.safetensors $tiny --split all
+gives 2 "unknown norm" evaluate whole.safetensors $tiny --norm layer
+gives 1 "a full disk" evaluate whole.safetensors $tiny --results /dev/full
+head -c 2000 whole.safetensors >cut.safetensors
+gives 1 "truncated network" evaluate cut.safetensors $tiny
+echo "nothing" >text.safetensors
+gives 1 "no safetensors file" inspect text.safetensors
+says "is no safetensors file"
+gives 1 "file missing" inspect none.safetensors
+gives 0 "inspect a network" inspect whole.safetensors --topology lenet --channels 4 \
+    --input-channels 1 --tensors
+prints "conv1.weight"
+
+lenet="--topology lenet --channels 4"
+gives 0 "smoothing" smooth whole.safetensors $lenet --replace-norm fold \
+    --output smooth.safetensors --json
+passes "it smooths" python3 -c 'import json, sys
+row = json.load(open("out")); sys.exit(row["roughness_after"] > row["roughness_before"])'
+gives 0 "evaluation after smoothing" evaluate smooth.safetensors $tiny --norm fold --json
+passes "smoothing keeps the accuracy" test "$(member out 1 accuracy)" = "$(member rows.jsonl 1 accuracy)"
+
+# --- a manifold ---
+morph="train --manifold $tiny --reference whole.safetensors --replace-norm fold --smooth
+    --inr-hidden 8 --inr-layers 2 --inr-octaves 3 --recipe phases.json --learning-rate 1e-3"
+cat >phases.json <<'END'
+{"phases": [
+    {"name": "first", "blocks": ["conv1", "conv2"], "epochs": 4, "batch": 20, "inr_init": "fitted",
+     "fit_steps": 20, "learning_rate": 9},
+    {"name": "second", "blocks": [2, -1], "epochs": 16, "batch": 20, "group": 2, "size_draw": "sandwich",
+     "ema": 0.9, "loss_reconstruction": 1}
+]}
+END
+gives 0 "manifold" $morph --output m.safetensors
+stops=0
+for attempt in $(seq 200); do
+    timeout --preserve-status -s INT "0.$((attempt % 10 + 3))" "$neumeta" $morph \
+        --output p.safetensors --resume --quiet >out 2>err
+    code=$?
+    [ $code -eq 130 ] || break
+    stops=$((stops + 1))
+done
+passes "manifold resumed to the end" test $code -eq 0
+passes "manifold was interrupted at least once" test $stops -ge 1
+passes "resumed manifold equals uninterrupted" cmp m.safetensors p.safetensors
+sed 's/"blocks": \[2, -1\]/"blocks": "conv9"/' phases.json >other.json
+gives 2 "unknown block" $morph --recipe other.json --output x.safetensors
+says "phase 'second': \"blocks\" must be"
+sed 's/"ema": 0.9/"ema": 2/' phases.json >other.json
+gives 2 "phase setting out of range" $morph --recipe other.json --output x.safetensors
+says "phase 'second': EMA"
+gives 1 "no norm replaced" train --manifold $tiny --reference whole.safetensors --epochs 1 \
+    --output x.safetensors
+
+gives 0 "inspect a manifold" inspect m.safetensors --json
+passes "inspect of a manifold is JSON" is_json_lines out
+gives 0 "manifold at several sizes" evaluate m.safetensors --data idx --gamma 0,0.25,0.5 \
+    --size 'conv*.width=3' --sizes 2,5,16 --json
+passes "one row for each" test "$(wc -l <out)" -eq 4
+gives 0 "a range of sizes" evaluate m.safetensors --data idx --size conv1.width=1..4 \
+    --size conv2.width=2..8:3,8 --results range.jsonl
+passes "every combination" test "$(wc -l <range.jsonl)" -eq 16
+gives 2 "unknown axis" evaluate m.safetensors --data idx --size height=3
+gives 2 "sizes that are no numbers" evaluate m.safetensors --data idx --size conv1.width=a
+gives 2 "too few sizes" evaluate m.safetensors --data idx --sizes 2,5
+gives 1 "size outside its axis" evaluate m.safetensors --data idx --size conv1.width=5
+gives 0 "materialise" materialize m.safetensors --gamma 0.5 --output half.safetensors --json
+gives 0 "materialised network" evaluate half.safetensors $tiny --norm fold --json
+half=$(member out 1 accuracy)
+gives 0 "the same from the manifold" evaluate m.safetensors --data idx --gamma 0.5 --json
+passes "both score the same" test "$half" = "$(member out 1 accuracy)"
+gives 2 "materialise two sizes" materialize m.safetensors --gamma 0,0.5 --output x.safetensors
+gives 1 "materialise a network" materialize whole.safetensors --output x.safetensors
+says "is no manifold"
+
+# --- plots ---
+gives 0 "plot" plot range.jsonl rows.jsonl --title 'a < b & "c"' --output plot.svg
+passes "the plot is XML" python3 -c 'import xml.dom.minidom as x; x.parse("plot.svg")'
+gives 0 "plot of points" plot range.jsonl rows.jsonl --points range --output plot.svg
+passes "one line is left" test "$(grep -c 'fill="none" stroke="#[^4]' plot.svg)" = 1
+gives 2 "points of an unknown line" plot range.jsonl --points rows --output plot.svg
+gives 0 "plot of sizes" plot range.jsonl --x sizes.conv1.width --series gamma --log --output p.svg
+gives 1 "nothing to plot" plot range.jsonl --x sizes.none --output p.svg
+gives 1 "plot of no JSON" plot phases.json --output p.svg
+
+echo "$((100 * (checks - failures) / checks))%: Checks: $checks, Failures: $failures, Errors: 0"
+[ $failures -eq 0 ]
