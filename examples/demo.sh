@@ -3,7 +3,7 @@
 # One file that yields networks of sizes it never saw: trains a reference network and its manifold on
 # Fashion-MNIST and prints what subnets of many sizes are worth. Installs the Debian packages that
 # are missing, builds in build-demo/, and leaves its results in build-demo/results/. A second run
-# repeats nothing that is done; an interrupted one goes on where it stopped.
+# repeats nothing that is done, an interrupted one goes on; remove the folder to start anew.
 set -eu
 cd "$(dirname "$0")/.."
 build=build-demo
@@ -18,7 +18,7 @@ need_packages gcc libc6-dev meson ninja-build pkg-config libblis-serial-dev libj
 say "Building"
 mkdir -p "$results"
 [ -f $build/build.ninja ] || meson setup $build --default-library=static -Dtests=disabled \
-    -Dcli=enabled >$build/setup.log 2>&1 || { cat $build/setup.log; exit 1; }
+    -Dexamples=disabled -Dcli=enabled >$build/setup.log 2>&1 || { cat $build/setup.log; exit 1; }
 ninja -C $build examples/neumeta >$build/build.log || { cat $build/build.log; exit 1; }
 neumeta() { $build/examples/neumeta "$@"; }
 
