@@ -282,8 +282,8 @@ static void start_epoch_metrics(nmi_trainer *trainer)
         trainer->metrics.loss_sum = trainer->metrics.task_sum = trainer->metrics.minibatches = 0;
 }
 
-/* A step that fails half-way changes nothing: what it stepped before the group's end comes back, and
- * running statistics with it. The vectors of the group step last, when nothing can fail any more. */
+/* A step that fails half-way changes nothing: what it stepped before the group's end comes back,
+ * and running statistics with it. The vectors of the group step last, when nothing can fail. */
 static void undo_step(nmi_trainer *trainer, const nmi_metrics *metrics)
 {
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++)

@@ -96,8 +96,8 @@ static void digest_outputs(faults *f, neumeta_network *network, neumeta_context 
     test_fill(inputs, FAULT_TEST * FAULT_PIXELS, 2, -1.0f, 1.0f);
     neumeta_context *own = f->context;
     f->context = context;
-    attempt(f, neumeta_network_run(network, inputs, FAULT_TEST, outputs,
-                                   FAULT_TEST * FAULT_CLASSES));
+    attempt(f,
+            neumeta_network_run(network, inputs, FAULT_TEST, outputs, FAULT_TEST * FAULT_CLASSES));
     f->context = own;
     fault_digest(f, outputs, sizeof outputs);
 }
@@ -113,8 +113,8 @@ static void run_network(faults *f)
     digest_outputs(f, f->network, f->context);
     fault_dataset(f);
     attempt(f, neumeta_network_evaluate(f->network, f->dataset, NEUMETA_SPLIT_TEST, &loss, &score));
-    attempt(f, neumeta_network_evaluate(f->network, f->dataset, NEUMETA_SPLIT_HELD_OUT, &loss,
-                                        &score));
+    attempt(
+        f, neumeta_network_evaluate(f->network, f->dataset, NEUMETA_SPLIT_HELD_OUT, &loss, &score));
     attempt(f, neumeta_network_roughness(f->network, &roughness));
     fault_digest(f, copied, sizeof copied);
     fault_digest(f, &bytes, sizeof bytes);

@@ -92,10 +92,10 @@ static void run_recipes(faults *f)
 static void make_trainer(faults *f)
 {
     attempt_new(f, &f->schedule, neumeta_schedule_create(f->context, &f->schedule));
-    fault_options(f, FAULT_PAIRS("epochs", "1", "batch", "4", "group", "2", "size-draw",
-                                 "full-first", "loss-distillation", "0.5", "residual-rate", "0.01",
-                                 "inr-init", "fitted", "fit-steps", "2", "loss-norm", "1e-3",
-                                 "optimizer", "sgd"));
+    fault_options(f,
+                  FAULT_PAIRS("epochs", "1", "batch", "4", "group", "2", "size-draw", "full-first",
+                              "loss-distillation", "0.5", "residual-rate", "0.01", "inr-init",
+                              "fitted", "fit-steps", "2", "loss-norm", "1e-3", "optimizer", "sgd"));
     attempt(f, neumeta_schedule_add_phase(f->schedule, "first", 1, 1, f->options));
     fault_options(f, FAULT_PAIRS("epochs", "1.5", "batch", "5", "ema", "0.9", "validate-epochs",
                                  "0.5", "validate-gammas", "0,0.5", "continue-from", "best",
@@ -104,8 +104,8 @@ static void make_trainer(faults *f)
     attempt(f, neumeta_schedule_add_phase(f->schedule, "second", 2, 2, f->options));
     fault_options(f, FAULT_PAIRS("checkpoint-path", f->path, "checkpoint-seconds", "0"));
     attempt_new(f, &f->trainer,
-                neumeta_trainer_create(f->manifold, f->network, f->schedule, f->dataset,
-                                       f->options, &f->trainer));
+                neumeta_trainer_create(f->manifold, f->network, f->schedule, f->dataset, f->options,
+                                       &f->trainer));
     fault_options(f, FAULT_PAIRS("seed", "1"));
 }
 
@@ -137,9 +137,9 @@ static void run_steps(faults *f)
     attempt(f, neumeta_trainer_save(f->trainer, f->path));
     attempt(f, neumeta_trainer_step(f->trainer));
     attempt(f, neumeta_trainer_restore(f->trainer, f->path));
-    attempt_new(f, &other,
-                neumeta_trainer_create(f->manifold, f->network, f->schedule, f->dataset, NULL,
-                                       &other));
+    attempt_new(
+        f, &other,
+        neumeta_trainer_create(f->manifold, f->network, f->schedule, f->dataset, NULL, &other));
     attempt(f, neumeta_trainer_restore(other, f->path));
     attempt(f, neumeta_trainer_step(other));
     attempt(f, neumeta_trainer_save(other, f->path));
@@ -158,9 +158,9 @@ static void run_plain(faults *f)
     fault_options(f, FAULT_PAIRS("epochs", "2", "batch", "4", "optimizer", "sgd", "ema", "0.5",
                                  "validate-epochs", "1", "continue-from", "best"));
     attempt(f, neumeta_schedule_add_phase(f->schedule, "plain", 0, -1, f->options));
-    attempt_new(f, &f->trainer,
-                neumeta_trainer_create_plain(f->network, f->schedule, f->dataset, NULL,
-                                             &f->trainer));
+    attempt_new(
+        f, &f->trainer,
+        neumeta_trainer_create_plain(f->network, f->schedule, f->dataset, NULL, &f->trainer));
     attempt(f, neumeta_trainer_step(f->trainer));
     attempt(f, neumeta_trainer_save(f->trainer, f->path));
     attempt(f, neumeta_trainer_restore(f->trainer, f->path));

@@ -35,12 +35,12 @@ static faults *start_training(const char *epochs, const char *path)
     else
         fault_options(f, FAULT_PAIRS(NULL));
     attempt_new(f, &f->trainer,
-                neumeta_trainer_create(f->manifold, f->network, f->schedule, f->dataset,
-                                       f->options, &f->trainer));
+                neumeta_trainer_create(f->manifold, f->network, f->schedule, f->dataset, f->options,
+                                       &f->trainer));
     return f;
 }
 
-/* --- files of networks ------------------------------------------------------------------------ */
+/* --- files of networks --- */
 
 /* A safetensors file of a header and as many zero bytes. */
 static unsigned char *make_file(const char *header, int64_t data, int64_t *size)
@@ -90,8 +90,8 @@ START_TEST(network_files_with_the_wrong_tensors_are_refused_by_name)
         {"{\"l.weight\":{\"dtype\":\"F32\",\"shape\":[3,2],\"data_offsets\":[0,24]}," BIAS "}", 32,
          "tensor 'l.weight' is [3, 2], its first dimension must be 1 times a size of axis 'out'"},
         {"{\"l.weight\":{\"dtype\":\"F32\",\"shape\":[2,4],\"data_offsets\":[0,32]},"
-         "\"l.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[32,40]}}", 40,
-         "tensor 'l.weight' is [2, 4], expected [2, 3]"},
+         "\"l.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[32,40]}}",
+         40, "tensor 'l.weight' is [2, 4], expected [2, 3]"},
         {"{\"l.weight\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,24]}," BIAS "}", 32,
          "tensor 'l.weight' is [6], expected [6, 3]"},
         {"{" WEIGHT ",\"l.bias\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[24,40]}}", 40,
@@ -101,10 +101,11 @@ START_TEST(network_files_with_the_wrong_tensors_are_refused_by_name)
         {"{" WEIGHT ",\"l.bias\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[24,28]}}", 28,
          NULL},
         {"{\"l.weight\":{\"dtype\":\"F32\",\"shape\":[0,3],\"data_offsets\":[0,0]},"
-         "\"l.bias\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0,
-         "its first dimension must be"},
+         "\"l.bias\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}",
+         0, "its first dimension must be"},
         {"{\"l.weight\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,16],"
-         "\"data_offsets\":[0,0]}," BIAS "}", 32, "l.weight"},
+         "\"data_offsets\":[0,0]}," BIAS "}",
+         32, "l.weight"},
     };
     faults *f = fault_create();
     make_linear(f);
@@ -148,8 +149,8 @@ START_TEST(name_maps_are_checked)
         fault_options(f, FAULT_PAIRS("name-map", cases[i].map));
         neumeta_status status =
             neumeta_network_load_memory(f->topology, bytes, size, f->options, &network);
-        ck_assert_msg(status == NEUMETA_ERR_ARGUMENT || status == NEUMETA_ERR_FORMAT,
-                      "%s gave %d", cases[i].map, (int)status);
+        ck_assert_msg(status == NEUMETA_ERR_ARGUMENT || status == NEUMETA_ERR_FORMAT, "%s gave %d",
+                      cases[i].map, (int)status);
         assert_message_contains(f->context, cases[i].message);
         ck_assert_ptr_null(network);
     }
@@ -158,7 +159,7 @@ START_TEST(name_maps_are_checked)
 }
 END_TEST
 
-/* --- damage ---------------------------------------------------------------------------------- */
+/* --- damage --- */
 
 enum { KIND_NETWORK, KIND_MANIFOLD, KIND_CHECKPOINT, KINDS };
 
@@ -261,7 +262,7 @@ START_TEST(flipped_bits_are_refused_or_harmless)
 }
 END_TEST
 
-/* --- full disks ---------------------------------------------------------------------------------- */
+/* --- full disks --- */
 
 static int count_files(const char *folder)
 {
@@ -369,7 +370,7 @@ START_TEST(paths_that_lead_nowhere_are_told)
 }
 END_TEST
 
-/* --- threads ------------------------------------------------------------------------------------- */
+/* --- threads --- */
 
 /* A run that waits inside its first progress report until it is let go. */
 typedef struct gate {
@@ -547,7 +548,7 @@ START_TEST(handles_are_freed_by_another_thread_while_training_runs)
 }
 END_TEST
 
-/* --- callbacks ----------------------------------------------------------------------------------- */
+/* --- callbacks --- */
 
 typedef struct intruder {
     faults *f;
@@ -600,10 +601,11 @@ START_TEST(a_fetch_callback_may_call_nothing_and_free_what_it_likes)
     intruder self = {.f = f};
     fault_options(f, FAULT_PAIRS("input-channels", "1", "input-height", "6", "input-width", "6"));
     neumeta_dataset *dataset = f->dataset;
-    attempt_new(f, &f->dataset, neumeta_dataset_create(f->context, 4, 4, fetch_and_intrude, &self,
-                                                       f->options, &f->dataset));
-    assert_ok(f->context, neumeta_network_evaluate(f->network, f->dataset, NEUMETA_SPLIT_TEST,
-                                                   NULL, NULL));
+    attempt_new(f, &f->dataset,
+                neumeta_dataset_create(f->context, 4, 4, fetch_and_intrude, &self, f->options,
+                                       &f->dataset));
+    assert_ok(f->context,
+              neumeta_network_evaluate(f->network, f->dataset, NEUMETA_SPLIT_TEST, NULL, NULL));
     ck_assert_int_eq(self.calls, 1);
     ck_assert_ptr_null(f->dataset);
     f->dataset = dataset;
@@ -630,7 +632,7 @@ START_TEST(a_trainer_that_is_freed_in_its_callback_ends_its_run_first)
 }
 END_TEST
 
-/* --- shared weights -------------------------------------------------------------------------------- */
+/* --- shared weights --- */
 
 enum { SHARERS = 3, SHARED_RUNS = 20 };
 
@@ -646,8 +648,8 @@ static void *run_shared(void *user)
 {
     sharer *self = user;
     for (int i = 0; i < SHARED_RUNS; i++)
-        ck_assert_int_eq(neumeta_network_run(self->network, self->inputs, FAULT_TEST,
-                                             self->outputs, FAULT_TEST * FAULT_CLASSES),
+        ck_assert_int_eq(neumeta_network_run(self->network, self->inputs, FAULT_TEST, self->outputs,
+                                             FAULT_TEST * FAULT_CLASSES),
                          NEUMETA_OK);
     neumeta_network_free(self->network);
     neumeta_context_free(self->context);
@@ -666,8 +668,9 @@ START_TEST(shared_weights_run_in_several_threads_at_once)
     for (int i = 0; i < SHARERS; i++) {
         sharer *s = &sharers[i];
         s->inputs = f->inputs;
-        ck_assert_int_eq(neumeta_context_create(test_allocate, test_release, &s->allocator,
-                                                &s->context), NEUMETA_OK);
+        ck_assert_int_eq(
+            neumeta_context_create(test_allocate, test_release, &s->allocator, &s->context),
+            NEUMETA_OK);
         ck_assert_int_eq(neumeta_context_set_threads(s->context, 1 + i % 2), NEUMETA_OK);
         assert_ok(f->context, neumeta_network_share(f->network, s->context, &s->network));
     }
@@ -675,8 +678,8 @@ START_TEST(shared_weights_run_in_several_threads_at_once)
     assert_message_contains(f->context, "share");
     assert_status(f->context, neumeta_network_replace_norm(f->network, NEUMETA_NORM_FOLD, NULL),
                   NEUMETA_ERR_STATE);
-    assert_status(sharers[0].context, neumeta_network_replace_norm(sharers[0].network,
-                                                                   NEUMETA_NORM_FOLD, NULL),
+    assert_status(sharers[0].context,
+                  neumeta_network_replace_norm(sharers[0].network, NEUMETA_NORM_FOLD, NULL),
                   NEUMETA_ERR_STATE);
     for (int i = 0; i < SHARERS; i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, run_shared, &sharers[i]), 0);

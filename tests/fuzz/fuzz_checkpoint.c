@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any bytes as a checkpoint: refused with a sentence and without a trace, or a trainer that goes on
- * with what it was given. The corpus belongs to the training below; `fuzz_checkpoint` writes it when
- * NMI_FUZZ_WRITE names a file.
+ * with what it was given. The corpus belongs to the training below; `fuzz_checkpoint` writes it
+ * when NMI_FUZZ_WRITE names a file.
  */
 #include <neumeta.h>
 
@@ -91,8 +91,8 @@ static void make_training(training *t)
     ok |= neumeta_schedule_add_phase(t->schedule, "a", 0, -1, phase);
     ok |= neumeta_schedule_add_phase(t->schedule, "z", 0, -1, NULL);
     require(ok == NEUMETA_OK);
-    require(neumeta_trainer_create(t->manifold, NULL, t->schedule, t->dataset, NULL,
-                                   &t->trainer) == NEUMETA_OK);
+    require(neumeta_trainer_create(t->manifold, NULL, t->schedule, t->dataset, NULL, &t->trainer) ==
+            NEUMETA_OK);
     neumeta_options_free(phase);
     neumeta_options_free(data);
     neumeta_options_free(inr);

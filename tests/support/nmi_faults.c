@@ -4,7 +4,7 @@
 
 #include <unistd.h>
 
-/* --- runs ------------------------------------------------------------------------------------ */
+/* --- runs --- */
 
 void fault_failed(faults *f, const void *out, neumeta_status status, const char *call)
 {
@@ -70,8 +70,8 @@ int64_t fault_run(const fault_scenario *scenario)
         /* The second kind differs little: a third of them will do. */
         for (int sticky = 0; sticky < (n / stride % 3 == 0 ? 2 : 1); sticky++) {
             ck_assert_msg(run_once(scenario, n, sticky != 0, &present, &digest),
-                          "%s: allocation %lld of %lld did not come", scenario->name,
-                          (long long)n, (long long)allocations);
+                          "%s: allocation %lld of %lld did not come", scenario->name, (long long)n,
+                          (long long)allocations);
             ck_assert_msg(digest == expected, "%s: another result after allocation %lld of %lld%s",
                           scenario->name, (long long)n, (long long)allocations,
                           sticky != 0 ? " and all that follow were" : " was refused");
@@ -102,7 +102,7 @@ void fault_digest_network(faults *f, const neumeta_network *network)
     }
 }
 
-/* --- parts ----------------------------------------------------------------------------------- */
+/* --- parts --- */
 
 void fault_context(faults *f)
 {
@@ -189,8 +189,7 @@ void fault_manifold(faults *f)
     const int64_t blocks[] = {1, 2};
     fault_options(f, FAULT_PAIRS("inr-hidden", "4", "inr-layers", "2", "inr-octaves", "1"));
     attempt(f, neumeta_options_set_ints(f->options, NEUMETA_KEY_MORPH_BLOCKS, blocks, 2));
-    attempt_new(f, &f->manifold,
-                neumeta_manifold_create(f->topology, f->options, &f->manifold));
+    attempt_new(f, &f->manifold, neumeta_manifold_create(f->topology, f->options, &f->manifold));
 }
 
 static int32_t fetch(void *user, int32_t split, const int64_t *indices, int64_t count,
@@ -225,4 +224,24 @@ void fault_folder(faults *f)
         setenv("TMPDIR", "/dev/shm", 0);
     f->folder = test_directory();
     f->path = test_path(f->folder, "file");
+}
+
+faults *fault_start(int32_t method)
+{
+    faults *f = fault_create();
+    fault_context(f);
+    fault_topology(f);
+    fault_network(f, method);
+    fault_dataset(f);
+    return f;
+}
+
+faults *fault_start_manifold(void)
+{
+    faults *f = fault_start(NEUMETA_NORM_FOLD);
+    fault_manifold(f);
+    attempt_new(f, &f->schedule, neumeta_schedule_create(f->context, &f->schedule));
+    fault_options(f, FAULT_PAIRS("epochs", "1", "batch", "4"));
+    attempt(f, neumeta_schedule_add_phase(f->schedule, "only", 1, 2, f->options));
+    return f;
 }

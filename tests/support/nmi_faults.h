@@ -4,8 +4,8 @@
  * fails for lack of memory is made again on the same handles, now with memory. Whatever
  * allocation was refused, the scenario must end with the same result, and with nothing left behind.
  *
- * The problem is as small as one can be that still has every kind of part: a residual network with a
- * depth axis on 6 x 6 images.
+ * The problem is as small as one can be that still has every kind of part: a residual network with
+ * a depth axis on 6 x 6 images.
  */
 #ifndef NMI_FAULTS_H
 #define NMI_FAULTS_H
@@ -24,10 +24,10 @@ typedef struct faults {
     neumeta_dataset *dataset;
     neumeta_schedule *schedule;
     neumeta_trainer *trainer;
-    uint64_t digest;        /* of all results; see fault_digest() */
+    uint64_t digest; /* of all results; see fault_digest() */
     float inputs[(FAULT_TRAIN + FAULT_TEST) * FAULT_PIXELS];
     int64_t targets[FAULT_TRAIN + FAULT_TEST];
-    char *path;             /* of a file in a folder of its own */
+    char *path; /* of a file in a folder of its own */
     char *folder;
 } faults;
 
@@ -35,7 +35,7 @@ typedef struct fault_scenario {
     const char *name;
     void (*prepare)(faults *f); /* before anything is refused; may be NULL */
     void (*run)(faults *f);
-    int64_t stride;             /* every how-manieth allocation is refused; 0 stands for 1 */
+    int64_t stride; /* every how-manieth allocation is refused; 0 stands for 1 */
 } fault_scenario;
 
 /* Runs the scenario with each allocation refused, every third also with all that follow until the
@@ -65,8 +65,8 @@ void fault_failed(faults *f, const void *out, neumeta_status status, const char 
             (f)->allocator.fail_at = 0;                                                            \
             status_ = (call);                                                                      \
         }                                                                                          \
-        ck_assert_msg(status_ == NEUMETA_OK, "%s gave %d the second time: %s", #call, (int)status_,\
-                      neumeta_context_message((f)->context));                                      \
+        ck_assert_msg(status_ == NEUMETA_OK, "%s gave %d the second time: %s", #call,              \
+                      (int)status_, neumeta_context_message((f)->context));                        \
     } while (0)
 
 /* Adds bytes to the digest of results. */
@@ -83,7 +83,17 @@ void fault_dataset(faults *f);
 /* Options from name, value, ..., NULL in f->options, which it replaces. */
 void fault_options(faults *f, const char *const *pairs);
 #define FAULT_PAIRS(...) ((const char *const[]){__VA_ARGS__, NULL})
+/* All of these at once: networks and data, and also a manifold with a schedule of one phase. */
+faults *fault_start(int32_t method);
+faults *fault_start_manifold(void);
 /* A folder and a path in it; removed at the end. */
 void fault_folder(faults *f);
+
+/* `call` is refused as a wrong argument, and the message says `text`. */
+#define refuse(f, call, text)                                                                      \
+    do {                                                                                           \
+        assert_status((f)->context, call, NEUMETA_ERR_ARGUMENT);                                   \
+        assert_message_contains((f)->context, text);                                               \
+    } while (0)
 
 #endif
