@@ -104,6 +104,24 @@ static uint64_t mix_text(uint64_t hash, const char *text)
     return hash;
 }
 
+static uint64_t mix_real(uint64_t hash, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return nmi_random_key(hash, bits, 0);
+}
+
+/* What the INRs compute from equal parameters. */
+static uint64_t mix_inrs(uint64_t hash, const nmi_inr_settings *inr)
+{
+    const double values[] = {inr->encoding,       inr->function,         (double)inr->hidden,
+                             (double)inr->layers, (double)inr->octaves,
+                             (double)inr->coordinate_scale, inr->noise, inr->noise_clamp};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        hash = mix_real(hash, values[i]);
+    return hash;
+}
+
 /* A number that changes with anything a checkpoint's position would not fit any more. */
 static neumeta_status take_fingerprint(nmi_trainer *trainer)
 {
@@ -124,6 +142,8 @@ static neumeta_status take_fingerprint(nmi_trainer *trainer)
         hash = nmi_random_key(hash, (uint64_t)(uint32_t)trainer->phases[p].first_block,
                               (uint64_t)(uint32_t)trainer->phases[p].last_block);
     }
+    if (trainer->manifold != NULL)
+        hash = mix_inrs(hash, &trainer->manifold->settings);
     int64_t train = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_TRAIN);
     trainer->fingerprint = nmi_random_key(hash, (uint64_t)train, trainer->seed);
     return status;

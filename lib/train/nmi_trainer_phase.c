@@ -172,13 +172,36 @@ neumeta_status nmi_trainer_check_phases(nmi_trainer *trainer)
     return status;
 }
 
-/* Grows the vector to `count` floats' worth of `item` bytes; the old content is not kept. */
-static neumeta_status regrow(nmi_context *context, void *vector, int64_t count, size_t item)
+/* Another vector in place of `old`, whose content is not kept. */
+static void *replace(nmi_context *context, void *old, int64_t count, size_t item)
 {
-    void **place = vector;
-    nmi_free(context, *place);
-    *place = nmi_alloc_array(context, count, item);
-    return *place != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
+    nmi_free(context, old);
+    return nmi_alloc_array(context, count, item);
+}
+
+static neumeta_status grow_batch(nmi_trainer *trainer, int64_t items, int64_t minibatches)
+{
+    nmi_context *context = trainer->object.context;
+    nmi_batch *batch = &trainer->batch;
+    int64_t classes = nmi_network_output_floats(trainer->network);
+    int64_t images = 0, floats = 0;
+    if (!nmi_multiply(items, minibatches, &images) ||
+        !nmi_multiply(images, nmi_dataset_item_floats(trainer->dataset), &floats))
+        return nmi_fail(context, NEUMETA_ERR_MEMORY,
+                        "the minibatches of one step are too large");
+    batch->items = batch->minibatches = 0;
+    batch->inputs = replace(context, batch->inputs, floats, sizeof *batch->inputs);
+    batch->targets = replace(context, batch->targets, images, sizeof *batch->targets);
+    batch->losses = replace(context, batch->losses, items, sizeof *batch->losses);
+    batch->output_gradients = replace(context, batch->output_gradients, items * classes,
+                                      sizeof *batch->output_gradients);
+    batch->teacher = replace(context, batch->teacher, items * classes, sizeof *batch->teacher);
+    if (batch->inputs == NULL || batch->targets == NULL || batch->losses == NULL ||
+        batch->output_gradients == NULL || batch->teacher == NULL)
+        return NEUMETA_ERR_MEMORY;
+    batch->items = items;
+    batch->minibatches = minibatches;
+    return NEUMETA_OK;
 }
 
 static neumeta_status take_batch(nmi_trainer *trainer, const nmi_settings *settings)
@@ -188,33 +211,14 @@ static neumeta_status take_batch(nmi_trainer *trainer, const nmi_settings *setti
     int64_t train = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_TRAIN);
     int64_t items = settings->batch < train ? settings->batch : train;
     int64_t minibatches = nmi_trainer_minibatches_of_step(settings);
-    int64_t classes = nmi_network_output_floats(trainer->network);
     neumeta_status status = NEUMETA_OK;
     if (batch->order == NULL)
-        status = regrow(context, &batch->order, train, sizeof(int64_t));
-    if (items > batch->items || minibatches > batch->minibatches) {
-        int64_t images = 0, floats = 0;
-        items = items > batch->items ? items : batch->items;
-        minibatches = minibatches > batch->minibatches ? minibatches : batch->minibatches;
-        batch->items = batch->minibatches = 0;
-        if (!nmi_multiply(items, minibatches, &images) ||
-            !nmi_multiply(images, nmi_dataset_item_floats(trainer->dataset), &floats))
-            return nmi_fail(context, NEUMETA_ERR_MEMORY, "the minibatches of one step are too large");
-        if (status == NEUMETA_OK)
-            status = regrow(context, &batch->inputs, floats, sizeof(float));
-        if (status == NEUMETA_OK)
-            status = regrow(context, &batch->targets, images, sizeof(int64_t));
-        if (status == NEUMETA_OK)
-            status = regrow(context, &batch->losses, items, sizeof(double));
-        if (status == NEUMETA_OK)
-            status = regrow(context, &batch->output_gradients, items * classes, sizeof(float));
-        if (status == NEUMETA_OK)
-            status = regrow(context, &batch->teacher, items * classes, sizeof(float));
-        if (status == NEUMETA_OK) {
-            batch->items = items;
-            batch->minibatches = minibatches;
-        }
-    }
+        batch->order = nmi_alloc_array(context, train, sizeof *batch->order);
+    if (batch->order == NULL)
+        return NEUMETA_ERR_MEMORY;
+    if (items > batch->items || minibatches > batch->minibatches)
+        status = grow_batch(trainer, items > batch->items ? items : batch->items,
+                            minibatches > batch->minibatches ? minibatches : batch->minibatches);
     if (status == NEUMETA_OK && items > trainer->pass_items) {
         nmi_pass_free(trainer->pass);
         trainer->pass = NULL;
