@@ -86,9 +86,8 @@ neumeta_status neumeta_context_set_threads(neumeta_context *context, int32_t thr
     return nmi_api_end(context, nmi_workers_set_threads(context, threads));
 }
 
-neumeta_status neumeta_context_set_parallel(neumeta_context *context,
-                                            neumeta_parallel_fn parallel, void *user,
-                                            int32_t lanes)
+neumeta_status neumeta_context_set_parallel(neumeta_context *context, neumeta_parallel_fn parallel,
+                                            void *user, int32_t lanes)
 {
     neumeta_status status = nmi_api_begin(context);
     if (status != NEUMETA_OK)

@@ -8,10 +8,10 @@
 static neumeta_status check_counts(nmi_context *context, int64_t train, int64_t test,
                                    const nmi_options *options)
 {
-    static const int32_t allowed[] = {
-        NEUMETA_KEY_INPUT_CHANNELS, NEUMETA_KEY_INPUT_HEIGHT, NEUMETA_KEY_INPUT_WIDTH,
-        NEUMETA_KEY_HELD_OUT,       NEUMETA_KEY_DATA_MEAN,    NEUMETA_KEY_DATA_STD,
-        NEUMETA_KEY_AUGMENT_SHIFT,  NEUMETA_KEY_AUGMENT_FLIP};
+    static const int32_t allowed[] = {NEUMETA_KEY_INPUT_CHANNELS, NEUMETA_KEY_INPUT_HEIGHT,
+                                      NEUMETA_KEY_INPUT_WIDTH,    NEUMETA_KEY_HELD_OUT,
+                                      NEUMETA_KEY_DATA_MEAN,      NEUMETA_KEY_DATA_STD,
+                                      NEUMETA_KEY_AUGMENT_SHIFT,  NEUMETA_KEY_AUGMENT_FLIP};
     const int64_t most = INT64_C(1000000000000);
     if (train < 0 || train > most || test < 0 || test > most || train + test == 0)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
@@ -53,8 +53,7 @@ neumeta_status neumeta_dataset_create_memory(neumeta_context *context, const flo
         (status = NMI_API_NEED(context, dataset)) == NEUMETA_OK &&
         (status = NMI_API_OPTIONAL(context, options)) == NEUMETA_OK &&
         (status = check_counts(context, train, test, options)) == NEUMETA_OK)
-        status = nmi_dataset_create_memory(context, inputs, targets, train, test, options,
-                                           dataset);
+        status = nmi_dataset_create_memory(context, inputs, targets, train, test, options, dataset);
     return nmi_api_end(context, status);
 }
 

@@ -4,8 +4,7 @@
 #include "nmi_manifold.h"
 
 neumeta_status neumeta_manifold_create(const neumeta_topology *topology,
-                                       const neumeta_options *options,
-                                       neumeta_manifold **manifold)
+                                       const neumeta_options *options, neumeta_manifold **manifold)
 {
     NMI_API_CLEAR(manifold);
     nmi_context *ctx = nmi_api_context(topology);

@@ -46,8 +46,8 @@ neumeta_status neumeta_network_create(const neumeta_topology *topology, const in
     if (status != NEUMETA_OK)
         return status;
     if ((status = NMI_API_NEED(context, network)) == NEUMETA_OK)
-        status = create_network(context, (nmi_topology *)(uintptr_t)topology, sizes, count,
-                                network);
+        status =
+            create_network(context, (nmi_topology *)(uintptr_t)topology, sizes, count, network);
     return nmi_api_end(context, status);
 }
 
@@ -98,8 +98,7 @@ void neumeta_network_free(neumeta_network *network)
     nmi_network_release(network);
 }
 
-neumeta_status neumeta_network_topology(const neumeta_network *network,
-                                        neumeta_topology **topology)
+neumeta_status neumeta_network_topology(const neumeta_network *network, neumeta_topology **topology)
 {
     NMI_API_CLEAR(topology);
     nmi_context *context = nmi_api_context(network);
@@ -113,8 +112,7 @@ neumeta_status neumeta_network_topology(const neumeta_network *network,
     return nmi_api_end(context, status);
 }
 
-neumeta_status neumeta_network_sizes(const neumeta_network *network, int64_t *sizes,
-                                     int32_t count)
+neumeta_status neumeta_network_sizes(const neumeta_network *network, int64_t *sizes, int32_t count)
 {
     nmi_context *context = nmi_api_context(network);
     neumeta_status status = nmi_api_begin(context);
@@ -163,8 +161,7 @@ neumeta_status neumeta_network_run(neumeta_network *network, const float *inputs
     return nmi_api_end(context, status);
 }
 
-neumeta_status neumeta_network_memory(const neumeta_network *network, int64_t batch,
-                                      int64_t *bytes)
+neumeta_status neumeta_network_memory(const neumeta_network *network, int64_t batch, int64_t *bytes)
 {
     nmi_context *context = nmi_api_context(network);
     neumeta_status status = nmi_api_begin(context);

@@ -67,8 +67,7 @@ neumeta_status neumeta_options_set_reals(neumeta_options *options, int32_t key,
     return nmi_api_end(context, nmi_options_set_reals(options, key, values, count));
 }
 
-neumeta_status neumeta_options_parse(neumeta_options *options, const char *name,
-                                     const char *value)
+neumeta_status neumeta_options_parse(neumeta_options *options, const char *name, const char *value)
 {
     nmi_context *context = nmi_api_context(options);
     neumeta_status status = nmi_api_begin(context);

@@ -88,8 +88,7 @@ void neumeta_trainer_cancel(neumeta_trainer *trainer)
 }
 
 /* Does not claim the context: the progress callback calls it while neumeta_trainer_run() has it. */
-neumeta_status neumeta_trainer_metric(const neumeta_trainer *trainer, int32_t metric,
-                                      double *value)
+neumeta_status neumeta_trainer_metric(const neumeta_trainer *trainer, int32_t metric, double *value)
 {
     if (trainer == NULL || value == NULL)
         return NEUMETA_ERR_ARGUMENT;

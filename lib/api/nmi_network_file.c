@@ -79,9 +79,9 @@ static neumeta_status check_map(nmi_context *context, const char *map)
     while (next_rule(&map, &rule, &wrong))
         number++;
     if (wrong)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "NAME_MAP: rule %" PRId32 " is not of the form 'file=ours' or 'file*=ours*'",
-                        number);
+        return nmi_fail(
+            context, NEUMETA_ERR_ARGUMENT,
+            "NAME_MAP: rule %" PRId32 " is not of the form 'file=ours' or 'file*=ours*'", number);
     return NEUMETA_OK;
 }
 
@@ -171,8 +171,8 @@ static neumeta_status infer_width(const reader *r, int32_t axis)
                             "tensor '%s' is %s, its first dimension must be %" PRId64
                             " times a size of axis '%s' (%" PRId64 " to %" PRId64
                             " in steps of %" PRId64 ")",
-                            entry->name, shape_text(entry->rank, entry->dims, text),
-                            node->multiple, a->name, a->min, a->max, a->step);
+                            entry->name, shape_text(entry->rank, entry->dims, text), node->multiple,
+                            a->name, a->min, a->max, a->step);
         r->sizes[axis] = width;
         return NEUMETA_OK;
     }

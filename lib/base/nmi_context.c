@@ -18,8 +18,8 @@ static void default_release(void *user, void *memory)
     free(memory);
 }
 
-neumeta_status nmi_context_create(neumeta_alloc_fn allocate, neumeta_release_fn release,
-                                  void *user, nmi_context **out)
+neumeta_status nmi_context_create(neumeta_alloc_fn allocate, neumeta_release_fn release, void *user,
+                                  nmi_context **out)
 {
     *out = NULL;
     if ((allocate == NULL) != (release == NULL))

@@ -35,9 +35,9 @@ typedef struct nmi_workers nmi_workers;
 
 struct neumeta_context {
     atomic_int references;
-    atomic_flag busy;             /* set while a public call runs: see nmi_enter() */
+    atomic_flag busy; /* set while a public call runs: see nmi_enter() */
     neumeta_alloc_fn allocate;
-    neumeta_release_fn release;   /* may be called from any thread */
+    neumeta_release_fn release; /* may be called from any thread */
     void *allocator_user;
     neumeta_log_fn log;
     void *log_user;
@@ -47,8 +47,8 @@ struct neumeta_context {
     char message[NMI_MESSAGE_SIZE];
 };
 
-neumeta_status nmi_context_create(neumeta_alloc_fn allocate, neumeta_release_fn release,
-                                  void *user, nmi_context **out);
+neumeta_status nmi_context_create(neumeta_alloc_fn allocate, neumeta_release_fn release, void *user,
+                                  nmi_context **out);
 nmi_context *nmi_context_retain(nmi_context *context);
 void nmi_context_release(nmi_context *context);
 
@@ -62,8 +62,8 @@ neumeta_status nmi_fail(nmi_context *context, neumeta_status status, const char 
     NMI_PRINTF(3, 4);
 
 /* Puts "prefix: " before the present message: the caller knows where, the callee knew what. */
-neumeta_status nmi_fail_within(nmi_context *context, neumeta_status status, const char *format,
-                               ...) NMI_PRINTF(3, 4);
+neumeta_status nmi_fail_within(nmi_context *context, neumeta_status status, const char *format, ...)
+    NMI_PRINTF(3, 4);
 
 /* Levels are NEUMETA_LOG_*. Silent without a callback. Never call it from a worker. */
 void nmi_log(nmi_context *context, int32_t level, const char *format, ...) NMI_PRINTF(3, 4);

@@ -17,8 +17,7 @@ neumeta_status nmi_fail(nmi_context *context, neumeta_status status, const char 
     return status;
 }
 
-neumeta_status nmi_fail_within(nmi_context *context, neumeta_status status, const char *format,
-                               ...)
+neumeta_status nmi_fail_within(nmi_context *context, neumeta_status status, const char *format, ...)
 {
     static const char separator[] = ": ";
     va_list arguments;

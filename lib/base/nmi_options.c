@@ -154,8 +154,7 @@ void nmi_options_unset(nmi_options *options, int32_t key)
     memmove(place, place + 1, (size_t)(options->count - index) * sizeof *place);
 }
 
-neumeta_status nmi_options_copy(const nmi_options *options, nmi_context *context,
-                                nmi_options **out)
+neumeta_status nmi_options_copy(const nmi_options *options, nmi_context *context, nmi_options **out)
 {
     *out = NULL;
     if (options == NULL)
@@ -173,8 +172,8 @@ neumeta_status nmi_options_copy(const nmi_options *options, nmi_context *context
 }
 
 /* The table's line of a key that must have one of two types; `given` is the caller's type. */
-static neumeta_status find_key(nmi_options *options, int32_t number, int32_t given,
-                               int32_t also, const nmi_key **key)
+static neumeta_status find_key(nmi_options *options, int32_t number, int32_t given, int32_t also,
+                               const nmi_key **key)
 {
     nmi_context *context = options->object.context;
     *key = nmi_key_find(number);
@@ -320,8 +319,8 @@ neumeta_status nmi_options_set_reals(nmi_options *options, int32_t key, const do
     return status;
 }
 
-neumeta_status nmi_options_allow(nmi_context *context, const nmi_options *options,
-                                 const char *call, const int32_t *allowed, int32_t count)
+neumeta_status nmi_options_allow(nmi_context *context, const nmi_options *options, const char *call,
+                                 const int32_t *allowed, int32_t count)
 {
     for (int32_t i = 0; options != NULL && i < options->count; i++) {
         const nmi_key *key = options->entries[i].key;

@@ -49,14 +49,14 @@ void nmi_options_unset(nmi_options *options, int32_t key);
 
 /* Fails with NEUMETA_ERR_ARGUMENT naming the first key that is set but not among `allowed`:
  * a setting a call does not use is never ignored. `call` names the call in the message. */
-neumeta_status nmi_options_allow(nmi_context *context, const nmi_options *options,
-                                 const char *call, const int32_t *allowed, int32_t count);
+neumeta_status nmi_options_allow(nmi_context *context, const nmi_options *options, const char *call,
+                                 const int32_t *allowed, int32_t count);
 
 /* Readers: `options` may be NULL, then and for unset keys the default answers. */
 bool nmi_options_has(const nmi_options *options, int32_t key);
-int64_t nmi_options_int(const nmi_options *options, int32_t key);   /* INT, BOOL */
-double nmi_options_real(const nmi_options *options, int32_t key);   /* REAL */
-int32_t nmi_options_choice(const nmi_options *options, int32_t key);/* CHOICE: index */
+int64_t nmi_options_int(const nmi_options *options, int32_t key);      /* INT, BOOL */
+double nmi_options_real(const nmi_options *options, int32_t key);      /* REAL */
+int32_t nmi_options_choice(const nmi_options *options, int32_t key);   /* CHOICE: index */
 const char *nmi_options_text(const nmi_options *options, int32_t key); /* TEXT, word of a CHOICE;
                                                                          NULL if unset */
 /* NULL and a count of 0 if unset. Borrowed, as the text is, until the options change or end. */

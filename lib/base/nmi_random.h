@@ -34,9 +34,9 @@ double nmi_random_uniform_at(uint64_t key, uint64_t position); /* [0, 1), 53 bit
 
 nmi_random nmi_random_start(uint64_t key);
 uint64_t nmi_random_next(nmi_random *random);
-double nmi_random_uniform(nmi_random *random);                  /* [0, 1) */
-double nmi_random_normal(nmi_random *random);                   /* mean 0, variance 1 */
-int64_t nmi_random_below(nmi_random *random, int64_t bound);    /* [0, bound), unbiased */
+double nmi_random_uniform(nmi_random *random);               /* [0, 1) */
+double nmi_random_normal(nmi_random *random);                /* mean 0, variance 1 */
+int64_t nmi_random_below(nmi_random *random, int64_t bound); /* [0, bound), unbiased */
 void nmi_random_shuffle(nmi_random *random, int64_t *items, int64_t count);
 
 #endif

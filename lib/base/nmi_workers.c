@@ -275,8 +275,8 @@ neumeta_status nmi_workers_set_threads(nmi_context *context, int32_t threads)
         processors = 1;
     if (processors > LANES_MAX)
         processors = LANES_MAX;
-    return nmi_workers_set_lanes(
-        context, threads == 0 || threads > processors ? (int32_t)processors : threads);
+    return nmi_workers_set_lanes(context, threads == 0 || threads > processors ? (int32_t)processors
+                                                                               : threads);
 }
 
 neumeta_status nmi_workers_set_lanes(nmi_context *context, int32_t lanes)

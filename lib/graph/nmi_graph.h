@@ -4,8 +4,8 @@
  *
  * A repeat is expanded while it is built: each repetition has nodes, axes and tensors of its
  * own, live while the depth axis exceeds its number, and one SELECT node passes on the output of
- * the last live repetition. So everything downstream (shapes, cost, networks, passes, manifolds) sees
- * a plain list and asks only whether a node is live.
+ * the last live repetition. So everything downstream (shapes, cost, networks, passes, manifolds)
+ * sees a plain list and asks only whether a node is live.
  */
 #ifndef NMI_GRAPH_H
 #define NMI_GRAPH_H
@@ -26,16 +26,16 @@ typedef struct nmi_node {
     int32_t op; /* NEUMETA_OP_* */
     int32_t *inputs;
     int32_t input_count;
-    int32_t axis;         /* width axis of the output channels, -1: they follow from the inputs */
-    int64_t multiple;     /* output channels per unit of the axis */
+    int32_t axis;     /* width axis of the output channels, -1: they follow from the inputs */
+    int64_t multiple; /* output channels per unit of the axis */
     int64_t kernel, stride, padding;
     bool bias;
-    int32_t function;     /* ACTIVATION: 0 relu, 1 elu */
-    double epsilon, momentum; /* NORM */
-    double value;         /* GAIN: factor; SCALE: first value */
+    int32_t function;                /* ACTIVATION: 0 relu, 1 elu */
+    double epsilon, momentum;        /* NORM */
+    double value;                    /* GAIN: factor; SCALE: first value */
     int64_t channels, height, width; /* INPUT */
-    int32_t block;        /* -1 before the first block */
-    int32_t depth_axis;   /* -1: always live; SELECT: the axis that selects */
+    int32_t block;                   /* -1 before the first block */
+    int32_t depth_axis;              /* -1: always live; SELECT: the axis that selects */
     int64_t depth_number; /* live while sizes[depth_axis] > depth_number; SELECT: always live, and
                              takes inputs[sizes[depth_axis] - depth_number] */
 } nmi_node;
@@ -46,15 +46,15 @@ typedef struct nmi_shape {
 } nmi_shape;
 
 typedef enum nmi_role {
-    NMI_ROLE_WEIGHT,       /* conv [O, I, k, k], linear [O, I] */
-    NMI_ROLE_BIAS,         /* conv, linear [O] */
-    NMI_ROLE_NORM_WEIGHT,  /* [C] */
-    NMI_ROLE_NORM_BIAS,    /* [C] */
-    NMI_ROLE_RUNNING_MEAN, /* [C], not trainable */
-    NMI_ROLE_RUNNING_VAR,  /* [C], not trainable */
-    NMI_ROLE_SCALE,        /* [1] */
+    NMI_ROLE_WEIGHT,        /* conv [O, I, k, k], linear [O, I] */
+    NMI_ROLE_BIAS,          /* conv, linear [O] */
+    NMI_ROLE_NORM_WEIGHT,   /* [C] */
+    NMI_ROLE_NORM_BIAS,     /* [C] */
+    NMI_ROLE_RUNNING_MEAN,  /* [C], not trainable */
+    NMI_ROLE_RUNNING_VAR,   /* [C], not trainable */
+    NMI_ROLE_SCALE,         /* [1] */
     NMI_ROLE_AFFINE_WEIGHT, /* [C] */
-    NMI_ROLE_AFFINE_BIAS   /* [C] */
+    NMI_ROLE_AFFINE_BIAS    /* [C] */
 } nmi_role;
 
 typedef struct nmi_tensor_info {
@@ -72,11 +72,11 @@ struct neumeta_topology {
     int32_t node_count, node_capacity;
     char **blocks;
     int32_t block_count, block_capacity;
-    int32_t output;            /* node; set by seal */
-    nmi_tensor_info *tensors;  /* in node order, within a node in order of role; set by seal */
+    int32_t output;           /* node; set by seal */
+    nmi_tensor_info *tensors; /* in node order, within a node in order of role; set by seal */
     int32_t tensor_count;
-    uint64_t *follows;         /* [node_count][follow_words] bits: axes that the node's channels
-                                  follow; set by seal */
+    uint64_t *follows; /* [node_count][follow_words] bits: axes that the node's channels
+                          follow; set by seal */
     int32_t follow_words;
     int32_t open_block;        /* block of the nodes that add_node makes, -1: none yet */
     struct nmi_repeat *repeat; /* while a repeat is open */
@@ -108,8 +108,8 @@ enum { NMI_GRAPH_NODES_MAX = 16384, NMI_GRAPH_WIDTH_MAX = 1 << 20, NMI_GRAPH_DEP
 
 /* Low-level forms for rewriting and for reading files: validated exactly like the calls above.
  * append_node copies *node with its strings and inputs, block and depth fields included (SELECT is
- * allowed here); append_block adds a block without opening it. copy_frame makes an unsealed topology
- * with the axes and blocks of another, and no nodes. */
+ * allowed here); append_block adds a block without opening it. copy_frame makes an unsealed
+ * topology with the axes and blocks of another, and no nodes. */
 neumeta_status nmi_topology_append_block(nmi_topology *topology, const char *name);
 neumeta_status nmi_topology_append_node(nmi_topology *topology, const nmi_node *node,
                                         int32_t *number);

@@ -50,8 +50,8 @@ static double draw_noise(const draws *d, int64_t row, int j)
     return u > d->clamp ? d->clamp : u < -d->clamp ? -d->clamp : u;
 }
 
-void nmi_coordinate_rows(const nmi_grid *grid, const nmi_noise *noise, int64_t first,
-                         int64_t rows, double *x)
+void nmi_coordinate_rows(const nmi_grid *grid, const nmi_noise *noise, int64_t first, int64_t rows,
+                         double *x)
 {
     const bool noisy = noise != NULL && noise->amplitude > 0;
     draws d;

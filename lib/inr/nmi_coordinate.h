@@ -26,9 +26,9 @@ typedef struct nmi_noise {
     double amplitude; /* full width of the uniform noise in index units; 0: clean coordinates */
     double clamp;     /* bound on its absolute value */
     uint64_t key;
-    int32_t draw;     /* NMI_DRAW_*: independent; each odd sample minus the even one before it; or
-                         samples spread evenly, shifted at random for each row */
-    int64_t sample;   /* number of this draw among `samples` */
+    int32_t draw;   /* NMI_DRAW_*: independent; each odd sample minus the even one before it; or
+                       samples spread evenly, shifted at random for each row */
+    int64_t sample; /* number of this draw among `samples` */
     int64_t samples;
 } nmi_noise;
 
@@ -40,8 +40,9 @@ typedef struct nmi_grid {
 } nmi_grid;
 
 /* Coordinates of rows first .. first + rows - 1, x [rows][6]. `noise` NULL or of amplitude 0:
- * clean. Noisy extents are not let below 1/2, which only noise wider than the papers' could reach. */
-void nmi_coordinate_rows(const nmi_grid *grid, const nmi_noise *noise, int64_t first,
-                         int64_t rows, double *x);
+ * clean. Noisy extents are not let below 1/2, which only noise wider than the papers' could reach.
+ */
+void nmi_coordinate_rows(const nmi_grid *grid, const nmi_noise *noise, int64_t first, int64_t rows,
+                         double *x);
 
 #endif

@@ -25,10 +25,10 @@ typedef struct slot {
     nmi_inr_rows rows; /* but for first, rows, work */
     int64_t row_count, blocks, lanes;
     int64_t first_task, task_count;
-    float *values;           /* emission: the tensor */
-    const float *gradients;  /* backward: of the tensor */
+    float *values;            /* emission: the tensor */
+    const float *gradients;   /* backward: of the tensor */
     const nmi_fit_batch *fit; /* or these, from a target */
-    float *lane, *gradient;  /* lanes, one after another; where their sum goes */
+    float *lane, *gradient;   /* lanes, one after another; where their sum goes */
 } slot;
 
 struct nmi_manifold_scratch {
@@ -88,8 +88,8 @@ neumeta_status nmi_emission_prepare(nmi_manifold *manifold, bool backward)
     s->backward = backward;
     s->manifold = manifold;
     s->packed_stride = whole_lines(manifold->kind->packed_floats(inr, backward));
-    s->work_stride = whole_lines(manifold->kind->work_floats(inr, backward)) +
-                     3 * block_values(inr);
+    s->work_stride =
+        whole_lines(manifold->kind->work_floats(inr, backward)) + 3 * block_values(inr);
     s->packed = nmi_alloc_matrix(ctx, SLOTS, s->packed_stride, sizeof(float));
     s->work = nmi_alloc_matrix(ctx, workers, s->work_stride, sizeof(float));
     if (backward) {
@@ -328,8 +328,8 @@ static void reduce_task(void *argument, int64_t index, int32_t worker)
     const int64_t shares = s->manifold->kind->shares(inr);
     const slot *tensor = &s->slots[index / shares];
     (void)worker;
-    s->manifold->kind->reduce(inr, tensor->rows.slice, tensor->lane, s->lane_stride,
-                              tensor->lanes, index % shares, tensor->gradient);
+    s->manifold->kind->reduce(inr, tensor->rows.slice, tensor->lane, s->lane_stride, tensor->lanes,
+                              index % shares, tensor->gradient);
 }
 
 static void run_backward(struct nmi_manifold_scratch *s)

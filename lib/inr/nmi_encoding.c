@@ -38,8 +38,7 @@ void nmi_encoding_plan(nmi_encoding *encoding, int32_t kind, int64_t octaves, do
     encoding->pairs = 0;
     for (int j = 0; j < NMI_COORDINATES; j++) {
         int64_t count = 0;
-        while (count < octaves &&
-               half_waves(encoding->amplitude, count, extent_of(largest, j)) < 1)
+        while (count < octaves && half_waves(encoding->amplitude, count, extent_of(largest, j)) < 1)
             count++;
         encoding->octaves[j] = count;
         encoding->pairs += count;

@@ -20,17 +20,17 @@
 #include "nmi_coordinate.h"
 
 enum {
-    NMI_ENCODING_PLAIN = 0,      /* indices of INR_ENCODING */
+    NMI_ENCODING_PLAIN = 0, /* indices of INR_ENCODING */
     NMI_ENCODING_INTEGRATED = 1,
-    NMI_ENCODING_PAIRS = 240     /* most pairs: 6 coordinates, 40 octaves */
+    NMI_ENCODING_PAIRS = 240 /* most pairs: 6 coordinates, 40 octaves */
 };
 
 typedef struct nmi_encoding {
-    int32_t kind;                    /* NMI_ENCODING_* */
-    double amplitude;                /* integrated: width a of the noise that is averaged */
+    int32_t kind;     /* NMI_ENCODING_* */
+    double amplitude; /* integrated: width a of the noise that is averaged */
     int64_t octaves[NMI_COORDINATES];
     int64_t pairs;
-    int64_t inputs;                  /* P */
+    int64_t inputs; /* P */
 } nmi_encoding;
 
 /* `largest`: tensors, outputs and inputs at their largest over the manifold, and M. */

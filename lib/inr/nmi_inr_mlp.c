@@ -18,7 +18,7 @@
 #include <string.h>
 
 enum {
-    LINE = 16,     /* floats in 64 bytes */
+    LINE = 16,        /* floats in 64 bytes */
     APART = 17 * LINE /* between buffers: equal places a multiple of 4 KiB apart stall loads */
 };
 
@@ -239,8 +239,8 @@ static void forward(const nmi_inr_rows *rows, bool keep, float *values)
     const work w = lay_out(inr, rows->work);
     const float *x = w.encoded;
     int64_t stride = w.encoded_stride;
-    nmi_encoding_rows(&inr->encoding, &rows->grid, rows->noise, rows->first, rows->rows,
-                      w.encoding, w.encoded, w.encoded_stride);
+    nmi_encoding_rows(&inr->encoding, &rows->grid, rows->noise, rows->first, rows->rows, w.encoding,
+                      w.encoded, w.encoded_stride);
     for (int64_t m = 0; m < inr->layers; m++) {
         nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
         float *y = w.hidden + (keep ? m : m % 2) * w.buffer;
@@ -316,12 +316,11 @@ static void backward(const nmi_inr_rows *rows, const float *value_gradients, flo
     for (int64_t i = 0; i < rows->rows * taps; i++)
         w.outputs[i] = rows->scale * value_gradients[i];
     const nmi_dense_shape last = layer_shape(inr, layers, taps);
-    nmi_dense_backward_weight(last, rows->rows, kept_activation(&w, layers - 1),
-                              w.hidden_stride, w.outputs, taps, lane + packed_at(inr, layers),
+    nmi_dense_backward_weight(last, rows->rows, kept_activation(&w, layers - 1), w.hidden_stride,
+                              w.outputs, taps, lane + packed_at(inr, layers),
                               lane + lane_vector_at(inr, layers));
     nmi_dense_backward_input(last, rows->rows, w.outputs, taps,
-                             rows->packed + transposed_at(inr, layers), false, g,
-                             w.hidden_stride);
+                             rows->packed + transposed_at(inr, layers), false, g, w.hidden_stride);
     for (int64_t m = layers - 1; m >= 0; m--) {
         const nmi_dense_shape shape = layer_shape(inr, m, 0);
         const float s = m > 0 ? rows->parameters[scalar_at(inr, m)] : 1.0f;
@@ -329,10 +328,9 @@ static void backward(const nmi_inr_rows *rows, const float *value_gradients, flo
         const float ds = branch_backward(rows, w.hidden_stride, s, g, kept_branch(inr, &w, m), dv);
         if (m > 0)
             vector[inr->hidden] += ds;
-        nmi_dense_backward_weight(shape, rows->rows,
-                                  m > 0 ? kept_activation(&w, m - 1) : w.encoded,
-                                  m > 0 ? w.hidden_stride : w.encoded_stride, dv,
-                                  w.hidden_stride, lane + packed_at(inr, m), vector);
+        nmi_dense_backward_weight(shape, rows->rows, m > 0 ? kept_activation(&w, m - 1) : w.encoded,
+                                  m > 0 ? w.hidden_stride : w.encoded_stride, dv, w.hidden_stride,
+                                  lane + packed_at(inr, m), vector);
         if (m > 0)
             nmi_dense_backward_input(shape, rows->rows, dv, w.hidden_stride,
                                      rows->packed + transposed_at(inr, m), true, g,
@@ -356,9 +354,8 @@ static void reduce(const nmi_inr *inr, nmi_inr_slice slice, float *lanes, int64_
         nmi_add_scaled(packed, 1, sum + lane * stride, sum);
         nmi_add_scaled(lane_vector_room(inr), 1, vector + lane * stride, vector);
     }
-    nmi_dense_unpack_gradient(shape, sum,
-                              gradient + weights_at(inr, share) +
-                                  (output ? slice.first * inr->hidden : 0));
+    nmi_dense_unpack_gradient(
+        shape, sum, gradient + weights_at(inr, share) + (output ? slice.first * inr->hidden : 0));
     nmi_add_scaled(shape.outputs, 1, vector,
                    gradient + bias_at(inr, share) + (output ? slice.first : 0));
     if (share > 0 && !output)

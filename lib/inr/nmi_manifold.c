@@ -198,10 +198,10 @@ neumeta_status nmi_manifold_plan(nmi_context *context, nmi_topology *topology,
                                  const nmi_options *options, nmi_manifold **out)
 {
     static const int32_t keys[] = {
-        NEUMETA_KEY_INR_KIND,     NEUMETA_KEY_INR_ENCODING,     NEUMETA_KEY_INR_HIDDEN,
-        NEUMETA_KEY_INR_LAYERS,   NEUMETA_KEY_INR_OCTAVES,      NEUMETA_KEY_INR_FUNCTION,
-        NEUMETA_KEY_INR_SCALAR,   NEUMETA_KEY_COORDINATE_SCALE, NEUMETA_KEY_MORPH_BLOCKS,
-        NEUMETA_KEY_NOISE,        NEUMETA_KEY_NOISE_CLAMP,      NEUMETA_KEY_SEED,
+        NEUMETA_KEY_INR_KIND,   NEUMETA_KEY_INR_ENCODING,     NEUMETA_KEY_INR_HIDDEN,
+        NEUMETA_KEY_INR_LAYERS, NEUMETA_KEY_INR_OCTAVES,      NEUMETA_KEY_INR_FUNCTION,
+        NEUMETA_KEY_INR_SCALAR, NEUMETA_KEY_COORDINATE_SCALE, NEUMETA_KEY_MORPH_BLOCKS,
+        NEUMETA_KEY_NOISE,      NEUMETA_KEY_NOISE_CLAMP,      NEUMETA_KEY_SEED,
     };
     *out = NULL;
     neumeta_status status = nmi_options_allow(context, options, "manifold create", keys,
@@ -217,8 +217,8 @@ neumeta_status nmi_manifold_plan(nmi_context *context, nmi_topology *topology,
     nmi_topology_retain(topology);
     manifold->topology = topology;
     read_settings(manifold, options);
-    manifold->fields = nmi_alloc_zero_array(context, topology->tensor_count,
-                                            sizeof *manifold->fields);
+    manifold->fields =
+        nmi_alloc_zero_array(context, topology->tensor_count, sizeof *manifold->fields);
     status = manifold->fields != NULL ? choose_blocks(manifold, options) : NEUMETA_ERR_MEMORY;
     if (status == NEUMETA_OK)
         status = plan_inr(manifold);
@@ -233,8 +233,8 @@ neumeta_status nmi_manifold_allocate(nmi_manifold *manifold)
 {
     for (int32_t t = 0; t < manifold->topology->tensor_count; t++) {
         nmi_field *field = &manifold->fields[t];
-        field->parameters = nmi_alloc_zero_array(manifold->object.context, field->parameter_count,
-                                                 sizeof(float));
+        field->parameters =
+            nmi_alloc_zero_array(manifold->object.context, field->parameter_count, sizeof(float));
         if (field->parameters == NULL)
             return NEUMETA_ERR_MEMORY;
     }

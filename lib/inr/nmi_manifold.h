@@ -19,8 +19,8 @@ typedef struct nmi_inr_settings {
     int32_t encoding; /* 0 plain, 1 integrated */
     int32_t function; /* 0 relu, 1 elu */
     int64_t hidden, layers, octaves;
-    double scalar;           /* first value of the residual scalars */
-    int64_t coordinate_scale; /* M; unset: the largest width axis that varies */
+    double scalar;             /* first value of the residual scalars */
+    int64_t coordinate_scale;  /* M; unset: the largest width axis that varies */
     double noise, noise_clamp; /* of training; materialisation may choose others */
 } nmi_inr_settings;
 
@@ -38,10 +38,10 @@ struct neumeta_manifold {
     nmi_topology *topology; /* retained; without NORM nodes */
     nmi_inr_settings settings;
     const nmi_inr_kind *kind;
-    nmi_inr inr;            /* what all INRs have in common */
-    nmi_field *fields;      /* [tensor_count] */
-    int32_t morphing_count; /* L */
-    bool *morphing_blocks;  /* [block_count] */
+    nmi_inr inr;                          /* what all INRs have in common */
+    nmi_field *fields;                    /* [tensor_count] */
+    int32_t morphing_count;               /* L */
+    bool *morphing_blocks;                /* [block_count] */
     struct nmi_manifold_scratch *scratch; /* per-worker buffers, sized when threads are known */
 };
 
@@ -54,9 +54,9 @@ void nmi_manifold_release(nmi_manifold *manifold);
 
 /*
  * Writes the tensors marked in `fields` ([tensor_count]; NULL: all) into `network`, whose topology
- * is the manifold's, at the network's present sizes. Morphing tensors of nodes that are not live are
- * skipped; directly held ones are copied. Does not allocate after the first call with the context's
- * thread count. Calls nmi_network_touch(). `noise` may be NULL: clean.
+ * is the manifold's, at the network's present sizes. Morphing tensors of nodes that are not live
+ * are skipped; directly held ones are copied. Does not allocate after the first call with the
+ * context's thread count. Calls nmi_network_touch(). `noise` may be NULL: clean.
  */
 neumeta_status nmi_manifold_emit(nmi_manifold *manifold, nmi_network *network, const bool *fields,
                                  const nmi_noise *noise);
@@ -84,8 +84,8 @@ neumeta_status nmi_manifold_backward(nmi_manifold *manifold, const nmi_network *
 void nmi_manifold_initialize(nmi_manifold *manifold, int32_t tensor, uint64_t key);
 /* A copy of another field's parameters: NEUMETA_ERR_UNSUPPORTED unless both are INRs. */
 neumeta_status nmi_manifold_clone(nmi_manifold *manifold, int32_t from, int32_t to);
-/* What INRs are fitted to: a reference at full sizes, and what nmi_resample_tensor() makes of it at `count`
- * other sizes ([count][axis_count]), for which `narrow` is the room. */
+/* What INRs are fitted to: a reference at full sizes, and what nmi_resample_tensor() makes of it at
+ * `count` other sizes ([count][axis_count]), for which `narrow` is the room. */
 typedef struct nmi_fit_target {
     const nmi_network *reference;
     nmi_network *narrow; /* of the same topology, with room for all the sizes */
@@ -95,9 +95,9 @@ typedef struct nmi_fit_target {
 
 /*
  * Regression of each marked INR onto the target's tensor, at its sizes in turn: `steps` steps of
- * AdamW, whose rate falls along half a cosine to zero, on the mean squared error over up to 8 blocks
- * of rows, relative to the tensor's mean square, with the coordinate noise of training. All from
- * `key`. NEUMETA_ERR_NUMERIC if it diverges: that field is as it was, earlier ones are fitted.
+ * AdamW, whose rate falls along half a cosine to zero, on the mean squared error over up to 8
+ * blocks of rows, relative to the tensor's mean square, with the coordinate noise of training. All
+ * from `key`. NEUMETA_ERR_NUMERIC if it diverges: that field is as it was, earlier ones are fitted.
  */
 neumeta_status nmi_manifold_fit(nmi_manifold *manifold, const bool *fields,
                                 const nmi_fit_target *target, int64_t steps, double rate,
@@ -117,8 +117,8 @@ void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *
 int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold);
 
 /* The network at these sizes, independent of the manifold. Options: SAMPLES, NOISE, NOISE_CLAMP,
- * NOISE_DRAW, SEED; the integrated encoding, which leaves nothing to sample, takes only SAMPLES 1 and SEED.
- * NEUMETA_ERR_NUMERIC names the first tensor that is not finite. */
+ * NOISE_DRAW, SEED; the integrated encoding, which leaves nothing to sample, takes only SAMPLES 1
+ * and SEED. NEUMETA_ERR_NUMERIC names the first tensor that is not finite. */
 neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *sizes,
                                         const nmi_options *options, nmi_network **out);
 

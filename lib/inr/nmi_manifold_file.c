@@ -20,8 +20,8 @@ typedef struct entry {
 /* Walks all entries of a manifold in the order of the file. */
 typedef struct walk {
     const nmi_manifold *manifold;
-    int64_t *sizes;          /* full */
-    nmi_shape *shapes;       /* at these */
+    int64_t *sizes;    /* full */
+    nmi_shape *shapes; /* at these */
     int32_t tensor, part;
 } walk;
 
@@ -132,8 +132,7 @@ static neumeta_status list_blocks(const nmi_manifold *manifold, nmi_options *opt
     for (int32_t b = 0; b < blocks; b++)
         if (manifold->morphing_blocks[b])
             numbers[count++] = b;
-    neumeta_status status =
-        nmi_options_set_ints(options, NEUMETA_KEY_MORPH_BLOCKS, numbers, count);
+    neumeta_status status = nmi_options_set_ints(options, NEUMETA_KEY_MORPH_BLOCKS, numbers, count);
     nmi_free(ctx, numbers);
     return status;
 }

@@ -67,8 +67,8 @@ neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *s
     nmi_context *ctx = manifold->object.context;
     nmi_network *network = NULL;
     *out = NULL;
-    neumeta_status status = nmi_graph_check_sizes(manifold->topology, sizes,
-                                                  manifold->topology->axis_count);
+    neumeta_status status =
+        nmi_graph_check_sizes(manifold->topology, sizes, manifold->topology->axis_count);
     if (status == NEUMETA_OK)
         status = nmi_manifold_check_sizes(manifold, sizes);
     if (status == NEUMETA_OK)

@@ -2,7 +2,6 @@
 /* Takes each channel of a narrow network from the wide one's channel at the same relative place. */
 #include "nmi_resample.h"
 
-
 static int64_t nearest(int64_t index, int64_t count, int64_t wide)
 {
     int64_t at = (2 * index * wide + count) / (2 * count);

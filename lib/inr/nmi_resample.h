@@ -5,8 +5,8 @@
  *
  * Row (o, i) of a tensor [O, I] takes its taps from row (round(o O'/O), round(i I'/I)) of the wide
  * tensor [O', I'] - equal relative coordinates - times I'/I, so that sums over fewer channels keep
- * their size. It is the network that an INR of relative coordinates yields if it has learned the full
- * width exactly, its divisor I included.
+ * their size. It is the network that an INR of relative coordinates yields if it has learned the
+ * full width exactly, its divisor I included.
  */
 #ifndef NMI_RESAMPLE_H
 #define NMI_RESAMPLE_H

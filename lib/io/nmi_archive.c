@@ -103,12 +103,11 @@ neumeta_status nmi_archive_topology(const nmi_safetensors *file, nmi_topology **
     *out = NULL;
     if (text == NULL)
         return NEUMETA_ERR_FORMAT;
-    return nmi_safetensors_within(
-        file, nmi_topology_from_json(nmi_safetensors_context(file), text, out));
+    return nmi_safetensors_within(file,
+                                  nmi_topology_from_json(nmi_safetensors_context(file), text, out));
 }
 
-neumeta_status nmi_archive_options(const nmi_safetensors *file, const char *key,
-                                   nmi_options **out)
+neumeta_status nmi_archive_options(const nmi_safetensors *file, const char *key, nmi_options **out)
 {
     nmi_context *context = nmi_safetensors_context(file);
     const char *text = require(file, key);
@@ -133,10 +132,9 @@ neumeta_status nmi_archive_number(const nmi_safetensors *file, const char *key, 
     long long value = strtoll(text, NULL, 10);
     snprintf(again, sizeof again, "%lld", value);
     if (errno != 0 || strcmp(text, again) != 0)
-        return nmi_safetensors_within(file,
-                                      nmi_fail(nmi_safetensors_context(file), NEUMETA_ERR_FORMAT,
-                                               "metadata '%s' is '%.32s', not a whole number",
-                                               key, text));
+        return nmi_safetensors_within(
+            file, nmi_fail(nmi_safetensors_context(file), NEUMETA_ERR_FORMAT,
+                           "metadata '%s' is '%.32s', not a whole number", key, text));
     *out = value;
     return NEUMETA_OK;
 }

@@ -40,8 +40,7 @@ neumeta_status nmi_archive_check(const nmi_safetensors *file, const char *kind, 
 /* Each fails with NEUMETA_ERR_FORMAT if the key is missing or its text is not what it should be;
  * the caller releases the outputs. */
 neumeta_status nmi_archive_topology(const nmi_safetensors *file, nmi_topology **out);
-neumeta_status nmi_archive_options(const nmi_safetensors *file, const char *key,
-                                   nmi_options **out);
+neumeta_status nmi_archive_options(const nmi_safetensors *file, const char *key, nmi_options **out);
 neumeta_status nmi_archive_number(const nmi_safetensors *file, const char *key, int64_t *out);
 
 #endif

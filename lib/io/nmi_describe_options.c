@@ -44,8 +44,8 @@ static neumeta_status put_setting(nmi_context *context, json_t *object, const nm
                             json_real(nmi_options_real(options, key->number)));
     case NEUMETA_TYPE_TEXT:
     case NEUMETA_TYPE_CHOICE:
-        return nmi_json_put_text(context, object, key->name,
-                                 nmi_options_text(options, key->number), key->name);
+        return nmi_json_put_text(context, object, key->name, nmi_options_text(options, key->number),
+                                 key->name);
     default:
         return put_list(context, object, options, key);
     }
@@ -149,7 +149,7 @@ static neumeta_status set_all(nmi_context *context, nmi_options *options, json_t
 {
     const char *name;
     json_t *value;
-    json_object_foreach(root, name, value) {
+    json_object_foreach (root, name, value) {
         const nmi_key *key = nmi_key_named(name);
         if (key == NULL || strcmp(key->name, name) != 0)
             return nmi_fail(context, NEUMETA_ERR_FORMAT, "setting '%.64s' is unknown", name);

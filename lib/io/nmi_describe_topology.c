@@ -15,7 +15,10 @@ typedef struct field {
     double absent;
 } field;
 
-#define FIELD(member, type, absent) {#member, type, offsetof(nmi_node, member), absent}
+#define FIELD(member, type, absent)                                                                \
+    {                                                                                              \
+#member, type, offsetof(nmi_node, member), absent                                          \
+    }
 
 static const field fields[] = {
     FIELD(axis, FIELD_INT32, -1),       FIELD(multiple, FIELD_INT64, 1),
@@ -187,8 +190,8 @@ static bool is_field(const char *name)
 }
 
 /* An object of the given names, all of them there, and of node fields if `with_fields`. */
-static neumeta_status check_object(nmi_context *context, json_t *object,
-                                   const char *const *names, bool with_fields)
+static neumeta_status check_object(nmi_context *context, json_t *object, const char *const *names,
+                                   bool with_fields)
 {
     const char *key;
     json_t *value;
@@ -197,7 +200,7 @@ static neumeta_status check_object(nmi_context *context, json_t *object,
     for (int32_t i = 0; names[i] != NULL; i++)
         if (json_object_get(object, names[i]) == NULL)
             return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%s' is missing", names[i]);
-    json_object_foreach(object, key, value) {
+    json_object_foreach (object, key, value) {
         int32_t i = 0;
         while (names[i] != NULL && strcmp(names[i], key) != 0)
             i++;
@@ -257,8 +260,7 @@ static neumeta_status get_field(nmi_context *context, const json_t *object, cons
         return status;
     case FIELD_BOOL:
         if (value != NULL && !json_is_boolean(value))
-            return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%s' is not true or false",
-                            member->name);
+            return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%s' is not true or false", member->name);
         if (value != NULL)
             flag = json_is_true(value);
         memcpy(place, &flag, sizeof flag);
@@ -314,8 +316,8 @@ static neumeta_status get_node(nmi_context *context, json_t *object, nmi_node *n
         return NEUMETA_ERR_MEMORY;
     for (int32_t i = 0; status == NEUMETA_OK && i < node->input_count; i++) {
         int64_t input;
-        status = get_integer(context, json_array_get(inputs, (size_t)i), "inputs", 0, INT32_MAX,
-                             &input);
+        status =
+            get_integer(context, json_array_get(inputs, (size_t)i), "inputs", 0, INT32_MAX, &input);
         node->inputs[i] = (int32_t)input;
     }
     return status;
@@ -346,8 +348,8 @@ static neumeta_status add_axis(nmi_topology *topology, json_t *object)
     if (status == NEUMETA_OK)
         status = get_text(context, object, "kind", &kind);
     for (int32_t i = 0; status == NEUMETA_OK && i < 3; i++)
-        status = get_integer(context, json_object_get(object, axis_names[2 + i]),
-                             axis_names[2 + i], 0, INT64_MAX, &bounds[i]);
+        status = get_integer(context, json_object_get(object, axis_names[2 + i]), axis_names[2 + i],
+                             0, INT64_MAX, &bounds[i]);
     if (status < 0)
         return status;
     bool depth = strcmp(kind, "depth") == 0;
@@ -385,8 +387,8 @@ static neumeta_status add_all(nmi_topology *topology, const json_t *root, const 
 static neumeta_status check_root(nmi_context *context, json_t *root)
 {
     int64_t format;
-    neumeta_status status = get_integer(context, json_object_get(root, "format"), "format", 1,
-                                        INT64_MAX, &format);
+    neumeta_status status =
+        get_integer(context, json_object_get(root, "format"), "format", 1, INT64_MAX, &format);
     if (status < 0)
         return status;
     if (format > NMI_DESCRIBE_FORMAT)
@@ -408,8 +410,8 @@ static neumeta_status rebuild(nmi_topology *topology, json_t *root)
     if (status == NEUMETA_OK)
         status = add_all(topology, root, "nodes", "node", add_node);
     if (status == NEUMETA_OK)
-        status = get_integer(context, json_object_get(root, "output"), "output", 0, INT32_MAX,
-                             &output);
+        status =
+            get_integer(context, json_object_get(root, "output"), "output", 0, INT32_MAX, &output);
     return status < 0 ? status : nmi_topology_seal(topology, (int32_t)output);
 }
 

@@ -11,8 +11,8 @@
 
 enum {
     REASON_SIZE = 128,
-    TEMPORARY_NAMES = 1000,         /* tried before giving up: others may be left from crashes */
-    TRANSFER_MAXIMUM = 1 << 30      /* bytes per call: some systems refuse more than INT_MAX */
+    TEMPORARY_NAMES = 1000,    /* tried before giving up: others may be left from crashes */
+    TRANSFER_MAXIMUM = 1 << 30 /* bytes per call: some systems refuse more than INT_MAX */
 };
 
 struct nmi_file_writer {
@@ -20,8 +20,8 @@ struct nmi_file_writer {
     char *path;
     char *folder;
     char *temporary;
-    int descriptor;  /* -1 once closed */
-    bool present;    /* the temporary file is there */
+    int descriptor; /* -1 once closed */
+    bool present;   /* the temporary file is there */
 };
 
 /* Any variant of strerror_r leads to a text here: one that does not fill the buffer yields the
@@ -62,8 +62,7 @@ static int sync_retrying(int descriptor)
 
 /* --- reading --- */
 
-static neumeta_status measure(nmi_context *context, int descriptor, const char *path,
-                              int64_t *size)
+static neumeta_status measure(nmi_context *context, int descriptor, const char *path, int64_t *size)
 {
     struct stat status;
     if (fstat(descriptor, &status) != 0)
@@ -114,8 +113,8 @@ neumeta_status nmi_file_read(nmi_context *context, const char *path, unsigned ch
     if (status < 0)
         goto done;
     memory = nmi_alloc(context, (size_t)length);
-    status = memory == NULL ? NEUMETA_ERR_MEMORY
-                            : read_fully(context, descriptor, path, memory, length);
+    status =
+        memory == NULL ? NEUMETA_ERR_MEMORY : read_fully(context, descriptor, path, memory, length);
     if (status < 0)
         goto done;
     *bytes = memory;
@@ -162,8 +161,7 @@ static neumeta_status open_temporary(nmi_file_writer *writer)
     return fail_system(writer->context, "create a file beside", writer->path, errno);
 }
 
-neumeta_status nmi_file_writer_create(nmi_context *context, const char *path,
-                                      nmi_file_writer **out)
+neumeta_status nmi_file_writer_create(nmi_context *context, const char *path, nmi_file_writer **out)
 {
     struct stat target;
     *out = NULL;

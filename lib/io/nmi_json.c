@@ -29,8 +29,8 @@ static bool room_is_there(nmi_context *context, size_t size)
     return room != NULL;
 }
 
-neumeta_status nmi_json_parse(nmi_context *context, const char *what, const char *text,
-                              size_t size, json_t **out)
+neumeta_status nmi_json_parse(nmi_context *context, const char *what, const char *text, size_t size,
+                              json_t **out)
 {
     json_error_t error;
     *out = NULL;
@@ -52,8 +52,7 @@ neumeta_status nmi_json_parse(nmi_context *context, const char *what, const char
     return NEUMETA_OK;
 }
 
-neumeta_status nmi_json_print(nmi_context *context, const json_t *root, char **text,
-                              size_t *size)
+neumeta_status nmi_json_print(nmi_context *context, const json_t *root, char **text, size_t *size)
 {
     *text = NULL;
     size_t length = json_dumpb(root, NULL, 0, JSON_COMPACT);
@@ -73,8 +72,7 @@ neumeta_status nmi_json_print(nmi_context *context, const json_t *root, char **t
     return NEUMETA_OK;
 }
 
-neumeta_status nmi_json_put(nmi_context *context, json_t *object, const char *key,
-                            json_t *value)
+neumeta_status nmi_json_put(nmi_context *context, json_t *object, const char *key, json_t *value)
 {
     return json_object_set_new(object, key, value) == 0 ? NEUMETA_OK : nmi_json_memory(context);
 }

@@ -12,14 +12,12 @@
 
 /* The object that `size` bytes of text hold; duplicate names are refused. `what` begins the
  * sentence. NEUMETA_ERR_FORMAT, NEUMETA_ERR_MEMORY. The caller gives `*out` to json_decref(). */
-neumeta_status nmi_json_parse(nmi_context *context, const char *what, const char *text,
-                              size_t size, json_t **out);
+neumeta_status nmi_json_parse(nmi_context *context, const char *what, const char *text, size_t size,
+                              json_t **out);
 /* Compact text, ended by a zero that `*size` (may be NULL) does not count; nmi_free(). */
-neumeta_status nmi_json_print(nmi_context *context, const json_t *root, char **text,
-                              size_t *size);
+neumeta_status nmi_json_print(nmi_context *context, const json_t *root, char **text, size_t *size);
 /* Each puts a value into an object. A `value` of NULL means that making it failed: memory. */
-neumeta_status nmi_json_put(nmi_context *context, json_t *object, const char *key,
-                            json_t *value);
+neumeta_status nmi_json_put(nmi_context *context, json_t *object, const char *key, json_t *value);
 /* Fails like nmi_json_check_text(); `what` names the text. */
 neumeta_status nmi_json_put_text(nmi_context *context, json_t *object, const char *key,
                                  const char *value, const char *what);

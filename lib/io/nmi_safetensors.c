@@ -22,10 +22,10 @@ static const struct {
     int32_t dtype, size;
     const char *name;
 } dtypes[] = {
-    {NMI_DTYPE_F32, 4, "F32"}, {NMI_DTYPE_F64, 8, "F64"},   {NMI_DTYPE_I64, 8, "I64"},
-    {NMI_DTYPE_U64, 8, "U64"}, {NMI_DTYPE_U8, 1, "U8"},     {NMI_DTYPE_I32, 4, "I32"},
-    {NMI_DTYPE_U32, 4, "U32"}, {NMI_DTYPE_I16, 2, "I16"},   {NMI_DTYPE_U16, 2, "U16"},
-    {NMI_DTYPE_I8, 1, "I8"},   {NMI_DTYPE_BOOL, 1, "BOOL"}, {NMI_DTYPE_F16, 2, "F16"},
+    {NMI_DTYPE_F32, 4, "F32"},   {NMI_DTYPE_F64, 8, "F64"},   {NMI_DTYPE_I64, 8, "I64"},
+    {NMI_DTYPE_U64, 8, "U64"},   {NMI_DTYPE_U8, 1, "U8"},     {NMI_DTYPE_I32, 4, "I32"},
+    {NMI_DTYPE_U32, 4, "U32"},   {NMI_DTYPE_I16, 2, "I16"},   {NMI_DTYPE_U16, 2, "U16"},
+    {NMI_DTYPE_I8, 1, "I8"},     {NMI_DTYPE_BOOL, 1, "BOOL"}, {NMI_DTYPE_F16, 2, "F16"},
     {NMI_DTYPE_BF16, 2, "BF16"},
 };
 
@@ -100,8 +100,7 @@ static neumeta_status parse_shape(nmi_context *context, const json_t *object,
         const json_t *dim = json_array_get(shape, (size_t)i);
         if (!json_is_integer(dim) || json_integer_value(dim) < 0)
             return nmi_fail(context, NEUMETA_ERR_FORMAT,
-                            "dimension %d of the shape is not a non-negative whole number",
-                            (int)i);
+                            "dimension %d of the shape is not a non-negative whole number", (int)i);
         entry->dims[i] = json_integer_value(dim);
         if (!nmi_multiply(entry->elements, entry->dims[i], &entry->elements))
             return nmi_fail(context, NEUMETA_ERR_FORMAT, "shape has too many elements to count");
@@ -135,14 +134,13 @@ static neumeta_status parse_offsets(nmi_context *context, const json_t *object,
 }
 
 static neumeta_status parse_entry(nmi_context *context, const char *name, const json_t *object,
-                                  const unsigned char *data, int64_t size,
-                                  nmi_tensor_entry *entry)
+                                  const unsigned char *data, int64_t size, nmi_tensor_entry *entry)
 {
     neumeta_status status = NEUMETA_OK;
     if (!nmi_tensor_name_is_clean(name))
         return nmi_fail(context, NEUMETA_ERR_FORMAT,
-                        "tensor name '%.64s' is empty, longer than %d bytes or not printable",
-                        name, (int)NMI_SAFETENSORS_NAME);
+                        "tensor name '%.64s' is empty, longer than %d bytes or not printable", name,
+                        (int)NMI_SAFETENSORS_NAME);
     entry->name = name;
     /* A further field could change what the known ones mean. */
     if (!json_is_object(object) || json_object_size(object) != 3)
@@ -164,9 +162,8 @@ static neumeta_status check_metadata(nmi_context *context, json_t *metadata)
     const char *key;
     json_t *value;
     if (!json_is_object(metadata))
-        return nmi_fail(context, NEUMETA_ERR_FORMAT,
-                        NMI_SAFETENSORS_METADATA " is not an object");
-    json_object_foreach(metadata, key, value) {
+        return nmi_fail(context, NEUMETA_ERR_FORMAT, NMI_SAFETENSORS_METADATA " is not an object");
+    json_object_foreach (metadata, key, value) {
         if (!json_is_string(value))
             return nmi_fail(context, NEUMETA_ERR_FORMAT,
                             "value of '%.64s' in " NMI_SAFETENSORS_METADATA " is not a string",
@@ -243,14 +240,14 @@ static neumeta_status parse_entries(nmi_safetensors *file, const unsigned char *
                                          sizeof *file->entries);
     if (file->entries == NULL)
         return NEUMETA_ERR_MEMORY;
-    json_object_foreach(file->root, name, value) {
+    json_object_foreach (file->root, name, value) {
         neumeta_status status;
         if (strcmp(name, NMI_SAFETENSORS_METADATA) == 0) {
             status = check_metadata(file->context, value);
             file->metadata = value;
         } else {
-            status = parse_entry(file->context, name, value, data, size,
-                                 &file->entries[file->count]);
+            status =
+                parse_entry(file->context, name, value, data, size, &file->entries[file->count]);
             file->count++;
         }
         if (status < 0)

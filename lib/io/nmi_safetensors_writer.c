@@ -148,8 +148,7 @@ static neumeta_status describe(nmi_context *context, json_t *root, const nmi_ten
     if (status == NEUMETA_OK)
         status = nmi_json_append(context, offsets, json_integer(begin + entry->bytes));
     if (status == NEUMETA_OK)
-        status = nmi_json_put(context, object, "dtype",
-                              json_string(nmi_dtype_name(entry->dtype)));
+        status = nmi_json_put(context, object, "dtype", json_string(nmi_dtype_name(entry->dtype)));
     if (status == NEUMETA_OK)
         status = nmi_json_put(context, object, "shape", json_incref(shape));
     if (status == NEUMETA_OK)

@@ -22,9 +22,9 @@ struct neumeta_dataset {
     const int64_t *memory_targets; /* borrowed */
     int64_t shift;
     bool flip;
-    float *mean;    /* [channels] */
-    float *inverse; /* [channels] 1 / standard deviation */
-    float *item;    /* room for one item while it moves */
+    float *mean;      /* [channels] */
+    float *inverse;   /* [channels] 1 / standard deviation */
+    float *item;      /* room for one item while it moves */
     int64_t *numbers; /* item numbers as the callback knows them */
     int64_t numbers_room;
 };
@@ -148,8 +148,7 @@ int64_t nmi_dataset_count(const nmi_dataset *dataset, int32_t split)
 {
     if (split == NEUMETA_SPLIT_TEST)
         return dataset->test;
-    return split == NEUMETA_SPLIT_HELD_OUT ? dataset->held_out
-                                           : dataset->train - dataset->held_out;
+    return split == NEUMETA_SPLIT_HELD_OUT ? dataset->held_out : dataset->train - dataset->held_out;
 }
 
 int64_t nmi_dataset_item_floats(const nmi_dataset *dataset)
@@ -185,8 +184,7 @@ static void augment_item(nmi_dataset *dataset, int64_t down, int64_t right, bool
 static void augment(nmi_dataset *dataset, uint64_t key, int64_t count, float *inputs)
 {
     for (int64_t n = 0; n < count; n++) {
-        nmi_random random =
-            nmi_random_start(nmi_random_key(key, NMI_RANDOM_AUGMENT, (uint64_t)n));
+        nmi_random random = nmi_random_start(nmi_random_key(key, NMI_RANDOM_AUGMENT, (uint64_t)n));
         int64_t down = nmi_random_below(&random, 2 * dataset->shift + 1) - dataset->shift;
         int64_t right = nmi_random_below(&random, 2 * dataset->shift + 1) - dataset->shift;
         bool mirror = dataset->flip && nmi_random_below(&random, 2) != 0;
@@ -206,9 +204,8 @@ static void normalise(const nmi_dataset *dataset, int64_t count, float *inputs)
         }
 }
 
-static neumeta_status check_items(const nmi_dataset *dataset, int32_t split,
-                                  const int64_t *indices, int64_t count, const float *inputs,
-                                  const int64_t *targets)
+static neumeta_status check_items(const nmi_dataset *dataset, int32_t split, const int64_t *indices,
+                                  int64_t count, const float *inputs, const int64_t *targets)
 {
     nmi_context *context = dataset->object.context;
     for (int64_t n = 0; n < count; n++) {
@@ -261,9 +258,8 @@ static neumeta_status read_items(const nmi_dataset *dataset, int32_t split, int6
         }
         return NEUMETA_OK;
     }
-    int32_t result =
-        dataset->fetch(dataset->user, test ? NEUMETA_SPLIT_TEST : NEUMETA_SPLIT_TRAIN,
-                       dataset->numbers, count, inputs, targets);
+    int32_t result = dataset->fetch(dataset->user, test ? NEUMETA_SPLIT_TEST : NEUMETA_SPLIT_TRAIN,
+                                    dataset->numbers, count, inputs, targets);
     if (result != 0)
         return nmi_fail(context, NEUMETA_ERR_CALLBACK,
                         "dataset: the fetch callback returned %" PRId32 " for %" PRId64
@@ -273,8 +269,8 @@ static neumeta_status read_items(const nmi_dataset *dataset, int32_t split, int6
 }
 
 neumeta_status nmi_dataset_fetch(nmi_dataset *dataset, int32_t split, const int64_t *indices,
-                                 int64_t count, uint64_t augment_key, bool augmented,
-                                 float *inputs, int64_t *targets)
+                                 int64_t count, uint64_t augment_key, bool augmented, float *inputs,
+                                 int64_t *targets)
 {
     if (count == 0)
         return NEUMETA_OK;

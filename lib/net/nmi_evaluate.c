@@ -17,8 +17,8 @@ typedef struct batch_buffers {
 static neumeta_status take_buffers(nmi_context *context, const nmi_network *network,
                                    batch_buffers *out)
 {
-    out->inputs = nmi_alloc_matrix(context, EVALUATE_BATCH, nmi_network_input_floats(network),
-                                   sizeof(float));
+    out->inputs =
+        nmi_alloc_matrix(context, EVALUATE_BATCH, nmi_network_input_floats(network), sizeof(float));
     out->outputs = nmi_alloc_matrix(context, EVALUATE_BATCH, nmi_network_output_floats(network),
                                     sizeof(float));
     out->indices = nmi_alloc_array(context, EVALUATE_BATCH, sizeof *out->indices);
@@ -52,8 +52,7 @@ static neumeta_status check_shapes(const nmi_network *network, const nmi_dataset
         return nmi_fail(context, NEUMETA_ERR_SHAPE,
                         "evaluate: items of the dataset are [%" PRId64 ", %" PRId64 ", %" PRId64
                         "], the network takes [%" PRId64 ", %" PRId64 ", %" PRId64 "]",
-                        shape[0], shape[1], shape[2], input->channels, input->height,
-                        input->width);
+                        shape[0], shape[1], shape[2], input->channels, input->height, input->width);
     if (nmi_dataset_count(dataset, split) == 0)
         return nmi_fail(context, NEUMETA_ERR_STATE, "evaluate: the split has no items");
     return NEUMETA_OK;

@@ -30,8 +30,8 @@ void nmi_weights_release(nmi_weights *weights)
 }
 
 /* Room for the tensors as they are now. */
-static neumeta_status create_weights(nmi_context *context, const nmi_tensor *tensors,
-                                     int32_t count, nmi_weights **out)
+static neumeta_status create_weights(nmi_context *context, const nmi_tensor *tensors, int32_t count,
+                                     nmi_weights **out)
 {
     neumeta_status status = NEUMETA_ERR_MEMORY;
     int64_t total = 0;
@@ -66,16 +66,15 @@ done:
 }
 
 /* Shapes of the tensors at the network's sizes and shapes. */
-static void shape_tensors(const nmi_network *network, const int64_t *sizes,
-                          const nmi_shape *shapes, nmi_tensor *tensors)
+static void shape_tensors(const nmi_network *network, const int64_t *sizes, const nmi_shape *shapes,
+                          nmi_tensor *tensors)
 {
     for (int32_t t = 0; t < network->topology->tensor_count; t++) {
         nmi_tensor *tensor = &tensors[t];
-        tensor->rank =
-            nmi_graph_tensor_dims(network->topology, sizes, shapes, t, tensor->dims);
-        tensor->count = tensor->rank > 0 ? tensor->dims[0] * tensor->dims[1] * tensor->dims[2] *
-                                               tensor->dims[3]
-                                         : 0;
+        tensor->rank = nmi_graph_tensor_dims(network->topology, sizes, shapes, t, tensor->dims);
+        tensor->count = tensor->rank > 0
+                            ? tensor->dims[0] * tensor->dims[1] * tensor->dims[2] * tensor->dims[3]
+                            : 0;
     }
 }
 
@@ -128,8 +127,8 @@ neumeta_status nmi_network_create(nmi_context *context, nmi_topology *topology,
     nmi_network *network;
     neumeta_status status = nmi_network_allocate(context, topology, sizes, &network);
     if (status == NEUMETA_OK)
-        status = create_weights(context, network->tensors, topology->tensor_count,
-                                &network->weights);
+        status =
+            create_weights(context, network->tensors, topology->tensor_count, &network->weights);
     if (status != NEUMETA_OK) {
         nmi_network_release(network);
         network = NULL;
@@ -204,8 +203,7 @@ static void fill_tensor(const nmi_network *network, int32_t number, nmi_random *
 void nmi_network_initialize(nmi_network *network, uint64_t key)
 {
     for (int32_t t = 0; t < network->topology->tensor_count; t++) {
-        nmi_random random =
-            nmi_random_start(nmi_random_key(key, NMI_RANDOM_WEIGHTS, (uint64_t)t));
+        nmi_random random = nmi_random_start(nmi_random_key(key, NMI_RANDOM_WEIGHTS, (uint64_t)t));
         fill_tensor(network, t, &random);
     }
     nmi_network_touch(network);

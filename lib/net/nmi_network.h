@@ -31,7 +31,7 @@ struct neumeta_network {
     nmi_tensor *tensors;    /* [tensor_count] of the topology */
     struct nmi_weights *weights;
     struct nmi_runner *runner;
-    uint64_t generation;    /* changes with the weights: see nmi_network_touch() */
+    uint64_t generation; /* changes with the weights: see nmi_network_touch() */
 };
 
 /* Room for `sizes` is allocated once; weights are zero, running variances one. */

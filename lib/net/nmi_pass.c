@@ -38,8 +38,7 @@ static bool reads_alone(const nmi_pass *pass, int32_t reader, int32_t node)
 /* Whether the backward of the step needs the step's own output. */
 static bool needs_output(const nmi_pass *pass, const nmi_step *step)
 {
-    return step->activation >= 0 ||
-           pass->topology->nodes[step->node].op == NEUMETA_OP_ACTIVATION;
+    return step->activation >= 0 || pass->topology->nodes[step->node].op == NEUMETA_OP_ACTIVATION;
 }
 
 /* The input whose place a step may take for its output, or -1: that of a sum or an activation
@@ -161,8 +160,7 @@ static void place_product(nmi_pass *pass, const nmi_shape *shapes, int32_t numbe
     int64_t packed;
     int64_t transposed;
     if (node->op == NEUMETA_OP_CONV) {
-        nmi_conv_shape shape =
-            nmi_step_conv_shape(pass->topology, &pass->steps, shapes, number);
+        nmi_conv_shape shape = nmi_step_conv_shape(pass->topology, &pass->steps, shapes, number);
         int64_t workspace = (int64_t)nmi_conv_workspace_bytes(&shape);
         packed = (int64_t)nmi_conv_packed_floats(&shape);
         transposed = (int64_t)nmi_conv_packed_transposed_floats(&shape);
@@ -292,8 +290,7 @@ static neumeta_status allocate_slabs(nmi_pass *pass, const nmi_shape *shapes, co
 static neumeta_status place_everything(nmi_pass *pass, const int64_t *sizes)
 {
     totals need = {0};
-    nmi_shape *shapes =
-        nmi_alloc_array(pass->context, pass->topology->node_count, sizeof *shapes);
+    nmi_shape *shapes = nmi_alloc_array(pass->context, pass->topology->node_count, sizeof *shapes);
     if (shapes == NULL)
         return NEUMETA_ERR_MEMORY;
     neumeta_status status = nmi_graph_shapes(pass->topology, sizes, shapes);
@@ -337,12 +334,11 @@ void nmi_pass_free(nmi_pass *pass)
     if (pass == NULL)
         return;
     nmi_context *context = pass->context;
-    void *const parts[] = {
-        pass->tensors, pass->places,    pass->value_offset, pass->gradient_offset,
-        pass->flow,    pass->needed,    pass->first_input,  pass->batch_norm,
-        pass->reached, pass->weights,   pass->values,       pass->gradients,
-        pass->packed,  pass->partials,  pass->factors,      pass->outputs,
-        pass->sums,    pass->totals,    pass->workspaces};
+    void *const parts[] = {pass->tensors, pass->places,   pass->value_offset, pass->gradient_offset,
+                           pass->flow,    pass->needed,   pass->first_input,  pass->batch_norm,
+                           pass->reached, pass->weights,  pass->values,       pass->gradients,
+                           pass->packed,  pass->partials, pass->factors,      pass->outputs,
+                           pass->sums,    pass->totals,   pass->workspaces};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         nmi_free(context, parts[i]);
     nmi_steps_free(context, &pass->steps);

@@ -4,8 +4,8 @@
  *
  * All memory is taken by nmi_pass_create(); a pass then serves any network of the topology at any
  * sizes up to those, and any number of items up to the batch, without allocating.
- * Work is split over fixed chunks of items and partial gradients are summed in chunk order, so the bits
- * do not depend on the thread count.
+ * Work is split over fixed chunks of items and partial gradients are summed in chunk order, so the
+ * bits do not depend on the thread count.
  */
 #ifndef NMI_PASS_H
 #define NMI_PASS_H

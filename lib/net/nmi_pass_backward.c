@@ -53,8 +53,8 @@ static int32_t settle_flow(nmi_pass *pass)
         pass->reached[n] = false;
         pass->needed[n] = pass->network->shapes[n].channels > 0 && trains(pass, n);
         for (int32_t k = 0; k < topology->nodes[n].input_count && !pass->needed[n]; k++)
-            pass->needed[n] = pass->network->shapes[n].channels > 0 &&
-                              pass->needed[nmi_pass_input(pass, n, k)];
+            pass->needed[n] =
+                pass->network->shapes[n].channels > 0 && pass->needed[nmi_pass_input(pass, n, k)];
     }
     pass->reached[pass->steps.source[topology->output]] = true;
     for (int32_t s = pass->steps.count - 1; s >= 0; s--) {
@@ -108,8 +108,7 @@ typedef struct position {
 
 static double *chunk_sums(const position *at)
 {
-    return at->pass->sums + at->index * at->pass->sum_count +
-           at->pass->places[at->step->node].sum;
+    return at->pass->sums + at->index * at->pass->sum_count + at->pass->places[at->step->node].sum;
 }
 
 /* The chunk's gradients of a convolution's or linear node's own tensors, where trained. */
@@ -123,8 +122,8 @@ static void backward_weights(const position *at, const float *x)
     float *db = pass->partials + at->index * pass->partial_floats + places->bias;
     memset(dw, 0, (size_t)(places->bias + places->vector - places->partial) * sizeof *dw);
     if (trained(pass, pass->tensors[n].weight) == NULL) {
-        nmi_kernels_best()->column_sums(at->values.items * out->height * out->width,
-                                        out->channels, at->dy, out->channels, db);
+        nmi_kernels_best()->column_sums(at->values.items * out->height * out->width, out->channels,
+                                        at->dy, out->channels, db);
         return;
     }
     if (trained(pass, pass->tensors[n].bias) == NULL)
@@ -132,13 +131,12 @@ static void backward_weights(const position *at, const float *x)
     if (pass->topology->nodes[n].op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, at->values.shapes, n);
-        nmi_conv_backward_weight(&shape, at->values.items, x, at->dy, dw, db,
-                                 at->values.workspace);
+        nmi_conv_backward_weight(&shape, at->values.items, x, at->dy, dw, db, at->values.workspace);
     } else {
         nmi_dense_shape shape = {at->values.shapes[nmi_pass_input(pass, n, 0)].channels,
                                  out->channels};
-        nmi_dense_backward_weight(shape, at->values.items, x, shape.inputs, at->dy,
-                                  shape.outputs, dw, db);
+        nmi_dense_backward_weight(shape, at->values.items, x, shape.inputs, at->dy, shape.outputs,
+                                  dw, db);
     }
 }
 
@@ -154,8 +152,8 @@ static void backward_product(const position *at, const float *x, uint8_t flow, f
     if (pass->topology->nodes[n].op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, at->values.shapes, n);
-        nmi_conv_backward_input(&shape, at->values.items, at->dy, transposed,
-                                flow == NMI_FLOW_ADD, dx, at->values.workspace);
+        nmi_conv_backward_input(&shape, at->values.items, at->dy, transposed, flow == NMI_FLOW_ADD,
+                                dx, at->values.workspace);
     } else {
         nmi_dense_shape shape = {at->values.shapes[nmi_pass_input(pass, n, 0)].channels,
                                  at->values.shapes[n].channels};
@@ -189,8 +187,8 @@ static void finish_norm_input(const position *at, const float *x, uint8_t flow, 
     const double *totals = pass->totals + places->total;
     int32_t weight = pass->tensors[n].weight;
     if (flow != NMI_FLOW_NONE)
-        nmi_norm_backward_input(at->values.items * pixels, shape->channels, pass->items * pixels,
-                                x, at->dy, mean, mean + places->vector,
+        nmi_norm_backward_input(at->values.items * pixels, shape->channels, pass->items * pixels, x,
+                                at->dy, mean, mean + places->vector,
                                 weight >= 0 ? pass->network->tensors[weight].data : NULL, totals,
                                 totals + shape->channels, flow == NMI_FLOW_ADD, dx);
 }
@@ -236,8 +234,7 @@ static void backward_join(const position *at, const nmi_node *node, const uint8_
     }
 }
 
-static void backward_pool(const position *at, int32_t source, const float *x, bool add,
-                          float *dx)
+static void backward_pool(const position *at, int32_t source, const float *x, bool add, float *dx)
 {
     const nmi_pass *pass = at->pass;
     const nmi_shape *in = &at->values.shapes[source];
@@ -256,8 +253,7 @@ static void backward_pool(const position *at, int32_t source, const float *x, bo
 }
 
 /* Operators with one input and no tensors of their own: only the input's gradient. */
-static void backward_plain(const position *at, int32_t source, const float *x, bool add,
-                           float *dx)
+static void backward_plain(const position *at, int32_t source, const float *x, bool add, float *dx)
 {
     const nmi_pass *pass = at->pass;
     int32_t n = at->step->node;
@@ -338,8 +334,7 @@ static void backward_tail(const position *at)
     uint8_t flow = pass->flow[pass->first_input[step->add] + other];
     if (flow != NMI_FLOW_NONE)
         nmi_add_backward(count, at->dy, flow == NMI_FLOW_ADD,
-                         nmi_chunk_value(&at->gradients,
-                                         nmi_pass_input(pass, step->add, other)));
+                         nmi_chunk_value(&at->gradients, nmi_pass_input(pass, step->add, other)));
 }
 
 /* --- jobs ------------------------------------------------------------------------------------ */

@@ -139,10 +139,9 @@ static void finish_norm(nmi_pass *pass, int32_t number)
     float *scale = pass->factors + places->factors;
     nmi_norm_finish(shape->channels, pass->items * shape->height * shape->width, sums,
                     sums + shape->channels, tensor_data(pass, tensors->weight),
-                    tensor_data(pass, tensors->bias), (float)node->epsilon,
-                    (float)node->momentum, scale + 2 * places->vector,
-                    scale + 3 * places->vector, scale, scale + places->vector,
-                    pass->network->tensors[tensors->mean].data,
+                    tensor_data(pass, tensors->bias), (float)node->epsilon, (float)node->momentum,
+                    scale + 2 * places->vector, scale + 3 * places->vector, scale,
+                    scale + places->vector, pass->network->tensors[tensors->mean].data,
                     pass->network->tensors[tensors->variance].data);
 }
 
@@ -159,14 +158,13 @@ const float *nmi_pass_forward(nmi_pass *pass, nmi_network *network, const float 
     pass->chunks = (items + pass->chunk_items - 1) / pass->chunk_items;
     nmi_steps_resolve(&pass->steps, pass->topology, network->sizes);
     for (int32_t n = 0; n < pass->topology->node_count; n++)
-        pass->batch_norm[n] = batch_norm != NULL && batch_norm[n] &&
-                              pass->topology->nodes[n].op == NEUMETA_OP_NORM;
+        pass->batch_norm[n] =
+            batch_norm != NULL && batch_norm[n] && pass->topology->nodes[n].op == NEUMETA_OP_NORM;
     nmi_run(pass->context, count, prepare_step, pass);
     for (pass->begin = 0; pass->begin < count; pass->begin = pass->stop) {
         /* A norm that begins a job has its statistics already. */
         pass->stop = pass->begin + (tracked ? 1 : 0);
-        while (pass->stop < count &&
-               !nmi_pass_is_barrier(pass, &pass->steps.steps[pass->stop]))
+        while (pass->stop < count && !nmi_pass_is_barrier(pass, &pass->steps.steps[pass->stop]))
             pass->stop++;
         nmi_run(pass->context, pass->chunks, forward_chunk, pass);
         if (pass->stop < count) {

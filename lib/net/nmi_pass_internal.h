@@ -46,7 +46,7 @@ struct nmi_pass {
     nmi_step_weights *weights; /* [node_count], by node */
     float *values, *gradients, *packed, *partials, *factors, *outputs;
     double *sums, *totals;
-    unsigned char *workspaces; /* one for each chunk that may run */
+    unsigned char *workspaces;         /* one for each chunk that may run */
     int64_t gradient_floats;           /* of one item */
     int64_t partial_floats, sum_count; /* of one chunk */
     int64_t workspace_bytes;
@@ -54,10 +54,10 @@ struct nmi_pass {
     nmi_network *network;
     const float *inputs;
     const float *output_gradients;
-    float *const *trained;     /* [tensor_count] where gradients go, or NULL */
+    float *const *trained; /* [tensor_count] where gradients go, or NULL */
     int64_t items, chunk_items, chunks;
-    int32_t begin, stop;       /* steps of the running job */
-    bool resumed;              /* backward: the norm at `begin` has its sums already */
+    int32_t begin, stop; /* steps of the running job */
+    bool resumed;        /* backward: the norm at `begin` has its sums already */
 };
 
 /* The chunk `index` with values, or with gradients. */

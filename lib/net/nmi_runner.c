@@ -28,9 +28,9 @@ struct nmi_runner {
     int64_t item_floats;       /* values of one item */
     int64_t workspace_floats;  /* of one worker */
     int64_t packed_floats, scratch_floats;
-    float *packed;             /* packed weights, then scratch for folding */
+    float *packed; /* packed weights, then scratch for folding */
     int64_t packed_room;
-    float *arena;              /* [lanes][values of a group, workspace] */
+    float *arena; /* [lanes][values of a group, workspace] */
     int64_t arena_room;
 };
 
@@ -116,8 +116,8 @@ static void plan_values(nmi_runner *runner, const nmi_network *network)
 }
 
 /* Floats of a step's packed weights; those of folding them come back in *scratch. */
-static int64_t weight_floats(nmi_runner *runner, const nmi_network *network,
-                             const nmi_step *step, int64_t *scratch)
+static int64_t weight_floats(nmi_runner *runner, const nmi_network *network, const nmi_step *step,
+                             int64_t *scratch)
 {
     const nmi_node *node = &network->topology->nodes[step->node];
     int64_t channels = network->shapes[step->node].channels;
@@ -180,8 +180,7 @@ static batch_split split_batch(const nmi_context *context, const nmi_runner *run
     return split;
 }
 
-static neumeta_status make_room(nmi_context *context, int64_t floats, float **memory,
-                                int64_t *room)
+static neumeta_status make_room(nmi_context *context, int64_t floats, float **memory, int64_t *room)
 {
     if (floats <= *room)
         return NEUMETA_OK;
@@ -206,8 +205,7 @@ static float factor_of(const nmi_network *network, int32_t node)
 }
 
 /* The node as y = scale x + shift for each channel. */
-static void channel_factors(const nmi_network *network, int32_t number, float *scale,
-                            float *shift)
+static void channel_factors(const nmi_network *network, int32_t number, float *scale, float *shift)
 {
     const nmi_node *node = &network->topology->nodes[number];
     int64_t channels = network->shapes[number].channels;
@@ -216,8 +214,8 @@ static void channel_factors(const nmi_network *network, int32_t number, float *s
         nmi_norm_fold(channels, tensor_of(network, number, NMI_ROLE_NORM_WEIGHT),
                       tensor_of(network, number, NMI_ROLE_NORM_BIAS),
                       tensor_of(network, number, NMI_ROLE_RUNNING_MEAN),
-                      tensor_of(network, number, NMI_ROLE_RUNNING_VAR), (float)node->epsilon,
-                      scale, shift);
+                      tensor_of(network, number, NMI_ROLE_RUNNING_VAR), (float)node->epsilon, scale,
+                      shift);
     } else if (node->op == NEUMETA_OP_AFFINE) {
         memcpy(scale, tensor_of(network, number, NMI_ROLE_AFFINE_WEIGHT), bytes);
         memcpy(shift, tensor_of(network, number, NMI_ROLE_AFFINE_BIAS), bytes);
@@ -255,8 +253,8 @@ static const float *fold_factors(const nmi_runner *runner, const nmi_network *ne
     return folded;
 }
 
-static void pack_product(const nmi_runner *runner, const nmi_network *network,
-                         const nmi_step *step, float *packed, nmi_step_weights *out)
+static void pack_product(const nmi_runner *runner, const nmi_network *network, const nmi_step *step,
+                         float *packed, nmi_step_weights *out)
 {
     const nmi_node *node = &network->topology->nodes[step->node];
     const float *weights = tensor_of(network, step->node, NMI_ROLE_WEIGHT);
@@ -301,8 +299,7 @@ static void pack_weights(nmi_runner *runner, const nmi_network *network)
         case NEUMETA_OP_NORM:
         case NEUMETA_OP_AFFINE:
             weights->scale = place;
-            weights->shift =
-                place + nmi_aligned_floats(network->shapes[step->node].channels);
+            weights->shift = place + nmi_aligned_floats(network->shapes[step->node].channels);
             channel_factors(network, step->node, place,
                             place + nmi_aligned_floats(network->shapes[step->node].channels));
             break;
@@ -374,20 +371,20 @@ neumeta_status nmi_network_run(nmi_network *network, const float *inputs, int64_
     if (runner->generation != network->generation) {
         runner->generation = 0;
         plan_runner(runner, network);
-        status = make_room(context, runner->packed_floats + runner->scratch_floats,
-                           &runner->packed, &runner->packed_room);
+        status = make_room(context, runner->packed_floats + runner->scratch_floats, &runner->packed,
+                           &runner->packed_room);
         if (status != NEUMETA_OK)
             return status;
         pack_weights(runner, network);
         runner->generation = network->generation;
     }
     run_job job = {.network = network,
-               .inputs = inputs,
-               .outputs = outputs,
-               .batch = batch,
-               .input_floats = nmi_network_input_floats(network),
-               .output_floats = nmi_network_output_floats(network),
-               .split = split_batch(context, runner, batch)};
+                   .inputs = inputs,
+                   .outputs = outputs,
+                   .batch = batch,
+                   .input_floats = nmi_network_input_floats(network),
+                   .output_floats = nmi_network_output_floats(network),
+                   .split = split_batch(context, runner, batch)};
     status = make_room(context, job.split.lanes * job.split.lane_floats, &runner->arena,
                        &runner->arena_room);
     if (status == NEUMETA_OK)
@@ -405,8 +402,8 @@ neumeta_status nmi_network_memory(const nmi_network *network, int64_t batch, int
     plan_runner(runner, network);
     batch_split split = split_batch(context, runner, batch);
     *bytes = fixed_bytes(network->topology) +
-             (int64_t)sizeof(float) * (runner->packed_floats + runner->scratch_floats +
-                                       split.lanes * split.lane_floats);
+             (int64_t)sizeof(float) *
+                 (runner->packed_floats + runner->scratch_floats + split.lanes * split.lane_floats);
     nmi_runner_free(context, runner);
     return NEUMETA_OK;
 }

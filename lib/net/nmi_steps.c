@@ -222,15 +222,14 @@ static void forward_product(const nmi_chunk *chunk, const nmi_step *step,
     epilogue.bias = weights->bias;
     epilogue.activation = nmi_step_activation(chunk->topology, step->activation);
     if (step->add >= 0) {
-        epilogue.residual = nmi_chunk_value(
-            chunk, nmi_step_residual(chunk->topology, chunk->steps, step));
+        epilogue.residual =
+            nmi_chunk_value(chunk, nmi_step_residual(chunk->topology, chunk->steps, step));
         epilogue.residual_inside = true;
     }
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(chunk->topology, chunk->steps, chunk->shapes, step->node);
-        nmi_conv_forward(&shape, chunk->items, x, weights->packed, &epilogue, y,
-                         chunk->workspace);
+        nmi_conv_forward(&shape, chunk->items, x, weights->packed, &epilogue, y, chunk->workspace);
     } else {
         int64_t inputs = chunk->shapes[chunk->steps->source[node->inputs[0]]].channels;
         int64_t outputs = chunk->shapes[step->node].channels;
@@ -248,8 +247,8 @@ static void forward_sum(const nmi_chunk *chunk, const nmi_step *step, int64_t co
     for (int32_t k = 0; k < node->input_count; k++)
         if (nmi_chunk_value(chunk, chunk->steps->source[node->inputs[k]]) == y)
             first = k;
-    const float *terms[2] = {
-        nmi_chunk_value(chunk, chunk->steps->source[node->inputs[first]]), NULL};
+    const float *terms[2] = {nmi_chunk_value(chunk, chunk->steps->source[node->inputs[first]]),
+                             NULL};
     for (int32_t k = 0, left = node->input_count - 1; k < node->input_count; k++) {
         if (k == first)
             continue;
@@ -290,8 +289,7 @@ static void forward_pool(const nmi_chunk *chunk, int32_t number, const nmi_shape
         nmi_pool_average_forward(&shape, chunk->items, x, y);
 }
 
-void nmi_step_forward(const nmi_chunk *chunk, const nmi_step *step,
-                      const nmi_step_weights *weights)
+void nmi_step_forward(const nmi_chunk *chunk, const nmi_step *step, const nmi_step_weights *weights)
 {
     const nmi_node *node = &chunk->topology->nodes[step->node];
     int32_t source = chunk->steps->source[node->inputs[0]];
@@ -329,9 +327,9 @@ void nmi_step_forward(const nmi_chunk *chunk, const nmi_step *step,
         nmi_flatten_forward(chunk->items, in->channels, in->height * in->width, x, y);
         break;
     case NEUMETA_OP_SHORTCUT:
-        nmi_shortcut_forward(&(nmi_shortcut_shape){in->channels, in->height, in->width,
-                                                   out->channels, node->stride},
-                             chunk->items, x, y);
+        nmi_shortcut_forward(
+            &(nmi_shortcut_shape){in->channels, in->height, in->width, out->channels, node->stride},
+            chunk->items, x, y);
         break;
     case NEUMETA_OP_SCALE:
     case NEUMETA_OP_GAIN:

@@ -64,7 +64,7 @@ typedef struct nmi_chunk {
     const int64_t *offset; /* [node_count] floats of one item; nodes inside a step: as its end */
     int64_t room;          /* items the base has room for */
     int64_t first, items;
-    void *workspace;       /* for nmi_conv_workspace_bytes() */
+    void *workspace; /* for nmi_conv_workspace_bytes() */
 } nmi_chunk;
 
 /* The chunk's part of a node's value (or gradient, if the base holds those). */
@@ -72,10 +72,10 @@ float *nmi_chunk_value(const nmi_chunk *chunk, int32_t node);
 
 /* What a step's forward needs of the weights; NULL or 0 where its operator has none. */
 typedef struct nmi_step_weights {
-    const float *packed;         /* CONV, LINEAR */
-    const float *bias;           /* CONV, LINEAR, or NULL */
-    const float *scale, *shift;  /* NORM, AFFINE: [C] */
-    float factor;                /* SCALE, GAIN */
+    const float *packed;        /* CONV, LINEAR */
+    const float *bias;          /* CONV, LINEAR, or NULL */
+    const float *scale, *shift; /* NORM, AFFINE: [C] */
+    float factor;               /* SCALE, GAIN */
 } nmi_step_weights;
 
 /* Every operator but INPUT. */

@@ -30,8 +30,7 @@ bool nmi_conv_shape_complete(nmi_conv_shape *shape)
         !nmi_add(line, 64, &line) || !nmi_multiply(line, shape->out_channels + 64, &total) ||
         !nmi_multiply(shape->in_height + 2 * k, shape->in_width + 2 * k, &pixels) ||
         !nmi_multiply(pixels, line, &total) ||
-        !nmi_multiply(pixels, shape->out_channels + 64, &total) ||
-        !nmi_multiply(total, 64, &total))
+        !nmi_multiply(pixels, shape->out_channels + 64, &total) || !nmi_multiply(total, 64, &total))
         return false;
     const int64_t height = shape->in_height + 2 * p - k;
     const int64_t width = shape->in_width + 2 * p - k;
@@ -132,8 +131,8 @@ void nmi_conv_path_forward(nmi_conv_path path, const nmi_conv_shape *shape, int6
 }
 
 void nmi_conv_path_backward_input(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
-                                  const float *dy, const float *packed_transposed,
-                                  bool accumulate, float *dx, void *workspace)
+                                  const float *dy, const float *packed_transposed, bool accumulate,
+                                  float *dx, void *workspace)
 {
     if (path.kernels != NULL)
         nmi_conv_direct_backward_input(path.kernels, shape, items, dy, packed_transposed,
@@ -143,9 +142,9 @@ void nmi_conv_path_backward_input(nmi_conv_path path, const nmi_conv_shape *shap
                                      workspace);
 }
 
-void nmi_conv_path_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape,
-                                   int64_t items, const float *x, const float *dy,
-                                   float *dw_packed, float *dbias, void *workspace)
+void nmi_conv_path_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
+                                   const float *x, const float *dy, float *dw_packed, float *dbias,
+                                   void *workspace)
 {
     if (path.kernels != NULL)
         nmi_conv_direct_backward_weight(path.kernels, shape, items, x, dy, dw_packed, workspace);
@@ -155,9 +154,8 @@ void nmi_conv_path_backward_weight(nmi_conv_path path, const nmi_conv_shape *sha
         const nmi_kernels *kernels = path.kernels != NULL ? path.kernels : nmi_kernels_best();
         const int64_t pixels = shape->out_height * shape->out_width;
         for (int64_t i = 0; i < items; i++)
-            kernels->column_sums(pixels, shape->out_channels,
-                                 dy + i * pixels * shape->out_channels, shape->out_channels,
-                                 dbias);
+            kernels->column_sums(pixels, shape->out_channels, dy + i * pixels * shape->out_channels,
+                                 shape->out_channels, dbias);
     }
 }
 
@@ -194,8 +192,7 @@ void nmi_conv_unpack_gradient(const nmi_conv_shape *shape, const float *dw_packe
 }
 
 void nmi_conv_forward(const nmi_conv_shape *shape, int64_t items, const float *x,
-                      const float *packed, const nmi_epilogue *epilogue, float *y,
-                      void *workspace)
+                      const float *packed, const nmi_epilogue *epilogue, float *y, void *workspace)
 {
     nmi_conv_path_forward(nmi_conv_path_best(), shape, items, x, packed, epilogue, y, workspace);
 }

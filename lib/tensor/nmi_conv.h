@@ -47,8 +47,7 @@ void nmi_conv_unpack_gradient(const nmi_conv_shape *shape, const float *dw_packe
  * y's shape; residual may be y itself if residual_inside, or without activation at scale 1. y
  * must not overlap x. */
 void nmi_conv_forward(const nmi_conv_shape *shape, int64_t items, const float *x,
-                      const float *packed, const nmi_epilogue *epilogue, float *y,
-                      void *workspace);
+                      const float *packed, const nmi_epilogue *epilogue, float *y, void *workspace);
 /* dx = (accumulate ? dx : 0) + dy * w^T. dx must not overlap dy. */
 void nmi_conv_backward_input(const nmi_conv_shape *shape, int64_t items, const float *dy,
                              const float *packed_transposed, bool accumulate, float *dx,
@@ -85,10 +84,10 @@ void nmi_conv_path_forward(nmi_conv_path path, const nmi_conv_shape *shape, int6
                            const float *x, const float *packed, const nmi_epilogue *epilogue,
                            float *y, void *workspace);
 void nmi_conv_path_backward_input(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
-                                  const float *dy, const float *packed_transposed,
-                                  bool accumulate, float *dx, void *workspace);
-void nmi_conv_path_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape,
-                                   int64_t items, const float *x, const float *dy,
-                                   float *dw_packed, float *dbias, void *workspace);
+                                  const float *dy, const float *packed_transposed, bool accumulate,
+                                  float *dx, void *workspace);
+void nmi_conv_path_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
+                                   const float *x, const float *dy, float *dw_packed, float *dbias,
+                                   void *workspace);
 
 #endif

@@ -48,8 +48,8 @@ static void clear_border(const border *b, float *image)
     clear(image, end - image);
     for (int64_t y = 0; y < b->height; y++) {
         end += inside;
-        int64_t gap = y + 1 < b->height ? line - inside
-                                        : b->high_x * b->channels + b->high_y * line;
+        int64_t gap =
+            y + 1 < b->height ? line - inside : b->high_x * b->channels + b->high_y * line;
         clear(end, gap);
         end += gap;
     }
@@ -156,8 +156,8 @@ void nmi_conv_direct_pack_transposed(const nmi_kernels *kernels, const nmi_conv_
                 continue;
             const nmi_depth depth = {{y.taps, x.taps, shape->out_channels},
                                      {-s * k, -s, shape->in_channels * k * k}};
-            const float *last = oihw + (y.first + (y.taps - 1) * s) * k + x.first +
-                                (x.taps - 1) * s;
+            const float *last =
+                oihw + (y.first + (y.taps - 1) * s) * k + x.first + (x.taps - 1) * s;
             nmi_pack(kernels, &depth, shape->in_channels, k * k, last, packed);
             packed += nmi_packed_floats(kernels, y.taps * x.taps * shape->out_channels,
                                         shape->in_channels);
@@ -181,9 +181,9 @@ static nmi_rows windows(const nmi_conv_shape *s, const float *image)
                       .segment_stride = line};
 }
 
-void nmi_conv_direct_forward(const nmi_kernels *kernels, const nmi_conv_shape *shape,
-                             int64_t items, const float *x, const float *packed,
-                             const nmi_epilogue *epilogue, float *y, float *workspace)
+void nmi_conv_direct_forward(const nmi_kernels *kernels, const nmi_conv_shape *shape, int64_t items,
+                             const float *x, const float *packed, const nmi_epilogue *epilogue,
+                             float *y, float *workspace)
 {
     const border b = input_border(shape);
     const int64_t in = shape->in_height * shape->in_width * shape->in_channels;
@@ -213,9 +213,8 @@ void nmi_conv_direct_backward_weight(const nmi_kernels *kernels, const nmi_conv_
 }
 
 /* dx of one image, one phase after another. */
-static void input_gradient(const nmi_kernels *kernels, const nmi_conv_shape *shape,
-                           const border *b, const float *dy, const float *packed,
-                           bool accumulate, float *dx)
+static void input_gradient(const nmi_kernels *kernels, const nmi_conv_shape *shape, const border *b,
+                           const float *dy, const float *packed, bool accumulate, float *dx)
 {
     const int64_t channels = shape->out_channels;
     const int64_t line = bordered_width(b) * channels;
@@ -227,15 +226,15 @@ static void input_gradient(const nmi_kernels *kernels, const nmi_conv_shape *sha
         /* The first pixel's u = (start + padding - first) / s is the last line of dy it sees. */
         const int64_t top = (y.start + shape->padding - y.first) / shape->stride - y.taps + 1;
         const int64_t left = (x.start + shape->padding - x.first) / shape->stride - x.taps + 1;
-        const nmi_rows rows = {
-            .x = none ? dy : dy + (top + b->low) * line + (left + b->low) * channels,
-            .height = y.pixels,
-            .width = x.pixels,
-            .x_line = none ? 0 : line,
-            .x_step = none ? 0 : channels,
-            .segments = none ? 0 : y.taps,
-            .segment_length = x.taps * channels,
-            .segment_stride = line};
+        const nmi_rows rows = {.x = none ? dy
+                                         : dy + (top + b->low) * line + (left + b->low) * channels,
+                               .height = y.pixels,
+                               .width = x.pixels,
+                               .x_line = none ? 0 : line,
+                               .x_step = none ? 0 : channels,
+                               .segments = none ? 0 : y.taps,
+                               .segment_length = x.taps * channels,
+                               .segment_stride = line};
         float *to = dx + y.start * dx_line + x.start * shape->in_channels;
         nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
         if (accumulate)
@@ -248,9 +247,8 @@ static void input_gradient(const nmi_kernels *kernels, const nmi_conv_shape *sha
 }
 
 void nmi_conv_direct_backward_input(const nmi_kernels *kernels, const nmi_conv_shape *shape,
-                                    int64_t items, const float *dy,
-                                    const float *packed_transposed, bool accumulate, float *dx,
-                                    float *workspace)
+                                    int64_t items, const float *dy, const float *packed_transposed,
+                                    bool accumulate, float *dx, float *workspace)
 {
     const border b = output_border(shape);
     const int64_t in = shape->in_height * shape->in_width * shape->in_channels;

@@ -70,8 +70,7 @@ void nmi_conv_gemm_pack(const nmi_conv_shape *shape, const float *oihw, float *p
                     oihw[(o * shape->in_channels + c) * taps + tap];
 }
 
-void nmi_conv_gemm_unpack_gradient(const nmi_conv_shape *shape, const float *dw_packed,
-                                   float *oihw)
+void nmi_conv_gemm_unpack_gradient(const nmi_conv_shape *shape, const float *dw_packed, float *oihw)
 {
     const int64_t taps = shape->kernel * shape->kernel;
     for (int64_t o = 0; o < shape->out_channels; o++)
@@ -102,8 +101,7 @@ void nmi_conv_gemm_forward(const nmi_conv_shape *shape, int64_t items, const flo
 }
 
 void nmi_conv_gemm_backward_input(const nmi_conv_shape *shape, int64_t items, const float *dy,
-                                  const float *packed, bool accumulate, float *dx,
-                                  float *workspace)
+                                  const float *packed, bool accumulate, float *dx, float *workspace)
 {
     const int64_t in = shape->in_height * shape->in_width * shape->in_channels;
     const int64_t n = shape->out_channels;

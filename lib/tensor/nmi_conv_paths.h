@@ -12,13 +12,12 @@ void nmi_conv_direct_pack_transposed(const nmi_kernels *kernels, const nmi_conv_
                                      const float *oihw, float *packed);
 void nmi_conv_direct_unpack_gradient(const nmi_kernels *kernels, const nmi_conv_shape *shape,
                                      const float *dw_packed, float *oihw);
-void nmi_conv_direct_forward(const nmi_kernels *kernels, const nmi_conv_shape *shape,
-                             int64_t items, const float *x, const float *packed,
-                             const nmi_epilogue *epilogue, float *y, float *workspace);
+void nmi_conv_direct_forward(const nmi_kernels *kernels, const nmi_conv_shape *shape, int64_t items,
+                             const float *x, const float *packed, const nmi_epilogue *epilogue,
+                             float *y, float *workspace);
 void nmi_conv_direct_backward_input(const nmi_kernels *kernels, const nmi_conv_shape *shape,
-                                    int64_t items, const float *dy,
-                                    const float *packed_transposed, bool accumulate, float *dx,
-                                    float *workspace);
+                                    int64_t items, const float *dy, const float *packed_transposed,
+                                    bool accumulate, float *dx, float *workspace);
 void nmi_conv_direct_backward_weight(const nmi_kernels *kernels, const nmi_conv_shape *shape,
                                      int64_t items, const float *x, const float *dy,
                                      float *dw_packed, float *workspace);

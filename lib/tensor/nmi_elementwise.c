@@ -8,8 +8,8 @@
 /* --- layout ------------------------------------------------------------------------------- */
 
 /* y[i][c][r] (+)= x[i][r][c], in square tiles so that both sides use whole cache lines. */
-static void transpose(int64_t items, int64_t rows, int64_t columns, const float *x,
-                      bool accumulate, float *y)
+static void transpose(int64_t items, int64_t rows, int64_t columns, const float *x, bool accumulate,
+                      float *y)
 {
     enum { SIDE = 16 };
     for (int64_t i = 0; i < items; i++, x += rows * columns, y += rows * columns) {
@@ -19,8 +19,8 @@ static void transpose(int64_t items, int64_t rows, int64_t columns, const float 
                 const int64_t c1 = c0 + SIDE < columns ? c0 + SIDE : columns;
                 for (int64_t c = c0; c < c1; c++)
                     for (int64_t r = r0; r < r1; r++)
-                        y[c * rows + r] = (accumulate ? y[c * rows + r] : 0.0f) +
-                                          x[r * columns + c];
+                        y[c * rows + r] =
+                            (accumulate ? y[c * rows + r] : 0.0f) + x[r * columns + c];
             }
         }
     }
@@ -36,8 +36,7 @@ void nmi_nhwc_to_nchw(int64_t items, int64_t channels, int64_t pixels, const flo
     transpose(items, pixels, channels, x, false, y);
 }
 
-void nmi_flatten_forward(int64_t items, int64_t channels, int64_t pixels, const float *x,
-                         float *y)
+void nmi_flatten_forward(int64_t items, int64_t channels, int64_t pixels, const float *x, float *y)
 {
     transpose(items, pixels, channels, x, false, y);
 }
@@ -134,8 +133,7 @@ static overlap overlap_of(const nmi_shortcut_shape *s)
     return (overlap){(1 - difference) / 2, 0, s->out_channels};
 }
 
-void nmi_shortcut_forward(const nmi_shortcut_shape *shape, int64_t items, const float *x,
-                          float *y)
+void nmi_shortcut_forward(const nmi_shortcut_shape *shape, int64_t items, const float *x, float *y)
 {
     const overlap o = overlap_of(shape);
     for (int64_t i = 0; i < items; i++) {
@@ -216,8 +214,8 @@ void nmi_affine_backward(int64_t rows, int64_t channels, const float *scale, con
     }
 }
 
-void nmi_affine_backward_parameters(int64_t rows, int64_t channels, const float *x,
-                                    const float *dy, double *dscale, double *dshift)
+void nmi_affine_backward_parameters(int64_t rows, int64_t channels, const float *x, const float *dy,
+                                    double *dscale, double *dshift)
 {
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < channels; c++) {

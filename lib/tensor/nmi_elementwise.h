@@ -18,8 +18,7 @@ void nmi_nhwc_to_nchw(int64_t items, int64_t channels, int64_t pixels, const flo
 
 /* Flatten to channel-major features, as the public layout has it: y[i][c * pixels + p] =
  * x[i][p][c]. Forward is nmi_nhwc_to_nchw, backward its inverse. */
-void nmi_flatten_forward(int64_t items, int64_t channels, int64_t pixels, const float *x,
-                         float *y);
+void nmi_flatten_forward(int64_t items, int64_t channels, int64_t pixels, const float *x, float *y);
 void nmi_flatten_backward(int64_t items, int64_t channels, int64_t pixels, const float *dy,
                           bool accumulate, float *dx);
 
@@ -58,8 +57,7 @@ typedef struct nmi_shortcut_shape {
     int64_t in_channels, in_height, in_width, out_channels, stride;
 } nmi_shortcut_shape;
 
-void nmi_shortcut_forward(const nmi_shortcut_shape *shape, int64_t items, const float *x,
-                          float *y);
+void nmi_shortcut_forward(const nmi_shortcut_shape *shape, int64_t items, const float *x, float *y);
 void nmi_shortcut_backward(const nmi_shortcut_shape *shape, int64_t items, const float *dy,
                            bool accumulate, float *dx);
 
@@ -80,7 +78,7 @@ void nmi_affine_forward(int64_t rows, int64_t channels, const float *scale, cons
 void nmi_affine_backward(int64_t rows, int64_t channels, const float *scale, const float *dy,
                          bool accumulate, float *dx);
 /* dscale[c] += sum_r x * dy, dshift[c] += sum_r dy, in double, rows in order. */
-void nmi_affine_backward_parameters(int64_t rows, int64_t channels, const float *x,
-                                    const float *dy, double *dscale, double *dshift);
+void nmi_affine_backward_parameters(int64_t rows, int64_t channels, const float *x, const float *dy,
+                                    double *dscale, double *dshift);
 
 #endif

@@ -20,9 +20,9 @@ void nmi_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t 
               const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
               int64_t ldc);
 /* The same in plain loops. */
-void nmi_gemm_ref(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
-                  float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
-                  float beta, float *c, int64_t ldc);
+void nmi_gemm_ref(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+                  int64_t ldc);
 /* "blis" or "reference". */
 const char *nmi_gemm_name(void);
 

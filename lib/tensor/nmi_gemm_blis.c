@@ -27,8 +27,8 @@ void nmi_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t 
         float *out;
     } left = {.in = a}, right = {.in = b};
     bli_sgemm_ex(transpose_a ? BLIS_TRANSPOSE : BLIS_NO_TRANSPOSE,
-                 transpose_b ? BLIS_TRANSPOSE : BLIS_NO_TRANSPOSE, m, n, k, &alpha, left.out,
-                 lda, 1, right.out, ldb, 1, &beta, c, ldc, 1, NULL, &runtime);
+                 transpose_b ? BLIS_TRANSPOSE : BLIS_NO_TRANSPOSE, m, n, k, &alpha, left.out, lda,
+                 1, right.out, ldb, 1, &beta, c, ldc, 1, NULL, &runtime);
 }
 
 const char *nmi_gemm_name(void)

@@ -9,9 +9,9 @@ static void scale_line(int64_t n, float beta, float *c)
 }
 
 /* Without a transposed B the innermost loop runs along lines of B and C; that order vectorises. */
-void nmi_gemm_ref(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
-                  float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
-                  float beta, float *c, int64_t ldc)
+void nmi_gemm_ref(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+                  int64_t ldc)
 {
     for (int64_t i = 0; i < m; i++) {
         float *line = c + i * ldc;

@@ -23,8 +23,8 @@ enum { NMI_ACTIVATION_NONE = 0, NMI_ACTIVATION_RELU = 1, NMI_ACTIVATION_ELU = 2 
 
 typedef struct nmi_rows {
     const float *x;
-    int64_t height, width;   /* grid of rows; a plain matrix has height 1 */
-    int64_t x_line, x_step;  /* floats between lines and between neighbours of the grid */
+    int64_t height, width;  /* grid of rows; a plain matrix has height 1 */
+    int64_t x_line, x_step; /* floats between lines and between neighbours of the grid */
     int64_t segments, segment_length, segment_stride; /* K = segments * segment_length >= 0 */
 } nmi_rows;
 
@@ -59,17 +59,16 @@ typedef struct nmi_kernels {
                     const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step);
     /* dw[k][n] += sum_rows row[k] * dy(row)[n]; dw packed (its padding columns become
      * undefined), dy addressed like y above. Rows are added in grid order. Same cost. */
-    void (*backward_weight)(const nmi_rows *rows, const float *dy, int64_t dy_line,
-                            int64_t dy_step, int64_t columns, float *dw_packed);
+    void (*backward_weight)(const nmi_rows *rows, const float *dy, int64_t dy_line, int64_t dy_step,
+                            int64_t columns, float *dw_packed);
     /* sums[n] += sum_r x[r * stride + n], 0 <= n < columns, in the order of r. */
-    void (*column_sums)(int64_t rows, int64_t columns, const float *x, int64_t stride,
-                        float *sums);
+    void (*column_sums)(int64_t rows, int64_t columns, const float *x, int64_t stride, float *sums);
     /* y = act(x); y may be x. */
     void (*activate)(int32_t activation, int64_t count, const float *x, float *y);
     /* dx = dy * act'(.) with the derivative taken from the output y of the activation:
      * ReLU (y > 0), ELU (y > 0 ? 1 : y + 1). dx may be dy. */
-    void (*activate_backward)(int32_t activation, int64_t count, const float *y,
-                              const float *dy, float *dx);
+    void (*activate_backward)(int32_t activation, int64_t count, const float *y, const float *dy,
+                              float *dx);
     /* y[i] += a * x[i] */
     void (*add_scaled)(int64_t count, float a, const float *x, float *y);
     /* sine[i] = sin(pi x[i]), cosine[i] = cos(pi x[i]); see nmi_sincospi.h. */
@@ -105,8 +104,7 @@ void nmi_epilogue_apply(const nmi_epilogue *epilogue, int64_t rows, int64_t colu
                         int64_t y_step);
 /* The two products in plain loops over an unpacked w [K][columns] (row-major): the reference. */
 void nmi_rows_forward_ref(const nmi_rows *rows, const float *w, int64_t columns,
-                          const nmi_epilogue *epilogue, float *y, int64_t y_line,
-                          int64_t y_step);
+                          const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step);
 void nmi_rows_backward_weight_ref(const nmi_rows *rows, const float *dy, int64_t dy_line,
                                   int64_t dy_step, int64_t columns, float *dw);
 

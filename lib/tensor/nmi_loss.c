@@ -30,9 +30,8 @@ void nmi_softmax(int64_t items, int64_t classes, const float *logits, float *p)
     }
 }
 
-void nmi_cross_entropy(int64_t items, int64_t classes, const float *logits,
-                       const int64_t *labels, float smoothing, float weight, bool accumulate,
-                       double *loss, float *dlogits)
+void nmi_cross_entropy(int64_t items, int64_t classes, const float *logits, const int64_t *labels,
+                       float smoothing, float weight, bool accumulate, double *loss, float *dlogits)
 {
     const double spread = (double)smoothing / (double)classes;
     for (int64_t i = 0; i < items; i++) {

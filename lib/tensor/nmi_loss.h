@@ -18,9 +18,9 @@ void nmi_softmax(int64_t items, int64_t classes, const float *logits, float *p);
  *   loss[i] = -sum_k t_k log softmax(z_i)_k,     dlogits (+)= weight * (softmax(z_i) - t).
  * labels[i] in [0, classes). dlogits may be NULL (evaluation). loss: items doubles.
  */
-void nmi_cross_entropy(int64_t items, int64_t classes, const float *logits,
-                       const int64_t *labels, float smoothing, float weight, bool accumulate,
-                       double *loss, float *dlogits);
+void nmi_cross_entropy(int64_t items, int64_t classes, const float *logits, const int64_t *labels,
+                       float smoothing, float weight, bool accumulate, double *loss,
+                       float *dlogits);
 
 /*
  * Distillation at temperature T > 0 with p = softmax(teacher / T), q = softmax(student / T):
@@ -41,8 +41,8 @@ double nmi_loss_norm(int64_t count, const float *w, float weight, float *dw);
  * / count (dw may be NULL). weighted: a_e = (|target_e| + 1e-6) / max_j (|target_j| + 1e-6), else
  * a_e = 1.
  */
-double nmi_loss_reconstruction(int64_t count, const float *w, const float *target,
-                               bool weighted, float weight, float *dw);
+double nmi_loss_reconstruction(int64_t count, const float *w, const float *target, bool weighted,
+                               float weight, float *dw);
 
 /* Mean squared error of outputs: loss[i] = mean_k (y - t)^2, dy (+)= weight * 2 (y - t) / features
  * (dy may be NULL). */

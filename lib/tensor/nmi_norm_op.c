@@ -34,8 +34,8 @@ static float moved_towards(float old, double target, float momentum)
 
 void nmi_norm_finish(int64_t channels, int64_t count, const double *sum, const double *square,
                      const float *gamma, const float *beta, float epsilon, float momentum,
-                     float *mean, float *inverse, float *scale, float *shift,
-                     float *running_mean, float *running_variance)
+                     float *mean, float *inverse, float *scale, float *shift, float *running_mean,
+                     float *running_variance)
 {
     const double n = (double)count;
     for (int64_t c = 0; c < channels; c++) {
@@ -57,8 +57,7 @@ void nmi_norm_finish(int64_t channels, int64_t count, const double *sum, const d
 }
 
 void nmi_norm_backward_sums(int64_t rows, int64_t channels, const float *x, const float *dy,
-                            const float *mean, const float *inverse, double *dgamma,
-                            double *dbeta)
+                            const float *mean, const float *inverse, double *dgamma, double *dbeta)
 {
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < channels; c++) {
@@ -80,8 +79,8 @@ void nmi_norm_backward_input(int64_t rows, int64_t channels, int64_t count, cons
             const int64_t at = r * channels + c;
             const float factor = (gamma != NULL ? gamma[c] : 1.0f) * inverse[c];
             const float normal = (x[at] - mean[c]) * inverse[c];
-            const float gradient = factor * (dy[at] - (float)dbeta[c] * share -
-                                             normal * ((float)dgamma[c] * share));
+            const float gradient =
+                factor * (dy[at] - (float)dbeta[c] * share - normal * ((float)dgamma[c] * share));
             dx[at] = accumulate ? dx[at] + gradient : gradient;
         }
     }

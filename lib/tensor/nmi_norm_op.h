@@ -30,13 +30,12 @@ void nmi_norm_sums(int64_t rows, int64_t channels, const float *x, double *sum, 
  * r <- (1 - momentum) r + momentum * batch, with the unbiased variance (biased if count is 1). */
 void nmi_norm_finish(int64_t channels, int64_t count, const double *sum, const double *square,
                      const float *gamma, const float *beta, float epsilon, float momentum,
-                     float *mean, float *inverse, float *scale, float *shift,
-                     float *running_mean, float *running_variance);
+                     float *mean, float *inverse, float *scale, float *shift, float *running_mean,
+                     float *running_variance);
 
 /* Phase 1 of backward: dgamma[c] += sum_r dy * (x - mean) * inverse, dbeta[c] += sum_r dy. */
 void nmi_norm_backward_sums(int64_t rows, int64_t channels, const float *x, const float *dy,
-                            const float *mean, const float *inverse, double *dgamma,
-                            double *dbeta);
+                            const float *mean, const float *inverse, double *dgamma, double *dbeta);
 /* Phase 2: dx (+)= gamma * inverse * (dy - dbeta / count - xhat * dgamma / count), with the sums
  * over the whole batch. gamma NULL means 1. dx may be dy if not accumulating. */
 void nmi_norm_backward_input(int64_t rows, int64_t channels, int64_t count, const float *x,

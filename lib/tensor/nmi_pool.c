@@ -87,8 +87,7 @@ static void max_forward(const nmi_pool_shape *s, const window *w, const float *x
 {
     (void)dx;
     (void)dy;
-    memcpy(y, x + (w->top * s->in_width + w->left) * s->channels,
-           (size_t)s->channels * sizeof *y);
+    memcpy(y, x + (w->top * s->in_width + w->left) * s->channels, (size_t)s->channels * sizeof *y);
     for (int64_t iy = w->top; iy < w->bottom; iy++) {
         for (int64_t ix = w->left; ix < w->right; ix++) {
             const float *pixel = x + (iy * s->in_width + ix) * s->channels;
@@ -166,8 +165,7 @@ static void average_backward(const nmi_pool_shape *s, const window *w, const flo
     }
 }
 
-void nmi_pool_average_forward(const nmi_pool_shape *shape, int64_t items, const float *x,
-                              float *y)
+void nmi_pool_average_forward(const nmi_pool_shape *shape, int64_t items, const float *x, float *y)
 {
     for_windows(shape, items, average_forward, x, NULL, NULL, y);
 }

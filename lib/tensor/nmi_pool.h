@@ -28,8 +28,7 @@ void nmi_pool_max_backward(const nmi_pool_shape *shape, int64_t items, const flo
                            const float *dy, bool accumulate, float *dx);
 
 /* y = mean over the valid pixels of the window (padding is not counted). */
-void nmi_pool_average_forward(const nmi_pool_shape *shape, int64_t items, const float *x,
-                              float *y);
+void nmi_pool_average_forward(const nmi_pool_shape *shape, int64_t items, const float *x, float *y);
 void nmi_pool_average_backward(const nmi_pool_shape *shape, int64_t items, const float *dy,
                                bool accumulate, float *dx);
 

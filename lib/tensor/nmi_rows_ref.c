@@ -43,8 +43,7 @@ static float row_value(const nmi_rows *rows, int64_t i, int64_t j, int64_t k)
 
 /* The residual may be y itself, so each sum goes through the epilogue before it is stored. */
 void nmi_rows_forward_ref(const nmi_rows *rows, const float *w, int64_t columns,
-                          const nmi_epilogue *epilogue, float *y, int64_t y_line,
-                          int64_t y_step)
+                          const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step)
 {
     const int64_t depth = rows->segments * rows->segment_length;
     for (int64_t i = 0; i < rows->height; i++) {

@@ -89,11 +89,11 @@ static neumeta_status write_archive(nmi_trainer *trainer, nmi_safetensors_writer
     neumeta_status status =
         nmi_archive_add_number(writer, META_FINGERPRINT, (int64_t)(trainer->fingerprint >> 1));
     if (status == NEUMETA_OK)
-        status = nmi_safetensors_add(writer, POSITION_NAME, NMI_DTYPE_I64, 1, position_dims,
-                                     position);
+        status =
+            nmi_safetensors_add(writer, POSITION_NAME, NMI_DTYPE_I64, 1, position_dims, position);
     if (status == NEUMETA_OK)
-        status = nmi_safetensors_add(writer, METRICS_NAME, NMI_DTYPE_F64, 1, metrics_dims,
-                                     &metrics);
+        status =
+            nmi_safetensors_add(writer, METRICS_NAME, NMI_DTYPE_F64, 1, metrics_dims, &metrics);
     if (status == NEUMETA_OK)
         status = add_slots(trainer, writer, steps);
     if (status == NEUMETA_OK)
@@ -124,7 +124,8 @@ neumeta_status nmi_trainer_save(nmi_trainer *trainer, const char *path)
     return status;
 }
 
-/* --- restoring --------------------------------------------------------------------------------- */
+/* --- restoring ---------------------------------------------------------------------------------
+ */
 
 /* A checkpoint's small parts, read aside. */
 typedef struct saved_state {
@@ -139,8 +140,9 @@ static neumeta_status check_fingerprint(const nmi_trainer *trainer, const nmi_sa
     neumeta_status status = nmi_archive_number(file, META_FINGERPRINT, &fingerprint);
     if (status == NEUMETA_OK && fingerprint != (int64_t)(trainer->fingerprint >> 1))
         status = nmi_safetensors_within(
-            file, nmi_fail(trainer->object.context, NEUMETA_ERR_STATE,
-                           "the checkpoint belongs to another topology, schedule, dataset or seed"));
+            file,
+            nmi_fail(trainer->object.context, NEUMETA_ERR_STATE,
+                     "the checkpoint belongs to another topology, schedule, dataset or seed"));
     return status;
 }
 
@@ -149,8 +151,8 @@ static neumeta_status check_position(const nmi_trainer *trainer,
 {
     int64_t phase = position[0];
     bool valid = phase >= 0 && phase <= trainer->phase_count && position[1] >= 0 &&
-                 position[1] <= FLAG_BEGUN + FLAG_UNJUDGED &&
-                 position[2] >= 0 && position[3] >= position[2] && position[4] >= position[3] &&
+                 position[1] <= FLAG_BEGUN + FLAG_UNJUDGED && position[2] >= 0 &&
+                 position[3] >= position[2] && position[4] >= position[3] &&
                  position[4] <= INT64_MAX / 2;
     if (valid)
         valid = phase == trainer->phase_count
@@ -159,7 +161,8 @@ static neumeta_status check_position(const nmi_trainer *trainer,
     if (!valid)
         return nmi_fail(trainer->object.context, NEUMETA_ERR_FORMAT,
                         "the position (phase %" PRId64 ", step %" PRId64
-                        ") lies outside the schedule", phase, position[2]);
+                        ") lies outside the schedule",
+                        phase, position[2]);
     return NEUMETA_OK;
 }
 
@@ -214,8 +217,7 @@ static neumeta_status read_state(nmi_trainer *trainer, const nmi_safetensors *fi
         status = nmi_safetensors_read(file, METRICS_NAME, NMI_DTYPE_F64, 1, metrics_dims,
                                       &state->metrics);
     if (status == NEUMETA_OK)
-        status = nmi_safetensors_read(file, STEPS_NAME, NMI_DTYPE_I64, 1, steps_dims,
-                                      state->steps);
+        status = nmi_safetensors_read(file, STEPS_NAME, NMI_DTYPE_I64, 1, steps_dims, state->steps);
     if (status == NEUMETA_OK)
         status = nmi_safetensors_within(file, check_slots(trainer, file, state->steps));
     return status;
@@ -311,8 +313,8 @@ neumeta_status nmi_trainer_restore(nmi_trainer *trainer, const char *path)
     neumeta_status status = nmi_trainer_check(trainer);
     if (status != NEUMETA_OK)
         return status;
-    saved_state state = {.steps = nmi_alloc_array(context, trainer->topology->tensor_count,
-                                            sizeof *state.steps)};
+    saved_state state = {
+        .steps = nmi_alloc_array(context, trainer->topology->tensor_count, sizeof *state.steps)};
     if (state.steps == NULL)
         return NEUMETA_ERR_MEMORY;
     status = nmi_safetensors_open(context, path, &file);

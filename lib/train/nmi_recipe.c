@@ -12,18 +12,38 @@ typedef struct setting {
 } setting;
 
 static const setting nm_settings[] = {
-    {"EPOCHS", "200"}, {"BATCH", "128"}, {"LEARNING_RATE", "1e-3"}, {"WEIGHT_DECAY", "1e-2"},
-    {"RATE", "multistep"}, {"MILESTONES", "100,150"}, {"CLIP_VALUE", "10"}, {"EMA", "0.995"},
-    {"LOSS_NORM", "1e-4"}, {"LOSS_RECONSTRUCTION", "1"}, {"RECONSTRUCTION_WEIGHTED", "1"},
-    {"SIZE_DRAW", "uniform"}, {"GAMMA_MAX", "0.5"},
+    {"EPOCHS", "200"},
+    {"BATCH", "128"},
+    {"LEARNING_RATE", "1e-3"},
+    {"WEIGHT_DECAY", "1e-2"},
+    {"RATE", "multistep"},
+    {"MILESTONES", "100,150"},
+    {"CLIP_VALUE", "10"},
+    {"EMA", "0.995"},
+    {"LOSS_NORM", "1e-4"},
+    {"LOSS_RECONSTRUCTION", "1"},
+    {"RECONSTRUCTION_WEIGHTED", "1"},
+    {"SIZE_DRAW", "uniform"},
+    {"GAMMA_MAX", "0.5"},
 };
 
 static const setting ht_settings[] = {
-    {"EPOCHS", "50"}, {"BATCH", "128"}, {"GROUP", "4"}, {"LEARNING_RATE", "8e-4"},
-    {"WEIGHT_DECAY", "1e-4"}, {"CLIP_VALUE", "10"}, {"LOSS_TASK", "100"}, {"LOSS_NORM", "1e-3"},
-    {"LOSS_RECONSTRUCTION", "1"}, {"SIZE_DRAW", "full-first"}, {"GAMMA_MAX", "0.5"},
-    {"INR_INIT", "cloned"}, {"RESIDUAL_START", "0"}, {"RESIDUAL_RATE", "1e-4"},
-    {"DIRECT_RATE", "7e-5"}, {"DIRECT_DECAY", "1e-2"},
+    {"EPOCHS", "50"},
+    {"BATCH", "128"},
+    {"GROUP", "4"},
+    {"LEARNING_RATE", "8e-4"},
+    {"WEIGHT_DECAY", "1e-4"},
+    {"CLIP_VALUE", "10"},
+    {"LOSS_TASK", "100"},
+    {"LOSS_NORM", "1e-3"},
+    {"LOSS_RECONSTRUCTION", "1"},
+    {"SIZE_DRAW", "full-first"},
+    {"GAMMA_MAX", "0.5"},
+    {"INR_INIT", "cloned"},
+    {"RESIDUAL_START", "0"},
+    {"RESIDUAL_RATE", "1e-4"},
+    {"DIRECT_RATE", "7e-5"},
+    {"DIRECT_DECAY", "1e-2"},
 };
 static const setting ht_stage_start = {"WARMUP_EPOCHS", "20"};
 

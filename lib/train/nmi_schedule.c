@@ -46,9 +46,10 @@ static neumeta_status check_options(nmi_context *context, const nmi_options *opt
     const int64_t *milestones = nmi_options_ints(options, NEUMETA_KEY_MILESTONES, &count);
     for (int64_t i = 1; i < count; i++)
         if (milestones[i] <= milestones[i - 1])
-            return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "MILESTONES must rise from entry to "
-                            "entry, but %lld follows %lld", (long long)milestones[i],
-                            (long long)milestones[i - 1]);
+            return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                            "MILESTONES must rise from entry to "
+                            "entry, but %lld follows %lld",
+                            (long long)milestones[i], (long long)milestones[i - 1]);
     return NEUMETA_OK;
 }
 
@@ -72,9 +73,8 @@ static neumeta_status reserve(nmi_schedule *schedule)
     return NEUMETA_OK;
 }
 
-neumeta_status nmi_schedule_add_phase(nmi_schedule *schedule, const char *name,
-                                      int32_t first_block, int32_t last_block,
-                                      const nmi_options *options)
+neumeta_status nmi_schedule_add_phase(nmi_schedule *schedule, const char *name, int32_t first_block,
+                                      int32_t last_block, const nmi_options *options)
 {
     nmi_context *context = schedule->object.context;
     neumeta_status status = check_options(context, options);

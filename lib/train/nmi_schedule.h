@@ -26,9 +26,8 @@ neumeta_status nmi_schedule_create(nmi_context *context, nmi_schedule **out);
 void nmi_schedule_release(nmi_schedule *schedule);
 /* Copies name and options; refuses keys that are not settings of a phase, and bounds that
  * contradict each other. Block numbers are checked against the topology by nmi_settings_read(). */
-neumeta_status nmi_schedule_add_phase(nmi_schedule *schedule, const char *name,
-                                      int32_t first_block, int32_t last_block,
-                                      const nmi_options *options);
+neumeta_status nmi_schedule_add_phase(nmi_schedule *schedule, const char *name, int32_t first_block,
+                                      int32_t last_block, const nmi_options *options);
 /* "nm" or "ht"; see neumeta_schedule_create_recipe(). */
 neumeta_status nmi_schedule_create_recipe(const nmi_topology *topology, const char *recipe,
                                           const int64_t *blocks, int64_t count,

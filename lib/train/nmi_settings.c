@@ -8,15 +8,28 @@
 
 /* Settings without a meaning where a network's own weights are trained. */
 static const int32_t manifold_keys[] = {
-    NEUMETA_KEY_LOSS_NORM,        NEUMETA_KEY_LOSS_RECONSTRUCTION,
-    NEUMETA_KEY_LOSS_RECONSTRUCTION_END, NEUMETA_KEY_RECONSTRUCTION_WEIGHTED,
-    NEUMETA_KEY_LOSS_DISTILLATION, NEUMETA_KEY_DISTILLATION_TEMPERATURE,
-    NEUMETA_KEY_DISTILLATION_TEACHER, NEUMETA_KEY_SIZE_DRAW, NEUMETA_KEY_SIZE_AXES,
-    NEUMETA_KEY_GAMMA_MIN,        NEUMETA_KEY_GAMMA_MAX, NEUMETA_KEY_NON_UNIFORM,
-    NEUMETA_KEY_INR_INIT,         NEUMETA_KEY_FIT_STEPS, NEUMETA_KEY_FIT_RATE,
+    NEUMETA_KEY_LOSS_NORM,
+    NEUMETA_KEY_LOSS_RECONSTRUCTION,
+    NEUMETA_KEY_LOSS_RECONSTRUCTION_END,
+    NEUMETA_KEY_RECONSTRUCTION_WEIGHTED,
+    NEUMETA_KEY_LOSS_DISTILLATION,
+    NEUMETA_KEY_DISTILLATION_TEMPERATURE,
+    NEUMETA_KEY_DISTILLATION_TEACHER,
+    NEUMETA_KEY_SIZE_DRAW,
+    NEUMETA_KEY_SIZE_AXES,
+    NEUMETA_KEY_GAMMA_MIN,
+    NEUMETA_KEY_GAMMA_MAX,
+    NEUMETA_KEY_NON_UNIFORM,
+    NEUMETA_KEY_INR_INIT,
+    NEUMETA_KEY_FIT_STEPS,
+    NEUMETA_KEY_FIT_RATE,
     NEUMETA_KEY_FIT_SIZES,
-    NEUMETA_KEY_RESIDUAL_START,   NEUMETA_KEY_RESIDUAL_RATE, NEUMETA_KEY_DIRECT_RATE,
-    NEUMETA_KEY_DIRECT_DECAY,     NEUMETA_KEY_DIRECT_BLOCKS, NEUMETA_KEY_VALIDATE_GAMMAS,
+    NEUMETA_KEY_RESIDUAL_START,
+    NEUMETA_KEY_RESIDUAL_RATE,
+    NEUMETA_KEY_DIRECT_RATE,
+    NEUMETA_KEY_DIRECT_DECAY,
+    NEUMETA_KEY_DIRECT_BLOCKS,
+    NEUMETA_KEY_VALIDATE_GAMMAS,
 };
 
 /* Settings that say something only beside another one. */
@@ -61,8 +74,8 @@ static neumeta_status check_dependences(nmi_context *context, const nmi_options 
     if (idle == NULL)
         return NEUMETA_OK;
     const nmi_key *needs = nmi_key_find(dependences[position - 1].needs);
-    const char *present = needs->type == NEUMETA_TYPE_CHOICE
-                              ? nmi_options_text(options, needs->number) : "0";
+    const char *present =
+        needs->type == NEUMETA_TYPE_CHOICE ? nmi_options_text(options, needs->number) : "0";
     return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "%s has no effect while %s is %s", idle->name,
                     needs->name, present != NULL ? present : "at its default");
 }
@@ -84,7 +97,8 @@ static neumeta_status check_scope(nmi_context *context, const nmi_settings *s,
     if (missing != NULL && !scope->reference)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "%s needs a reference network", missing);
     if (s->distillation > 0 && s->teacher == NMI_TEACHER_WIDEST && s->draw != NMI_DRAW_SANDWICH)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "DISTILLATION_TEACHER 'widest' needs "
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "DISTILLATION_TEACHER 'widest' needs "
                         "SIZE_DRAW 'sandwich', whose sizes share their items");
     if (s->draw == NMI_DRAW_SANDWICH && s->group < 2)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
@@ -213,8 +227,8 @@ double nmi_settings_reconstruction_at(const nmi_settings *settings, double epoch
     if (settings->reconstruction_end < 0 || settings->epochs <= 0)
         return settings->reconstruction;
     double share = fmin(epoch / settings->epochs, 1);
-    return settings->reconstruction
-           + share * (settings->reconstruction_end - settings->reconstruction);
+    return settings->reconstruction +
+           share * (settings->reconstruction_end - settings->reconstruction);
 }
 
 /* One of the axis' sizes between two compressions; `draw` in [0, 1). */

@@ -14,7 +14,7 @@ enum { NMI_DRAW_UNIFORM = 0, NMI_DRAW_FULL_FIRST = 1, NMI_DRAW_SANDWICH = 2 };
 enum { NMI_START_RANDOM = 0, NMI_START_CLONED = 1, NMI_START_FITTED = 2 };
 
 typedef struct nmi_settings {
-    const char *name;    /* of the phase, borrowed */
+    const char *name;           /* of the phase, borrowed */
     const nmi_options *options; /* for the lists: milestones, axes, gammas; borrowed */
     int32_t first_block, last_block;
     int64_t batch, group;
@@ -43,17 +43,17 @@ typedef struct nmi_settings {
 /* What a phase may rely on. */
 typedef struct nmi_setting_scope {
     const nmi_topology *topology;
-    bool manifold;      /* false: plain training, which has no INRs, sizes or teachers */
-    bool reference;     /* whether there is a reference network */
-    bool held_out;      /* whether the dataset keeps items aside */
+    bool manifold;  /* false: plain training, which has no INRs, sizes or teachers */
+    bool reference; /* whether there is a reference network */
+    bool held_out;  /* whether the dataset keeps items aside */
 } nmi_setting_scope;
 
 /* Fails with a sentence that starts "phase 'name': ". `out` borrows from `phase`. */
 neumeta_status nmi_settings_read(nmi_context *context, const nmi_phase *phase,
                                  const nmi_setting_scope *scope, nmi_settings *out);
 
-/* The next setting, from *position = 0 on, that is set but without effect beside the others; NULL at
- * the end. */
+/* The next setting, from *position = 0 on, that is set but without effect beside the others; NULL
+ * at the end. */
 const nmi_key *nmi_settings_idle(const nmi_options *options, int32_t *position);
 
 bool nmi_settings_has_block(const nmi_settings *settings, int32_t block);

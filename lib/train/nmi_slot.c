@@ -26,8 +26,7 @@ static neumeta_status need_copy(nmi_context *context, const nmi_slot *slot, floa
     return status;
 }
 
-neumeta_status nmi_slot_prepare(nmi_context *context, nmi_slot *slot,
-                                const nmi_settings *settings)
+neumeta_status nmi_slot_prepare(nmi_context *context, nmi_slot *slot, const nmi_settings *settings)
 {
     neumeta_status status = NEUMETA_OK;
     if (slot->kind != NMI_SLOT_BUFFER) {
@@ -96,16 +95,21 @@ void nmi_slot_step(nmi_slot *slot, const nmi_settings *settings, double rate, do
 {
     slot->steps++;
     if (slot->kind == NMI_SLOT_MAIN && settings->optimizer == NMI_OPTIMIZER_SGD) {
-        nmi_sgd sgd = {.rate = (float)rate, .momentum = (float)settings->momentum,
-                       .decay = (float)decay, .nesterov = true, .first = slot->steps == 1};
+        nmi_sgd sgd = {.rate = (float)rate,
+                       .momentum = (float)settings->momentum,
+                       .decay = (float)decay,
+                       .nesterov = true,
+                       .first = slot->steps == 1};
         nmi_sgd_step(&sgd, slot->count, slot->gradient, slot->moment1, slot->values);
         return;
     }
-    nmi_adamw adamw = {.rate = (float)rate, .beta1 = (float)settings->beta1,
-                       .beta2 = (float)settings->beta2, .epsilon = (float)settings->epsilon,
-                       .decay = (float)decay, .step = slot->steps};
-    nmi_adamw_step(&adamw, slot->count, slot->gradient, slot->moment1, slot->moment2,
-                   slot->values);
+    nmi_adamw adamw = {.rate = (float)rate,
+                       .beta1 = (float)settings->beta1,
+                       .beta2 = (float)settings->beta2,
+                       .epsilon = (float)settings->epsilon,
+                       .decay = (float)decay,
+                       .step = slot->steps};
+    nmi_adamw_step(&adamw, slot->count, slot->gradient, slot->moment1, slot->moment2, slot->values);
 }
 
 void nmi_slot_swap_average(nmi_slot *slot)

@@ -22,17 +22,16 @@ typedef struct nmi_slot {
     float *values;   /* borrowed from the manifold or network */
     float *gradient; /* the following are NULL until a phase trains the slot */
     float *moment1, *moment2;
-    float *average;  /* exponential moving average, or the raw values while published */
-    float *best;     /* of the phase, by the score on held-out items */
-    float *before;   /* what changes within a step, as it was before; NULL: nothing does */
+    float *average; /* exponential moving average, or the raw values while published */
+    float *best;    /* of the phase, by the score on held-out items */
+    float *before;  /* what changes within a step, as it was before; NULL: nothing does */
     int64_t steps_before;
-    int64_t steps;   /* that the moments have seen */
-    bool trained;    /* by the present phase */
+    int64_t steps; /* that the moments have seen */
+    bool trained;  /* by the present phase */
 } nmi_slot;
 
 /* Takes the vectors that training with these settings needs and that are not there yet. */
-neumeta_status nmi_slot_prepare(nmi_context *context, nmi_slot *slot,
-                                const nmi_settings *settings);
+neumeta_status nmi_slot_prepare(nmi_context *context, nmi_slot *slot, const nmi_settings *settings);
 void nmi_slot_free(nmi_context *context, nmi_slot *slot);
 /* Keeps what changes before the step is known to succeed, and puts it back. */
 void nmi_slot_remember(nmi_slot *slot);

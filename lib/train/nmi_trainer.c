@@ -58,8 +58,7 @@ static neumeta_status judge(nmi_trainer *trainer)
 static bool phase_is_done(const nmi_trainer *trainer)
 {
     return !nmi_trainer_finished(trainer) &&
-           trainer->position.step >=
-               nmi_trainer_steps_of_phase(trainer, trainer->position.phase);
+           trainer->position.step >= nmi_trainer_steps_of_phase(trainer, trainer->position.phase);
 }
 
 /* Brings the trainer to where a step can be made, or past the end. */
@@ -128,8 +127,8 @@ static neumeta_status checkpoint_if_due(nmi_trainer *trainer, bool force)
 /* True if the step must be the last one of this run. */
 static bool report(nmi_trainer *trainer)
 {
-    bool stop = trainer->progress != NULL &&
-                trainer->progress(trainer->progress_user, trainer) != 0;
+    bool stop =
+        trainer->progress != NULL && trainer->progress(trainer->progress_user, trainer) != 0;
     return atomic_exchange(&trainer->cancelled, false) || stop;
 }
 

@@ -2,9 +2,10 @@
 /*
  * The trainer: one loop for manifolds and for plain networks.
  *
- * A step draws sizes, emits the weights, runs the network forward and backward, adds the closed-form
- * losses on weights, carries the gradients through the INRs and steps the optimisers. Everything
- * random is addressed by the seed and the step's number, so position and slots are the whole state.
+ * A step draws sizes, emits the weights, runs the network forward and backward, adds the
+ * closed-form losses on weights, carries the gradients through the INRs and steps the optimisers.
+ * Everything random is addressed by the seed and the step's number, so position and slots are the
+ * whole state.
  */
 #ifndef NMI_TRAINER_H
 #define NMI_TRAINER_H
@@ -28,11 +29,11 @@ typedef struct nmi_metrics {
 
 typedef struct nmi_position {
     int32_t phase;
-    bool begun;      /* whether the present phase's INRs and moments were started */
-    bool unjudged;   /* whether the last step still waits for its turn of nmi_trainer_validate() */
-    int64_t step;    /* in this phase */
-    int64_t steps;   /* in all phases */
-    int64_t draws;   /* minibatches drawn in all phases: addresses sizes and noise */
+    bool begun;    /* whether the present phase's INRs and moments were started */
+    bool unjudged; /* whether the last step still waits for its turn of nmi_trainer_validate() */
+    int64_t step;  /* in this phase */
+    int64_t steps; /* in all phases */
+    int64_t draws; /* minibatches drawn in all phases: addresses sizes and noise */
 } nmi_position;
 
 /* Buffers of a step, taken at the first step of a phase. */
@@ -43,50 +44,50 @@ typedef struct nmi_batch {
     int64_t *order;             /* [train]: permutation of the epoch below */
     int64_t order_epoch;        /* -1: none yet */
     int32_t order_phase;
-    float *output_gradients;    /* [items, classes] */
-    float *teacher;             /* [items, classes] */
-    double *losses;             /* [items] */
+    float *output_gradients; /* [items, classes] */
+    float *teacher;          /* [items, classes] */
+    double *losses;          /* [items] */
 } nmi_batch;
 
 struct neumeta_trainer {
     nmi_object object;
-    nmi_topology *topology;  /* retained */
-    nmi_manifold *manifold;  /* retained; NULL: plain training */
-    nmi_network *network;    /* plain: the caller's; otherwise the one that is emitted into */
-    nmi_network *reference;  /* retained; may be NULL */
+    nmi_topology *topology; /* retained */
+    nmi_manifold *manifold; /* retained; NULL: plain training */
+    nmi_network *network;   /* plain: the caller's; otherwise the one that is emitted into */
+    nmi_network *reference; /* retained; may be NULL */
     nmi_topology *reference_topology; /* retained: whether the reference is still what it was */
-    nmi_network *judge;      /* for held-out items; made when first needed */
-    nmi_dataset *dataset;    /* retained */
-    nmi_schedule *schedule;  /* own copy: settings borrow from it */
+    nmi_network *judge;               /* for held-out items; made when first needed */
+    nmi_dataset *dataset;             /* retained */
+    nmi_schedule *schedule;           /* own copy: settings borrow from it */
     nmi_pass *pass;
     int64_t pass_items;
-    nmi_settings *phases;    /* [phase_count] */
+    nmi_settings *phases; /* [phase_count] */
     int32_t phase_count;
     uint64_t seed;
-    uint64_t fingerprint;    /* of topology, INRs, schedule and dataset: what a checkpoint must fit */
+    uint64_t fingerprint; /* of topology, INRs, schedule and dataset: what a checkpoint must fit */
 
-    nmi_slot *slots;         /* [tensor_count] */
-    bool *reached;           /* [tensor_count]: morphing, and added by this or an earlier phase */
-    bool *carried;           /* [tensor_count]: trained through an INR by this phase */
-    bool *held;              /* [tensor_count]: emitted by the manifold (not copied from the reference) */
-    bool *batch_norm;        /* [node_count]: norms that use batch statistics */
-    bool *varies;            /* [axis_count] */
+    nmi_slot *slots;  /* [tensor_count] */
+    bool *reached;    /* [tensor_count]: morphing, and added by this or an earlier phase */
+    bool *carried;    /* [tensor_count]: trained through an INR by this phase */
+    bool *held;       /* [tensor_count]: emitted by the manifold (not copied from the reference) */
+    bool *batch_norm; /* [node_count]: norms that use batch statistics */
+    bool *varies;     /* [axis_count] */
     float **weight_gradients; /* [tensor_count]: of emitted tensors, at full size; NULL: none */
-    float **pass_gradients;  /* [tensor_count]: where the pass adds */
-    float **slot_gradients;  /* [tensor_count]: where the INRs add */
+    float **pass_gradients;   /* [tensor_count]: where the pass adds */
+    float **slot_gradients;   /* [tensor_count]: where the INRs add */
     int64_t *sizes, *full_sizes;
 
     nmi_batch batch;
     nmi_position position;
     nmi_metrics metrics;
-    bool published;          /* averages stand in the manifold or network */
-    bool ready;              /* derived state fits the present phase */
-    double run_start;        /* wall clock of this run; items below were trained since */
+    bool published;   /* averages stand in the manifold or network */
+    bool ready;       /* derived state fits the present phase */
+    double run_start; /* wall clock of this run; items below were trained since */
     int64_t run_items;
     double last_checkpoint;
-    char *checkpoint_path;   /* NULL: none */
+    char *checkpoint_path; /* NULL: none */
     double checkpoint_seconds;
-    bool checkpoint_owed;    /* the last one could not be written */
+    bool checkpoint_owed; /* the last one could not be written */
     neumeta_progress_fn progress;
     void *progress_user;
     atomic_bool cancelled;

@@ -19,15 +19,17 @@ static neumeta_status check_dataset(nmi_context *context, const nmi_topology *to
             (node->channels != shape[0] || node->height != shape[1] || node->width != shape[2]))
             return nmi_fail(context, NEUMETA_ERR_SHAPE,
                             "the dataset's items are %lld x %lld x %lld, the network takes "
-                            "%lld x %lld x %lld", (long long)shape[0], (long long)shape[1],
-                            (long long)shape[2], (long long)node->channels,
-                            (long long)node->height, (long long)node->width);
+                            "%lld x %lld x %lld",
+                            (long long)shape[0], (long long)shape[1], (long long)shape[2],
+                            (long long)node->channels, (long long)node->height,
+                            (long long)node->width);
     }
     const nmi_shape *output = &network->shapes[topology->output];
     if (output->height != 1 || output->width != 1)
         return nmi_fail(context, NEUMETA_ERR_SHAPE,
                         "the network's output is %lld x %lld pixels; training needs one value a "
-                        "class", (long long)output->height, (long long)output->width);
+                        "class",
+                        (long long)output->height, (long long)output->width);
     if (nmi_dataset_count(dataset, NEUMETA_SPLIT_TRAIN) < 1)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "the dataset has no training items");
     return NEUMETA_OK;
@@ -37,20 +39,19 @@ static neumeta_status check_reference(nmi_context *context, const nmi_manifold *
                                       const nmi_network *reference, const int64_t *full)
 {
     const nmi_topology *ours = manifold->topology, *theirs = reference->topology;
-    if (ours == theirs && memcmp(reference->sizes, full,
-                                 (size_t)ours->axis_count * sizeof *full) == 0)
+    if (ours == theirs &&
+        memcmp(reference->sizes, full, (size_t)ours->axis_count * sizeof *full) == 0)
         return NEUMETA_OK;
     if (ours->tensor_count != theirs->tensor_count || ours->axis_count != theirs->axis_count)
         return nmi_fail(context, NEUMETA_ERR_SHAPE,
                         "the reference has %d tensors on %d axes, the manifold %d on %d",
-                        (int)theirs->tensor_count, (int)theirs->axis_count,
-                        (int)ours->tensor_count, (int)ours->axis_count);
+                        (int)theirs->tensor_count, (int)theirs->axis_count, (int)ours->tensor_count,
+                        (int)ours->axis_count);
     for (int32_t a = 0; a < ours->axis_count; a++)
         if (reference->sizes[a] != full[a])
             return nmi_fail(context, NEUMETA_ERR_SHAPE,
                             "the reference has size %lld on axis '%s', must be full: %lld",
-                            (long long)reference->sizes[a], ours->axes[a].name,
-                            (long long)full[a]);
+                            (long long)reference->sizes[a], ours->axes[a].name, (long long)full[a]);
     for (int32_t t = 0; t < ours->tensor_count; t++)
         if (strcmp(ours->tensors[t].name, theirs->tensors[t].name) != 0)
             return nmi_fail(context, NEUMETA_ERR_SHAPE,
@@ -87,8 +88,8 @@ static neumeta_status check_coverage(const nmi_trainer *trainer)
         int32_t block = topology->nodes[topology->tensors[t].node].block;
         bool covered = false;
         for (int32_t p = 0; p < trainer->phase_count; p++)
-            covered |= block >= trainer->phases[p].first_block &&
-                       block <= trainer->phases[p].last_block;
+            covered |=
+                block >= trainer->phases[p].first_block && block <= trainer->phases[p].last_block;
         if (!covered)
             return nmi_fail(trainer->object.context, NEUMETA_ERR_ARGUMENT,
                             "block '%s' morphs, but no phase of the schedule trains it",
@@ -114,9 +115,10 @@ static uint64_t mix_real(uint64_t hash, double value)
 /* What the INRs compute from equal parameters. */
 static uint64_t mix_inrs(uint64_t hash, const nmi_inr_settings *inr)
 {
-    const double values[] = {inr->encoding,       inr->function,         (double)inr->hidden,
-                             (double)inr->layers, (double)inr->octaves,
-                             (double)inr->coordinate_scale, inr->noise, inr->noise_clamp};
+    const double values[] = {inr->encoding,        inr->function,
+                             (double)inr->hidden,  (double)inr->layers,
+                             (double)inr->octaves, (double)inr->coordinate_scale,
+                             inr->noise,           inr->noise_clamp};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         hash = mix_real(hash, values[i]);
     return hash;
@@ -180,8 +182,8 @@ static neumeta_status read_settings(nmi_trainer *trainer, const nmi_schedule *sc
         .held_out = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_HELD_OUT) > 0,
     };
     for (int32_t p = 0; p < trainer->phase_count && status == NEUMETA_OK; p++)
-        status = nmi_settings_read(context, &trainer->schedule->phases[p], &scope,
-                                   &trainer->phases[p]);
+        status =
+            nmi_settings_read(context, &trainer->schedule->phases[p], &scope, &trainer->phases[p]);
     return status;
 }
 
@@ -192,8 +194,7 @@ static nmi_slot_kind kind_of_field(const nmi_topology *topology, const nmi_field
         return NMI_SLOT_NONE;
     if (field->morphing)
         return NMI_SLOT_MAIN;
-    return topology->tensors[tensor].role == NMI_ROLE_SCALE ? NMI_SLOT_RESIDUAL
-                                                            : NMI_SLOT_DIRECT;
+    return topology->tensors[tensor].role == NMI_ROLE_SCALE ? NMI_SLOT_RESIDUAL : NMI_SLOT_DIRECT;
 }
 
 static void describe_slots(nmi_trainer *trainer)
@@ -225,20 +226,19 @@ static neumeta_status take_tables(nmi_trainer *trainer)
     trainer->reached = nmi_alloc_zero_array(context, tensors, sizeof(bool));
     trainer->carried = nmi_alloc_zero_array(context, tensors, sizeof(bool));
     trainer->held = nmi_alloc_zero_array(context, tensors, sizeof(bool));
-    trainer->batch_norm = nmi_alloc_zero_array(context, trainer->topology->node_count,
-                                               sizeof(bool));
+    trainer->batch_norm =
+        nmi_alloc_zero_array(context, trainer->topology->node_count, sizeof(bool));
     trainer->varies = nmi_alloc_zero_array(context, axes, sizeof(bool));
     trainer->weight_gradients = nmi_alloc_zero_array(context, tensors, sizeof(float *));
     trainer->pass_gradients = nmi_alloc_zero_array(context, tensors, sizeof(float *));
     trainer->slot_gradients = nmi_alloc_zero_array(context, tensors, sizeof(float *));
     trainer->sizes = nmi_alloc_zero_array(context, axes, sizeof(int64_t));
     trainer->full_sizes = nmi_alloc_zero_array(context, axes, sizeof(int64_t));
-    bool complete = trainer->slots != NULL && trainer->reached != NULL &&
-                    trainer->carried != NULL && trainer->held != NULL &&
-                    trainer->batch_norm != NULL && trainer->varies != NULL &&
-                    trainer->weight_gradients != NULL && trainer->pass_gradients != NULL &&
-                    trainer->slot_gradients != NULL && trainer->sizes != NULL &&
-                    trainer->full_sizes != NULL;
+    bool complete =
+        trainer->slots != NULL && trainer->reached != NULL && trainer->carried != NULL &&
+        trainer->held != NULL && trainer->batch_norm != NULL && trainer->varies != NULL &&
+        trainer->weight_gradients != NULL && trainer->pass_gradients != NULL &&
+        trainer->slot_gradients != NULL && trainer->sizes != NULL && trainer->full_sizes != NULL;
     return complete ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
 }
 
@@ -266,8 +266,8 @@ static neumeta_status take_networks(nmi_trainer *trainer, nmi_network *network)
         trainer->reference_topology = network->topology;
     }
     if (status == NEUMETA_OK)
-        status = nmi_network_create(context, trainer->topology, trainer->full_sizes,
-                                    &trainer->network);
+        status =
+            nmi_network_create(context, trainer->topology, trainer->full_sizes, &trainer->network);
     if (status == NEUMETA_OK && network != NULL)
         status = check_shapes(trainer->network, network);
     if (status == NEUMETA_OK)

@@ -45,10 +45,9 @@ int64_t nmi_trainer_steps_of_phase(const nmi_trainer *trainer, int32_t phase)
 double nmi_trainer_epoch(const nmi_trainer *trainer)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
-    return (double)(trainer->position.step * nmi_trainer_minibatches_of_step(settings))
-           / (double)nmi_trainer_minibatches_of_epoch(trainer, settings);
+    return (double)(trainer->position.step * nmi_trainer_minibatches_of_step(settings)) /
+           (double)nmi_trainer_minibatches_of_epoch(trainer, settings);
 }
-
 
 int32_t nmi_trainer_block(const nmi_topology *topology, int32_t tensor)
 {
@@ -68,15 +67,15 @@ bool nmi_trainer_reached_before(const nmi_trainer *trainer, int32_t phase, int32
 static bool trains_block(const nmi_trainer *trainer, const nmi_settings *settings, int32_t block)
 {
     return nmi_settings_has_block(settings, block) ||
-           (settings->train_earlier && nmi_trainer_reached_before(trainer, trainer->position.phase, block));
+           (settings->train_earlier &&
+            nmi_trainer_reached_before(trainer, trainer->position.phase, block));
 }
 
 static neumeta_status is_direct_block(const nmi_trainer *trainer, const nmi_settings *settings,
                                       int32_t block, bool *direct)
 {
     int64_t count = 0;
-    const int64_t *given =
-        nmi_options_ints(settings->options, NEUMETA_KEY_DIRECT_BLOCKS, &count);
+    const int64_t *given = nmi_options_ints(settings->options, NEUMETA_KEY_DIRECT_BLOCKS, &count);
     neumeta_status status = NEUMETA_OK;
     *direct = count == 0 && nmi_settings_has_block(settings, block);
     for (int64_t i = 0; i < count && status == NEUMETA_OK; i++) {
@@ -97,8 +96,9 @@ static neumeta_status mark_slots(nmi_trainer *trainer, const nmi_settings *setti
         bool trains = trains_block(trainer, settings, block), direct = false;
         bool morphing = trainer->manifold != NULL && trainer->manifold->fields[t].morphing;
         status = is_direct_block(trainer, settings, block, &direct);
-        trainer->reached[t] = morphing && (nmi_settings_has_block(settings, block) ||
-                                           nmi_trainer_reached_before(trainer, trainer->position.phase, block));
+        trainer->reached[t] =
+            morphing && (nmi_settings_has_block(settings, block) ||
+                         nmi_trainer_reached_before(trainer, trainer->position.phase, block));
         trainer->held[t] = !morphing || trainer->reached[t] || trainer->reference == NULL;
         trainer->carried[t] = morphing && trains;
         slot->trained = slot->kind == NMI_SLOT_MAIN || slot->kind == NMI_SLOT_BUFFER ? trains
@@ -116,8 +116,8 @@ static neumeta_status mark_slots(nmi_trainer *trainer, const nmi_settings *setti
     return status;
 }
 
-/* NULL if every tensor that follows the axis comes from an INR that was reached; else the name of one
- * that does not. */
+/* NULL if every tensor that follows the axis comes from an INR that was reached; else the name of
+ * one that does not. */
 static const char *fixed_tensor(const nmi_trainer *trainer, int32_t axis)
 {
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
@@ -150,8 +150,8 @@ static neumeta_status mark_axes(nmi_trainer *trainer, const nmi_settings *settin
         if (tensor != NULL)
             return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                             "phase '%s': axis '%s' cannot vary, since tensor '%s' follows it and "
-                            "does not morph yet", settings->name, topology->axes[axis].name,
-                            tensor);
+                            "does not morph yet",
+                            settings->name, topology->axes[axis].name, tensor);
         trainer->varies[axis] = true;
     }
     return NEUMETA_OK;
@@ -187,14 +187,13 @@ static neumeta_status grow_batch(nmi_trainer *trainer, int64_t items, int64_t mi
     int64_t images = 0, floats = 0;
     if (!nmi_multiply(items, minibatches, &images) ||
         !nmi_multiply(images, nmi_dataset_item_floats(trainer->dataset), &floats))
-        return nmi_fail(context, NEUMETA_ERR_MEMORY,
-                        "the minibatches of one step are too large");
+        return nmi_fail(context, NEUMETA_ERR_MEMORY, "the minibatches of one step are too large");
     batch->items = batch->minibatches = 0;
     batch->inputs = replace(context, batch->inputs, floats, sizeof *batch->inputs);
     batch->targets = replace(context, batch->targets, images, sizeof *batch->targets);
     batch->losses = replace(context, batch->losses, items, sizeof *batch->losses);
-    batch->output_gradients = replace(context, batch->output_gradients, items * classes,
-                                      sizeof *batch->output_gradients);
+    batch->output_gradients =
+        replace(context, batch->output_gradients, items * classes, sizeof *batch->output_gradients);
     batch->teacher = replace(context, batch->teacher, items * classes, sizeof *batch->teacher);
     if (batch->inputs == NULL || batch->targets == NULL || batch->losses == NULL ||
         batch->output_gradients == NULL || batch->teacher == NULL)
@@ -223,8 +222,8 @@ static neumeta_status take_batch(nmi_trainer *trainer, const nmi_settings *setti
         nmi_pass_free(trainer->pass);
         trainer->pass = NULL;
         trainer->pass_items = 0;
-        status = nmi_pass_create(context, trainer->topology, trainer->full_sizes, items,
-                                 &trainer->pass);
+        status =
+            nmi_pass_create(context, trainer->topology, trainer->full_sizes, items, &trainer->pass);
         trainer->pass_items = status == NEUMETA_OK ? items : 0;
     }
     return status;

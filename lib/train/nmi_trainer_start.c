@@ -10,8 +10,8 @@
 static int32_t morphing_tensor(const nmi_trainer *trainer, int32_t block, int32_t index)
 {
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
-        if (trainer->manifold->fields[t].morphing && nmi_trainer_block(trainer->topology, t) == block &&
-            index-- == 0)
+        if (trainer->manifold->fields[t].morphing &&
+            nmi_trainer_block(trainer->topology, t) == block && index-- == 0)
             return t;
     return -1;
 }
@@ -44,13 +44,14 @@ static neumeta_status clone_block(nmi_trainer *trainer, int32_t from, int32_t to
     return status;
 }
 
-/* The block that was added last before `block`, -1 if it is the first: by phases, then by number. */
+/* The block that was added last before `block`, -1 if it is the first: by phases, then by number.
+ */
 static int32_t block_before(const nmi_trainer *trainer, int32_t block)
 {
     int32_t phase = trainer->position.phase, before = -1;
     for (int32_t b = 0; b < block; b++)
-        if (nmi_settings_has_block(&trainer->phases[phase], b) && morphing_tensor(trainer, b, 0) >= 0 &&
-            !nmi_trainer_reached_before(trainer, phase, b))
+        if (nmi_settings_has_block(&trainer->phases[phase], b) &&
+            morphing_tensor(trainer, b, 0) >= 0 && !nmi_trainer_reached_before(trainer, phase, b))
             before = b;
     for (int32_t p = phase - 1; p >= 0 && before < 0; p--)
         for (int32_t b = trainer->phases[p].last_block; b >= trainer->phases[p].first_block; b--)
@@ -84,8 +85,7 @@ static void mark_fresh(const nmi_trainer *trainer, bool *fresh)
 }
 
 /* FIT_SIZES compressions of the axes that vary, evenly from the least to the largest; 1: full. */
-static void list_fit_sizes(const nmi_trainer *trainer, const nmi_settings *settings,
-                           int64_t *sizes)
+static void list_fit_sizes(const nmi_trainer *trainer, const nmi_settings *settings, int64_t *sizes)
 {
     const nmi_topology *topology = trainer->topology;
     double steps = settings->fit_sizes > 1 ? (double)(settings->fit_sizes - 1) : 1;
@@ -94,8 +94,7 @@ static void list_fit_sizes(const nmi_trainer *trainer, const nmi_settings *setti
         for (int32_t a = 0; a < topology->axis_count; a++)
             sizes[i * topology->axis_count + a] =
                 trainer->varies[a] && settings->fit_sizes > 1
-                    ? nmi_axis_size_at(&topology->axes[a],
-                                       settings->gamma_min + width * i / steps)
+                    ? nmi_axis_size_at(&topology->axes[a], settings->gamma_min + width * i / steps)
                     : trainer->full_sizes[a];
 }
 
@@ -109,8 +108,8 @@ static neumeta_status start_fitted(nmi_trainer *trainer, const nmi_settings *set
     neumeta_status status = fresh != NULL && sizes != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
     if (status == NEUMETA_OK) {
         nmi_fit_target target = {trainer->reference, trainer->network, sizes, settings->fit_sizes};
-        uint64_t key = nmi_random_key(trainer->seed, NMI_RANDOM_FIT,
-                                      (uint64_t)trainer->position.phase);
+        uint64_t key =
+            nmi_random_key(trainer->seed, NMI_RANDOM_FIT, (uint64_t)trainer->position.phase);
         mark_fresh(trainer, fresh);
         list_fit_sizes(trainer, settings, sizes);
         status = nmi_manifold_fit(trainer->manifold, fresh, &target, settings->fit_steps,
@@ -121,8 +120,9 @@ static neumeta_status start_fitted(nmi_trainer *trainer, const nmi_settings *set
     return status;
 }
 
-/* A block that starts as the identity must be the identity before its phase, too: otherwise adding it
- * would take away what the later blocks rely on. So all residual scalars start with the first phase. */
+/* A block that starts as the identity must be the identity before its phase, too: otherwise adding
+ * it would take away what the later blocks rely on. So all residual scalars start with the first
+ * phase. */
 static void start_residuals(nmi_trainer *trainer)
 {
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
@@ -130,7 +130,8 @@ static void start_residuals(nmi_trainer *trainer)
             continue;
         int32_t block = nmi_trainer_block(trainer->topology, t);
         for (int32_t p = trainer->phase_count - 1; p >= 0; p--)
-            if (trainer->phases[p].has_residual_start && nmi_settings_has_block(&trainer->phases[p], block) &&
+            if (trainer->phases[p].has_residual_start &&
+                nmi_settings_has_block(&trainer->phases[p], block) &&
                 morphing_tensor(trainer, block, 0) >= 0)
                 trainer->slots[t].values[0] = (float)trainer->phases[p].residual_start;
     }

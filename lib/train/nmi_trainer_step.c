@@ -55,8 +55,8 @@ static neumeta_status fetch_step(nmi_trainer *trainer, int64_t items)
         uint64_t key = nmi_random_key(trainer->seed, NMI_RANDOM_AUGMENT,
                                       (uint64_t)(trainer->position.draws + m));
         int64_t *targets = trainer->batch.targets + m * items;
-        status = nmi_dataset_fetch(trainer->dataset, NEUMETA_SPLIT_TRAIN, indices, items, key,
-                                   true, trainer->batch.inputs + m * floats, targets);
+        status = nmi_dataset_fetch(trainer->dataset, NEUMETA_SPLIT_TRAIN, indices, items, key, true,
+                                   trainer->batch.inputs + m * floats, targets);
         if (status == NEUMETA_OK)
             status = check_targets(trainer, targets, items);
     }
@@ -155,8 +155,8 @@ static neumeta_status step_group_slots(nmi_trainer *trainer)
     double norm = sqrt(clipped_norm(trainer, settings));
     if (!isfinite(norm))
         return fail_numeric(trainer, "gradient");
-    double width = (double)nmi_trainer_minibatches_of_step(settings)
-                   / (double)nmi_trainer_minibatches_of_epoch(trainer, settings);
+    double width = (double)nmi_trainer_minibatches_of_step(settings) /
+                   (double)nmi_trainer_minibatches_of_epoch(trainer, settings);
     group_step step = {.trainer = trainer, .settings = settings, .factor = 1};
     step.rate = nmi_settings_rate_at(settings, nmi_trainer_epoch(trainer), width);
     if (settings->clip_norm > 0 && norm > settings->clip_norm)
@@ -191,13 +191,13 @@ static neumeta_status find_teacher(nmi_trainer *trainer, const float *inputs, in
                                    const float *outputs, int64_t index, bool *distil)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
-    *distil = settings->distillation > 0 &&
-              (settings->teacher == NMI_TEACHER_REFERENCE || index > 0);
+    *distil =
+        settings->distillation > 0 && (settings->teacher == NMI_TEACHER_REFERENCE || index > 0);
     if (settings->distillation <= 0)
         return NEUMETA_OK;
     if (settings->teacher == NMI_TEACHER_WIDEST) {
-        size_t bytes = (size_t)(items * nmi_network_output_floats(trainer->network))
-                       * sizeof(float);
+        size_t bytes =
+            (size_t)(items * nmi_network_output_floats(trainer->network)) * sizeof(float);
         if (index == 0)
             memcpy(trainer->batch.teacher, outputs, bytes);
         return NEUMETA_OK;
@@ -228,8 +228,8 @@ static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64
     const nmi_settings *settings = nmi_trainer_settings(trainer);
     bool manifold = trainer->manifold != NULL;
     int64_t minibatch = nmi_trainer_minibatches_of_step(settings) > 1 ? index : 0;
-    const float *inputs = trainer->batch.inputs
-                          + minibatch * items * nmi_dataset_item_floats(trainer->dataset);
+    const float *inputs =
+        trainer->batch.inputs + minibatch * items * nmi_dataset_item_floats(trainer->dataset);
     uint64_t draw = (uint64_t)(trainer->position.draws + index);
     double share = 1 / (double)settings->group;
     nmi_noise noise = {.samples = 1};
@@ -263,8 +263,7 @@ static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64
         if (!isfinite(loss.total))
             return fail_numeric(trainer, "loss");
         status = nmi_manifold_backward(trainer->manifold, trainer->network, trainer->carried,
-                                       &noise, trainer->weight_gradients,
-                                       trainer->slot_gradients);
+                                       &noise, trainer->weight_gradients, trainer->slot_gradients);
         if (status == NEUMETA_OK)
             status = step_minibatch_slots(trainer);
     }
@@ -274,9 +273,8 @@ static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64
 
 static void start_epoch_metrics(nmi_trainer *trainer)
 {
-    double width = (double)nmi_trainer_minibatches_of_step(nmi_trainer_settings(trainer))
-                   / (double)nmi_trainer_minibatches_of_epoch(trainer,
-                                                              nmi_trainer_settings(trainer));
+    double width = (double)nmi_trainer_minibatches_of_step(nmi_trainer_settings(trainer)) /
+                   (double)nmi_trainer_minibatches_of_epoch(trainer, nmi_trainer_settings(trainer));
     double epoch = nmi_trainer_epoch(trainer);
     if (epoch - floor(epoch) < width * 0.999)
         trainer->metrics.loss_sum = trainer->metrics.task_sum = trainer->metrics.minibatches = 0;

@@ -12,8 +12,8 @@ static bool is_due(const nmi_trainer *trainer, const nmi_settings *settings)
         return false;
     if (trainer->position.step == nmi_trainer_steps_of_phase(trainer, trainer->position.phase))
         return true;
-    double width = (double)nmi_trainer_minibatches_of_step(settings)
-                   / (double)nmi_trainer_minibatches_of_epoch(trainer, settings);
+    double width = (double)nmi_trainer_minibatches_of_step(settings) /
+                   (double)nmi_trainer_minibatches_of_epoch(trainer, settings);
     double epoch = nmi_trainer_epoch(trainer);
     const double rounding = 1e-9;
     return floor(epoch / settings->validate_epochs + rounding) >
@@ -34,8 +34,8 @@ static neumeta_status judge_manifold(nmi_trainer *trainer, const nmi_settings *s
         count = 1;
     }
     if (trainer->judge == NULL)
-        status = nmi_network_create(trainer->object.context, trainer->topology,
-                                    trainer->full_sizes, &trainer->judge);
+        status = nmi_network_create(trainer->object.context, trainer->topology, trainer->full_sizes,
+                                    &trainer->judge);
     *score = 0;
     for (int64_t g = 0; g < count && status == NEUMETA_OK; g++) {
         double one = 0;
@@ -45,8 +45,8 @@ static neumeta_status judge_manifold(nmi_trainer *trainer, const nmi_settings *s
                                     : trainer->full_sizes[a];
         status = nmi_trainer_emit(trainer, trainer->judge, trainer->sizes, NULL);
         if (status == NEUMETA_OK)
-            status = nmi_network_evaluate(trainer->judge, trainer->dataset,
-                                          NEUMETA_SPLIT_HELD_OUT, NULL, &one);
+            status = nmi_network_evaluate(trainer->judge, trainer->dataset, NEUMETA_SPLIT_HELD_OUT,
+                                          NULL, &one);
         *score += one / (double)count;
     }
     return status;

@@ -22,8 +22,7 @@ int main(void)
              NEUMETA_VERSION_PATCH);
     if (strcmp(header, neumeta_version()) != 0)
         failed = 1;
-    printf("neumeta %s: %d axes\n", neumeta_version(),
-           (int)neumeta_topology_axis_count(topology));
+    printf("neumeta %s: %d axes\n", neumeta_version(), (int)neumeta_topology_axis_count(topology));
     neumeta_topology_free(topology);
     neumeta_context_free(context);
     return failed;

@@ -144,8 +144,7 @@ START_TEST(every_setter_reaches_the_options)
     assert_status(context, neumeta_options_set_reals(options, NEUMETA_KEY_MILESTONES, means, 2),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(context, "MILESTONES takes a list of integers");
-    assert_status(context, neumeta_options_parse(options, "learning", "0.5"),
-                  NEUMETA_ERR_ARGUMENT);
+    assert_status(context, neumeta_options_parse(options, "learning", "0.5"), NEUMETA_ERR_ARGUMENT);
     assert_message_contains(context, "there is no setting named 'learning'");
     neumeta_options_free(options);
     neumeta_context_free(context);
@@ -216,16 +215,15 @@ START_TEST(a_context_in_use_refuses_calls_but_not_frees)
 {
     test_allocator allocator = {0};
     misuse self = {0};
-    ck_assert_int_eq(
-        neumeta_context_create(test_allocate, test_release, &allocator, &self.context),
-        NEUMETA_OK);
+    ck_assert_int_eq(neumeta_context_create(test_allocate, test_release, &allocator, &self.context),
+                     NEUMETA_OK);
     assert_ok(self.context, neumeta_options_create(self.context, &self.options));
     assert_status(self.context, neumeta_context_set_log(self.context, misuse_context, &self, 5),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(self.context, "level is 5, must lie in [1, 4]");
     ck_assert_int_eq(self.lines, 0);
-    assert_ok(self.context, neumeta_context_set_log(self.context, misuse_context, &self,
-                                                    NEUMETA_LOG_ERROR));
+    assert_ok(self.context,
+              neumeta_context_set_log(self.context, misuse_context, &self, NEUMETA_LOG_ERROR));
     self.created = self.options;
     assert_status(self.context, neumeta_context_set_threads(self.context, -3),
                   NEUMETA_ERR_ARGUMENT);

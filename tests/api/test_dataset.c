@@ -59,8 +59,7 @@ START_TEST(missing_pointers_are_named)
     assert_status(context, neumeta_dataset_create(context, 1, 1, NULL, NULL, NULL, &dataset),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(context, "fetch is NULL");
-    assert_status(context,
-                  neumeta_dataset_create(context, 1, 1, fetch_nothing, NULL, NULL, NULL),
+    assert_status(context, neumeta_dataset_create(context, 1, 1, fetch_nothing, NULL, NULL, NULL),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(context, "dataset is NULL");
     assert_status(context,

@@ -305,8 +305,7 @@ START_TEST(null_arguments_are_refused)
     assert_status(ctx, neumeta_manifold_topology(m, NULL), NEUMETA_ERR_ARGUMENT);
     assert_status(ctx, neumeta_manifold_parameters(m, NULL), NEUMETA_ERR_ARGUMENT);
     assert_status(ctx, neumeta_manifold_materialize(m, NULL, 3, NULL, NULL), NEUMETA_ERR_ARGUMENT);
-    assert_status(ctx, neumeta_manifold_materialize(m, sizes, 3, NULL, NULL),
-                  NEUMETA_ERR_ARGUMENT);
+    assert_status(ctx, neumeta_manifold_materialize(m, sizes, 3, NULL, NULL), NEUMETA_ERR_ARGUMENT);
     assert_status(NULL, neumeta_manifold_save(NULL, "x"), NEUMETA_ERR_ARGUMENT);
     neumeta_manifold_free(NULL);
     neumeta_manifold_free(m);
@@ -547,8 +546,7 @@ static neumeta_status whole_life(test_allocator *allocator, void *user)
     neumeta_topology *topology = NULL;
     neumeta_manifold *manifold = NULL, *loaded = NULL;
     neumeta_network *network = NULL;
-    neumeta_status status =
-        neumeta_context_create(test_allocate, test_release, allocator, &ctx);
+    neumeta_status status = neumeta_context_create(test_allocate, test_release, allocator, &ctx);
     if (status == NEUMETA_OK)
         status = build(ctx, false, true, &topology);
     if (status == NEUMETA_OK)

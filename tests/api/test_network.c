@@ -29,8 +29,8 @@ static int32_t add(neumeta_context *context, neumeta_topology *topology, const c
     for (int i = 0; *status == NEUMETA_OK && pairs[i] != NULL; i += 2)
         *status = neumeta_options_parse(options, pairs[i], pairs[i + 1]);
     if (*status == NEUMETA_OK)
-        *status = neumeta_topology_add_node(topology, name, op, &input, input >= 0, axis, options,
-                                            &node);
+        *status =
+            neumeta_topology_add_node(topology, name, op, &input, input >= 0, axis, options, &node);
     neumeta_options_free(options);
     return node;
 }
@@ -51,8 +51,7 @@ static neumeta_status build(neumeta_context *context, neumeta_topology **out)
         status = neumeta_topology_add_axis(t, "classes", NEUMETA_AXIS_WIDTH, CLASSES, CLASSES, 1,
                                            &classes);
     int32_t x = add(context, t, "input", NEUMETA_OP_INPUT, -1, -1,
-                    PAIRS("input-channels", "1", "input-height", "8", "input-width", "8"),
-                    &status);
+                    PAIRS("input-channels", "1", "input-height", "8", "input-width", "8"), &status);
     x = add(context, t, "stem", NEUMETA_OP_CONV, x, width, PAIRS("padding", "1"), &status);
     if (status == NEUMETA_OK)
         status = neumeta_topology_begin_repeat(t, "body", depth, 0, x);
@@ -100,8 +99,8 @@ static void teardown(fixture *f)
 static neumeta_network *create(const fixture *f, const int64_t *sizes)
 {
     neumeta_network *network = NULL;
-    assert_ok(f->context, neumeta_network_create(f->topology, sizes, sizes != NULL ? 3 : 0,
-                                                 &network));
+    assert_ok(f->context,
+              neumeta_network_create(f->topology, sizes, sizes != NULL ? 3 : 0, &network));
     return network;
 }
 
@@ -127,10 +126,10 @@ START_TEST(a_saved_network_comes_back_bit_for_bit_at_its_sizes)
             int64_t dims[2][4];
             int32_t ranks[2];
             const float *data[2];
-            assert_ok(f.context, neumeta_network_tensor(network, t, &names[0], dims[0],
-                                                        &ranks[0], &data[0]));
-            assert_ok(f.context, neumeta_network_tensor(loaded, t, &names[1], dims[1], &ranks[1],
-                                                        &data[1]));
+            assert_ok(f.context,
+                      neumeta_network_tensor(network, t, &names[0], dims[0], &ranks[0], &data[0]));
+            assert_ok(f.context,
+                      neumeta_network_tensor(loaded, t, &names[1], dims[1], &ranks[1], &data[1]));
             ck_assert_str_eq(names[0], names[1]);
             ck_assert_int_eq(ranks[0], ranks[1]);
             ck_assert_mem_eq(dims[0], dims[1], sizeof dims[0]);
@@ -171,10 +170,8 @@ START_TEST(an_unsealed_topology_makes_no_network)
     neumeta_topology *topology = NULL;
     neumeta_network *network = NULL;
     assert_ok(context, neumeta_topology_create(context, &topology));
-    assert_status(context, neumeta_network_create(topology, NULL, 0, &network),
-                  NEUMETA_ERR_STATE);
-    assert_status(context, neumeta_network_load(topology, "x", NULL, &network),
-                  NEUMETA_ERR_STATE);
+    assert_status(context, neumeta_network_create(topology, NULL, 0, &network), NEUMETA_ERR_STATE);
+    assert_status(context, neumeta_network_load(topology, "x", NULL, &network), NEUMETA_ERR_STATE);
     assert_message_contains(context, "not sealed");
     neumeta_topology_free(topology);
     neumeta_context_free(context);
@@ -199,7 +196,8 @@ static void write_file(const char *path, const char *json, int64_t data)
 
 #define TENSOR(name, shape, from, to)                                                              \
     "'" name "':{'dtype':'F32','shape':" shape ",'data_offsets':[" from "," to "]}"
-#define STEM TENSOR("stem.weight", "[2,1,3,3]", "0", "72") "," TENSOR("stem.bias", "[2]", "72", "80")
+#define STEM                                                                                       \
+    TENSOR("stem.weight", "[2,1,3,3]", "0", "72") "," TENSOR("stem.bias", "[2]", "72", "80")
 #define HEAD                                                                                       \
     TENSOR("head.weight", "[3,2]", "80", "104") "," TENSOR("head.bias", "[3]", "104", "116")
 
@@ -214,23 +212,24 @@ static const struct {
      "tensor 'head.bias' is missing"},
     {"{" STEM "," HEAD "," TENSOR("extra", "[1]", "116", "120") "}", 120, NEUMETA_ERR_FORMAT,
      "tensor 'extra' does not belong"},
-    {"{" STEM "," TENSOR("head.weight", "[3,4]", "80", "128") ","
-     TENSOR("head.bias", "[3]", "128", "140") "}", 140, NEUMETA_ERR_FORMAT,
-     "tensor 'head.weight' is [3, 4], expected [3, 2]"},
-    {"{" STEM "," TENSOR("head.weight", "[6]", "80", "104") ","
-     TENSOR("head.bias", "[3]", "104", "116") "}", 116, NEUMETA_ERR_FORMAT,
-     "tensor 'head.weight' is [6], expected [3, 2]"},
+    {"{" STEM "," TENSOR("head.weight", "[3,4]", "80", "128") "," TENSOR("head.bias", "[3]", "128",
+                                                                         "140") "}",
+     140, NEUMETA_ERR_FORMAT, "tensor 'head.weight' is [3, 4], expected [3, 2]"},
+    {"{" STEM
+     "," TENSOR("head.weight", "[6]", "80", "104") "," TENSOR("head.bias", "[3]", "104", "116") "}",
+     116, NEUMETA_ERR_FORMAT, "tensor 'head.weight' is [6], expected [3, 2]"},
     {"{" TENSOR("stem.weight", "[3,1,3,3]", "0", "108") "}", 108, NEUMETA_ERR_FORMAT,
      "axis 'width' (2 to 6 in steps of 2)"},
     {"{" STEM "," HEAD "," TENSOR("body.1.conv.weight", "[2,2,3,3]", "116", "260") "}", 260,
      NEUMETA_ERR_FORMAT, "tensor 'body.0.conv.weight' is missing"},
     {"{'stem.weight':{'dtype':'F64','shape':[2,1,3,3],'data_offsets':[0,144]},"
      "'stem.bias':{'dtype':'F16','shape':[2],'data_offsets':[144,148]},"
-     "'head.weight':{'dtype':'BF16','shape':[3,2],'data_offsets':[148,160]},"
-     TENSOR("head.bias", "[3]", "160", "172") "}", 172, NEUMETA_OK, ""},
-    {"{" STEM ",'head.weight':{'dtype':'I32','shape':[3,2],'data_offsets':[80,104]},"
-     TENSOR("head.bias", "[3]", "104", "116") "}", 116, NEUMETA_ERR_FORMAT,
-     "tensor 'head.weight' is of type I32"},
+     "'head.weight':{'dtype':'BF16','shape':[3,2],'data_offsets':[148,160]}," TENSOR(
+         "head.bias", "[3]", "160", "172") "}",
+     172, NEUMETA_OK, ""},
+    {"{" STEM ",'head.weight':{'dtype':'I32','shape':[3,2],'data_offsets':[80,104]}," TENSOR(
+         "head.bias", "[3]", "104", "116") "}",
+     116, NEUMETA_ERR_FORMAT, "tensor 'head.weight' is of type I32"},
 };
 enum { FILES = sizeof files / sizeof files[0] };
 
@@ -259,8 +258,9 @@ START_TEST(narrow_floats_are_converted)
     neumeta_network *network = NULL;
     const float *data;
     write_file(f.path,
-               "{" STEM "," TENSOR("head.weight", "[3,2]", "80", "104")
-               ",'head.bias':{'dtype':'F16','shape':[3],'data_offsets':[104,110]}}",
+               "{" STEM "," TENSOR(
+                   "head.weight", "[3,2]", "80",
+                   "104") ",'head.bias':{'dtype':'F16','shape':[3],'data_offsets':[104,110]}}",
                110);
     unsigned char *bytes = test_read_file(f.path, &size);
     memcpy(bytes + size - 6, halves, sizeof halves);
@@ -293,16 +293,16 @@ START_TEST(a_name_map_renames_tensors_and_its_mistakes_are_told)
     };
     fixture f = setup();
     write_file(f.path,
-               "{" TENSOR("module.stem.weight", "[2,1,3,3]", "0", "72") ","
-               TENSOR("module.stem.bias", "[2]", "72", "80") ","
-               TENSOR("fc.weight", "[3,2]", "80", "104") ","
-               TENSOR("fc.bias", "[3]", "104", "116") "}", 116);
+               "{" TENSOR("module.stem.weight", "[2,1,3,3]", "0", "72") "," TENSOR(
+                   "module.stem.bias", "[2]", "72",
+                   "80") "," TENSOR("fc.weight", "[3,2]", "80", "104") "," TENSOR("fc.bias", "[3]",
+                                                                                  "104", "116") "}",
+               116);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         neumeta_network *network = NULL;
         neumeta_options *options = NULL;
         assert_ok(f.context, neumeta_options_create(f.context, &options));
-        assert_ok(f.context,
-                  neumeta_options_set_text(options, NEUMETA_KEY_NAME_MAP, cases[i].map));
+        assert_ok(f.context, neumeta_options_set_text(options, NEUMETA_KEY_NAME_MAP, cases[i].map));
         assert_status(f.context, neumeta_network_load(f.topology, f.path, options, &network),
                       cases[i].status);
         assert_message_contains(f.context, cases[i].message);
@@ -495,8 +495,8 @@ START_TEST(items_of_another_shape_are_refused)
     neumeta_network *network = create(&f, NULL);
     neumeta_options *options = options_of(
         f.context, PAIRS("input-channels", "1", "input-height", "1", "input-width", "2"));
-    assert_ok(f.context, neumeta_dataset_create_memory(f.context, input, &target, 0, 1, options,
-                                                       &dataset));
+    assert_ok(f.context,
+              neumeta_dataset_create_memory(f.context, input, &target, 0, 1, options, &dataset));
     assert_status(f.context,
                   neumeta_network_evaluate(network, dataset, NEUMETA_SPLIT_TEST, NULL, NULL),
                   NEUMETA_ERR_SHAPE);
@@ -535,8 +535,8 @@ START_TEST(shared_weights_serve_two_threads_and_outlive_their_network)
     test_fill(input, PIXELS, 1, -1.0f, 1.0f);
     lanes[0].network = create(&f, NULL);
     lanes[1].context = test_context();
-    assert_ok(f.context, neumeta_network_share(lanes[0].network, lanes[1].context,
-                                               &lanes[1].network));
+    assert_ok(f.context,
+              neumeta_network_share(lanes[0].network, lanes[1].context, &lanes[1].network));
     ck_assert_int_eq(pthread_create(&thread, NULL, run_lane, &lanes[1]), 0);
     run_lane(&lanes[0]);
     ck_assert_int_eq(pthread_join(thread, NULL), 0);

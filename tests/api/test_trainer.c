@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* Training through the public API: it learns, it repeats, it resumes, and it survives what fails. */
+/* Training through the public API: it learns, it repeats, it resumes, and it survives what fails.
+ */
 #include "nmi_training.h"
 
 #include <math.h>
 #include <stdio.h>
 
 /* Short phases that exercise every term of the loss. */
-#define MANIFOLD_PHASE                                                                              \
-    "epochs", "1.5", "batch", "16", "group", "2", "learning-rate", "2e-3", "weight-decay", "1e-3",   \
-        "clip-value", "10", "ema", "0.9", "loss-norm", "1e-3", "loss-reconstruction", "1",           \
-        "reconstruction-weighted", "1", "size-draw", "full-first", "gamma-max", "0.5",               \
-        "loss-distillation", "0.5", "non-uniform", "0.5", "direct-rate", "1e-3", "direct-blocks",    \
+#define MANIFOLD_PHASE                                                                             \
+    "epochs", "1.5", "batch", "16", "group", "2", "learning-rate", "2e-3", "weight-decay", "1e-3", \
+        "clip-value", "10", "ema", "0.9", "loss-norm", "1e-3", "loss-reconstruction", "1",         \
+        "reconstruction-weighted", "1", "size-draw", "full-first", "gamma-max", "0.5",             \
+        "loss-distillation", "0.5", "non-uniform", "0.5", "direct-rate", "1e-3", "direct-blocks",  \
         "-1", "validate-epochs", "0.5", "continue-from", "best"
 
 static neumeta_trainer *manifold_trainer(test_problem *problem, const char *const *pairs)
 {
     neumeta_trainer *trainer = NULL;
     neumeta_schedule *schedule = problem_schedule(problem, 1, 9, pairs);
-    assert_ok(problem->context,
-              neumeta_trainer_create(problem->manifold, problem->network, schedule,
-                                     problem->dataset, NULL, &trainer));
+    assert_ok(problem->context, neumeta_trainer_create(problem->manifold, problem->network,
+                                                       schedule, problem->dataset, NULL, &trainer));
     neumeta_schedule_free(schedule);
     return trainer;
 }
@@ -37,8 +37,8 @@ static void assert_equal_bits(const float *a, int64_t a_count, const float *b, i
     ck_assert_int_eq(memcmp(a, b, (size_t)a_count * sizeof *a), 0);
 }
 
-/* Trains a fresh manifold to the end, with a pause after `pause` steps (0: none) in which everything
- * is thrown away and made anew from a checkpoint; returns the weights at half width. */
+/* Trains a fresh manifold to the end, with a pause after `pause` steps (0: none) in which
+ * everything is thrown away and made anew from a checkpoint; returns the weights at half width. */
 static float *train(int32_t threads, int32_t pause, const char *folder, int64_t *count)
 {
     test_problem problem;
@@ -103,9 +103,9 @@ END_TEST
 static float *train_plain(int32_t threads, int32_t pause, const char *folder, double *score,
                           int64_t *count)
 {
-    const char *const *pairs = PAIRS("epochs", "12", "batch", "16", "optimizer", "sgd",
-                                     "learning-rate", "0.1", "weight-decay", "1e-4", "rate",
-                                     "cosine", "warmup-epochs", "1", "ema", "0.5");
+    const char *const *pairs =
+        PAIRS("epochs", "12", "batch", "16", "optimizer", "sgd", "learning-rate", "0.1",
+              "weight-decay", "1e-4", "rate", "cosine", "warmup-epochs", "1", "ema", "0.5");
     test_problem problem;
     neumeta_trainer *trainer = NULL;
     problem_create(&problem, threads, 0, 0);
@@ -156,10 +156,11 @@ START_TEST(a_manifold_learns_sizes_that_it_never_drew)
     double score = 0;
     problem_create(&problem, 2, 0, 0);
     neumeta_schedule *plain =
-        problem_schedule(&problem, 0, -1, PAIRS("epochs", "12", "batch", "16", "optimizer", "sgd",
-                                                "learning-rate", "0.1", "rate", "cosine"));
-    assert_ok(problem.context, neumeta_trainer_create_plain(problem.network, plain,
-                                                            problem.dataset, NULL, &trainer));
+        problem_schedule(&problem, 0, -1,
+                         PAIRS("epochs", "12", "batch", "16", "optimizer", "sgd", "learning-rate",
+                               "0.1", "rate", "cosine"));
+    assert_ok(problem.context, neumeta_trainer_create_plain(problem.network, plain, problem.dataset,
+                                                            NULL, &trainer));
     assert_ok(problem.context, neumeta_trainer_run(trainer));
     neumeta_trainer_free(trainer);
     neumeta_schedule_free(plain);
@@ -169,10 +170,10 @@ START_TEST(a_manifold_learns_sizes_that_it_never_drew)
     assert_ok(problem.context, neumeta_network_smooth(problem.network, NULL));
     assert_ok(problem.context, neumeta_network_topology(problem.network, &problem.topology));
     problem_manifold(&problem, 48);
-    trainer = manifold_trainer(&problem, PAIRS("epochs", "40", "batch", "16", "learning-rate",
-                                               "3e-3", "rate", "cosine", "gamma-max", "0.5",
-                                               "loss-reconstruction", "1", "clip-value", "10",
-                                               "inr-init", "fitted", "fit-steps", "300"));
+    trainer = manifold_trainer(&problem,
+                               PAIRS("epochs", "40", "batch", "16", "learning-rate", "3e-3", "rate",
+                                     "cosine", "gamma-max", "0.5", "loss-reconstruction", "1",
+                                     "clip-value", "10", "inr-init", "fitted", "fit-steps", "300"));
     assert_ok(problem.context, neumeta_trainer_run(trainer));
     int32_t axes = neumeta_topology_axis_count(problem.topology);
     int64_t sizes[64];
@@ -180,8 +181,8 @@ START_TEST(a_manifold_learns_sizes_that_it_never_drew)
     assert_ok(problem.context, neumeta_topology_sizes_at(problem.topology, 0.3, sizes, axes));
     assert_ok(problem.context,
               neumeta_manifold_materialize(problem.manifold, sizes, axes, NULL, &network));
-    assert_ok(problem.context, neumeta_network_evaluate(network, problem.dataset,
-                                                        NEUMETA_SPLIT_TEST, NULL, &score));
+    assert_ok(problem.context,
+              neumeta_network_evaluate(network, problem.dataset, NEUMETA_SPLIT_TEST, NULL, &score));
     ck_assert_msg(score > 0.6, "test accuracy is %g; guessing gives 0.25", score);
     neumeta_network_free(network);
     neumeta_trainer_free(trainer);
@@ -215,9 +216,10 @@ START_TEST(training_that_diverges_says_where)
     test_problem problem;
     neumeta_trainer *trainer = NULL;
     problem_create(&problem, 1, NEUMETA_NORM_FOLD, 0);
-    neumeta_schedule *schedule = problem_schedule(
-        &problem, 0, -1, PAIRS("epochs", "40", "batch", "16", "optimizer", "sgd",
-                               "learning-rate", "10", "weight-decay", "10"));
+    neumeta_schedule *schedule =
+        problem_schedule(&problem, 0, -1,
+                         PAIRS("epochs", "40", "batch", "16", "optimizer", "sgd", "learning-rate",
+                               "10", "weight-decay", "10"));
     assert_ok(problem.context, neumeta_trainer_create_plain(problem.network, schedule,
                                                             problem.dataset, NULL, &trainer));
     assert_status(problem.context, neumeta_trainer_run(trainer), NEUMETA_ERR_NUMERIC);
@@ -237,13 +239,13 @@ typedef struct refusal {
 static void refuse(test_problem *problem, bool manifold, const refusal *expected)
 {
     neumeta_trainer *trainer = (neumeta_trainer *)1;
-    neumeta_schedule *schedule = problem_schedule(problem, manifold ? 1 : 0, manifold ? 9 : -1,
-                                                  expected->pairs);
-    neumeta_status status =
-        manifold ? neumeta_trainer_create(problem->manifold, NULL, schedule, problem->dataset,
-                                          NULL, &trainer)
-                 : neumeta_trainer_create_plain(problem->network, schedule, problem->dataset, NULL,
-                                                &trainer);
+    neumeta_schedule *schedule =
+        problem_schedule(problem, manifold ? 1 : 0, manifold ? 9 : -1, expected->pairs);
+    neumeta_status status = manifold
+                                ? neumeta_trainer_create(problem->manifold, NULL, schedule,
+                                                         problem->dataset, NULL, &trainer)
+                                : neumeta_trainer_create_plain(problem->network, schedule,
+                                                               problem->dataset, NULL, &trainer);
     assert_status(problem->context, status, NEUMETA_ERR_ARGUMENT);
     assert_message_contains(problem->context, "phase 'only'");
     assert_message_contains(problem->context, expected->message);
@@ -346,8 +348,7 @@ START_TEST(damaged_or_foreign_checkpoints_change_nothing)
     ck_assert_ptr_nonnull(bytes);
     for (int64_t cut = 0; cut < size; cut += size / 23) {
         test_write_file(path, bytes, cut);
-        assert_status(problem.context, neumeta_trainer_restore(trainer, path),
-                      NEUMETA_ERR_FORMAT);
+        assert_status(problem.context, neumeta_trainer_restore(trainer, path), NEUMETA_ERR_FORMAT);
     }
     free(bytes);
     assert_status(problem.context, neumeta_trainer_restore(trainer, "/nonexistent/checkpoint"),
@@ -375,20 +376,17 @@ START_TEST(the_block_wise_recipe_runs_clones_and_resumes_between_and_within_phas
         neumeta_trainer *trainer = NULL;
         neumeta_schedule *schedule = NULL;
         problem_create(&problem, 2, NEUMETA_NORM_SKIP_INIT, 0);
-        neumeta_options *inr =
-            problem_options(problem.context, PAIRS("inr-hidden", "16", "inr-layers", "2",
-                                                   "inr-octaves", "2", "inr-function", "elu",
-                                                   "noise-clamp", "0.49"));
+        neumeta_options *inr = problem_options(
+            problem.context, PAIRS("inr-hidden", "16", "inr-layers", "2", "inr-octaves", "2",
+                                   "inr-function", "elu", "noise-clamp", "0.49"));
         assert_ok(problem.context,
                   neumeta_options_set_ints(inr, NEUMETA_KEY_MORPH_BLOCKS, blocks, 4));
         assert_ok(problem.context,
                   neumeta_manifold_create(problem.topology, inr, &problem.manifold));
-        neumeta_options *shorter =
-            problem_options(problem.context, PAIRS("epochs", "1.5", "batch", "16",
-                                                   "warmup-epochs", "0.5"));
-        assert_ok(problem.context,
-                  neumeta_schedule_create_recipe(problem.topology, "ht", blocks, 4, shorter,
-                                                 &schedule));
+        neumeta_options *shorter = problem_options(
+            problem.context, PAIRS("epochs", "1.5", "batch", "16", "warmup-epochs", "0.5"));
+        assert_ok(problem.context, neumeta_schedule_create_recipe(problem.topology, "ht", blocks, 4,
+                                                                  shorter, &schedule));
         ck_assert_int_eq(neumeta_schedule_phase_count(schedule), 4);
         ck_assert_str_eq(neumeta_schedule_phase_name(schedule, 2), "layer2.1");
         assert_ok(problem.context,
@@ -454,8 +452,7 @@ START_TEST(checkpoints_are_written_while_training_runs)
     problem_manifold(&problem, 16);
     neumeta_schedule *schedule =
         problem_schedule(&problem, 1, 9, PAIRS("epochs", "0.3", "batch", "16"));
-    neumeta_options *options =
-        problem_options(problem.context, PAIRS("checkpoint-seconds", "0"));
+    neumeta_options *options = problem_options(problem.context, PAIRS("checkpoint-seconds", "0"));
     assert_status(problem.context,
                   neumeta_trainer_create(problem.manifold, problem.network, schedule,
                                          problem.dataset, options, &trainer),

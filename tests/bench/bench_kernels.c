@@ -47,8 +47,7 @@ typedef void (*task)(void *argument);
 static int repetitions = 15;
 
 /* Runs `work` for the median of repeated timings of about a millisecond or more each. */
-static void report(const char *name, task work, void *argument, double operations,
-                   const char *unit)
+static void report(const char *name, task work, void *argument, double operations, const char *unit)
 {
     double seconds[MOST];
     double begin = now();
@@ -94,9 +93,15 @@ static void bench_peak(const nmi_kernels *kernels)
 {
     float *x = make(256);
     rows_problem p = {kernels,
-                      {.x = x, .height = 1, .width = 240, .x_step = 0, .segments = 1,
-                       .segment_length = 256, .segment_stride = 0},
-                      kernels->panel, make((size_t)(256 * kernels->panel)),
+                      {.x = x,
+                       .height = 1,
+                       .width = 240,
+                       .x_step = 0,
+                       .segments = 1,
+                       .segment_length = 256,
+                       .segment_stride = 0},
+                      kernels->panel,
+                      make((size_t)(256 * kernels->panel)),
                       make((size_t)(240 * kernels->panel))};
     char name[80];
     snprintf(name, sizeof name, "%s: in the first-level cache (practical peak)", kernels->name);
@@ -110,9 +115,14 @@ static void bench_rows(const nmi_kernels *kernels, int64_t rows, int64_t depth, 
 {
     float *x = make((size_t)(rows * depth));
     rows_problem p = {kernels,
-                      {.x = x, .height = 1, .width = rows, .x_step = depth, .segments = 1,
+                      {.x = x,
+                       .height = 1,
+                       .width = rows,
+                       .x_step = depth,
+                       .segments = 1,
                        .segment_length = depth},
-                      columns, make(nmi_packed_floats(kernels, depth, columns)),
+                      columns,
+                      make(nmi_packed_floats(kernels, depth, columns)),
                       make((size_t)(rows * columns))};
     const double flop = 2.0 * (double)rows * (double)depth * (double)columns;
     char name[80];
@@ -179,9 +189,9 @@ static void bench_conv(const nmi_kernels *kernels, nmi_conv_shape shape, int64_t
     for (int d = 0; d < 3; d++) {
         char name[96];
         snprintf(name, sizeof name, "%s: conv %s %d x %dx%dx%d -> %d k%d s%d",
-                 kernels != NULL ? kernels->name : nmi_gemm_name(), directions[d].name,
-                 (int)items, (int)s->in_height, (int)s->in_width, (int)s->in_channels,
-                 (int)s->out_channels, (int)s->kernel, (int)s->stride);
+                 kernels != NULL ? kernels->name : nmi_gemm_name(), directions[d].name, (int)items,
+                 (int)s->in_height, (int)s->in_width, (int)s->in_channels, (int)s->out_channels,
+                 (int)s->kernel, (int)s->stride);
         report(name, directions[d].work, &p, 2.0 * (double)outputs * (double)taps, "GFLOP/s");
     }
     free(p.x);
@@ -237,8 +247,9 @@ static void bench_inr(void)
                      .y = make(INR_ROWS * INR_OUTPUTS)};
     for (int l = 0; l < 4; l++)
         p.hidden[l] = make(nmi_dense_packed_floats(hidden));
-    const double flop = 2.0 * INR_ROWS * (INR_INPUTS * INR_WIDTH + 4.0 * INR_WIDTH * INR_WIDTH +
-                                          INR_WIDTH * INR_OUTPUTS);
+    const double flop =
+        2.0 * INR_ROWS *
+        (INR_INPUTS * INR_WIDTH + 4.0 * INR_WIDTH * INR_WIDTH + INR_WIDTH * INR_OUTPUTS);
     report("INR 198 -> 256 x 5 -> 9, 8320 rows", inr_forward, &p, flop, "GFLOP/s");
     float *all[] = {p.x, p.first, p.last, p.bias, p.a, p.b, p.y};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -262,8 +273,7 @@ static void gemm(void *argument)
 
 static void bench_gemm(int64_t m, int64_t n, int64_t k)
 {
-    gemm_problem p = {m, n, k, make((size_t)(m * k)), make((size_t)(k * n)),
-                      make((size_t)(m * n))};
+    gemm_problem p = {m, n, k, make((size_t)(m * k)), make((size_t)(k * n)), make((size_t)(m * n))};
     char name[80];
     snprintf(name, sizeof name, "%s: %d x %d -> %d", nmi_gemm_name(), (int)m, (int)k, (int)n);
     report(name, gemm, &p, 2.0 * (double)m * (double)n * (double)k, "GFLOP/s");

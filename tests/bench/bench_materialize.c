@@ -83,10 +83,10 @@ static void make_topology(bench *b)
     need(b->context, nmi_options_set_int(options, NEUMETA_KEY_INPUT_HEIGHT, 8));
     need(b->context, nmi_options_set_int(options, NEUMETA_KEY_INPUT_WIDTH, 8));
     need(b->context, neumeta_topology_create(b->context, &b->topology));
-    need(b->context, neumeta_topology_add_axis(b->topology, "stream", NEUMETA_AXIS_WIDTH, 64, 64,
-                                               1, &stream));
-    need(b->context, neumeta_topology_add_axis(b->topology, "inner", NEUMETA_AXIS_WIDTH, 8, 64, 1,
-                                               &inner));
+    need(b->context,
+         neumeta_topology_add_axis(b->topology, "stream", NEUMETA_AXIS_WIDTH, 64, 64, 1, &stream));
+    need(b->context,
+         neumeta_topology_add_axis(b->topology, "inner", NEUMETA_AXIS_WIDTH, 8, 64, 1, &inner));
     need(b->context, neumeta_topology_add_node(b->topology, "in", NEUMETA_OP_INPUT, NULL, 0, -1,
                                                options, &node));
     need(b->context, neumeta_topology_begin_block(b->topology, "block"));
@@ -162,8 +162,8 @@ static void run(bench *b, int repetitions, int64_t hidden, int64_t layers, int64
 {
     make_manifold(b, hidden, layers, octaves, encoding);
     printf("8,320 rows, INR %d x %d, %d octaves, %s encoding (%d inputs), blocks of %d rows\n",
-           (int)hidden, (int)layers, (int)octaves, encoding,
-           (int)b->manifold->inr.encoding.inputs, (int)b->manifold->inr.block_rows);
+           (int)hidden, (int)layers, (int)octaves, encoding, (int)b->manifold->inr.encoding.inputs,
+           (int)b->manifold->inr.block_rows);
     report("emit", repetitions, b, emit, b->operations);
     report("backward", repetitions, b, backward, 0);
     if (b->manifold->settings.encoding == NMI_ENCODING_PLAIN && hidden < 512)

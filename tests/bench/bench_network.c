@@ -160,7 +160,8 @@ int main(int count, char **arguments)
 {
     int repetitions = count > 1 ? atoi(arguments[1]) : 9;
     bench b = {0};
-    if (repetitions < 1 || repetitions > MOST || neumeta_context_create(NULL, NULL, NULL, &b.context))
+    if (repetitions < 1 || repetitions > MOST ||
+        neumeta_context_create(NULL, NULL, NULL, &b.context))
         return 1;
     for (int norm = 1; norm >= 0; norm--) {
         int64_t parameters;

@@ -51,8 +51,7 @@ static void write_again(nmi_context *context, const nmi_safetensors *file)
         const nmi_tensor_entry *entry = nmi_safetensors_at(file, i);
         const nmi_tensor_entry *other = nmi_safetensors_find(again, entry->name);
         require(other != NULL && other->dtype == entry->dtype && other->bytes == entry->bytes);
-        require(entry->bytes == 0 ||
-                memcmp(other->data, entry->data, (size_t)entry->bytes) == 0);
+        require(entry->bytes == 0 || memcmp(other->data, entry->data, (size_t)entry->bytes) == 0);
     }
     nmi_safetensors_free(again);
     nmi_safetensors_writer_free(writer);

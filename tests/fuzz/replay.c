@@ -73,8 +73,8 @@ static int run_file(const char *path, long runs)
     long length = ftell(file);
     rewind(file);
     uint8_t *data = malloc(length > 0 ? (size_t)length : 1);
-    int failed = length < 0 || data == NULL ||
-                 fread(data, 1, (size_t)length, file) != (size_t)length;
+    int failed =
+        length < 0 || data == NULL || fread(data, 1, (size_t)length, file) != (size_t)length;
     fclose(file);
     if (failed) {
         fprintf(stderr, "cannot read %s\n", path);

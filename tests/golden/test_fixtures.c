@@ -24,8 +24,8 @@ static nmi_safetensors *file;
 static void open_fixtures(void)
 {
     context = test_context();
-    assert_ok(context, nmi_safetensors_open(context, NMI_SOURCE_ROOT "/tests/golden/fixtures.safetensors",
-                                            &file));
+    assert_ok(context, nmi_safetensors_open(
+                           context, NMI_SOURCE_ROOT "/tests/golden/fixtures.safetensors", &file));
 }
 
 static void close_fixtures(void)
@@ -90,8 +90,12 @@ static void check_conv(const char *name, int64_t kernel, int64_t stride, int64_t
     int64_t in[4], out[4];
     float *x = image(name, "input0", in), *dy = image(name, "cotangent", out);
     float *w = fixture(name, "input1", NULL), *b = fixture(name, "input2", NULL);
-    nmi_conv_shape shape = {.in_channels = in[1], .in_height = in[2], .in_width = in[3],
-                            .out_channels = out[1], .kernel = kernel, .stride = stride,
+    nmi_conv_shape shape = {.in_channels = in[1],
+                            .in_height = in[2],
+                            .in_width = in[3],
+                            .out_channels = out[1],
+                            .kernel = kernel,
+                            .stride = stride,
                             .padding = padding};
     ck_assert(nmi_conv_shape_complete(&shape));
     void *workspace = aligned_alloc(64, (nmi_conv_workspace_bytes(&shape) + 63) / 64 * 64 + 64);
@@ -143,8 +147,12 @@ static void check_pool(const char *name, int kind, int64_t kernel, int64_t strid
 {
     int64_t in[4], out[4];
     float *x = image(name, "input0", in), *dy = image(name, "cotangent", out);
-    nmi_pool_shape shape = {.channels = in[1], .in_height = in[2], .in_width = in[3],
-                            .kernel = kernel, .stride = stride, .padding = padding};
+    nmi_pool_shape shape = {.channels = in[1],
+                            .in_height = in[2],
+                            .in_width = in[3],
+                            .kernel = kernel,
+                            .stride = stride,
+                            .padding = padding};
     float *y = floats(in[0] * in[1] * in[2] * in[3]), *dx = floats(in[0] * in[1] * in[2] * in[3]);
     if (kind == 2) {
         nmi_pool_global_forward(in[0], in[2] * in[3], in[1], x, y);
@@ -213,8 +221,8 @@ START_TEST(batch_norm_in_training_agrees)
                     running_mean, running_var);
     nmi_affine_forward(rows, 3, scale, shift, NMI_ACTIVATION_NONE, x, y);
     nmi_norm_backward_sums(rows, 3, x, dy, mean, inverse, gamma_sum, beta_sum);
-    nmi_norm_backward_input(rows, 3, rows, x, dy, mean, inverse, gamma, gamma_sum, beta_sum,
-                            false, dx);
+    nmi_norm_backward_input(rows, 3, rows, x, dy, mean, inverse, gamma, gamma_sum, beta_sum, false,
+                            dx);
     for (int c = 0; c < 3; c++) {
         dgamma[c] = (float)gamma_sum[c];
         dbeta[c] = (float)beta_sum[c];
@@ -271,8 +279,8 @@ START_TEST(optimizers_agree_step_by_step)
     float w[COUNT], m[COUNT] = {0}, v[COUNT] = {0}, path[STEPS * COUNT];
     memcpy(w, start, sizeof w);
     for (int s = 0; s < STEPS; s++) {
-        nmi_sgd sgd = {.rate = 0.1f, .momentum = 0.9f, .decay = 0.01f, .nesterov = true,
-                       .first = s == 0};
+        nmi_sgd sgd = {
+            .rate = 0.1f, .momentum = 0.9f, .decay = 0.01f, .nesterov = true, .first = s == 0};
         nmi_sgd_step(&sgd, COUNT, gradients + s * COUNT, m, w);
         memcpy(path + s * COUNT, w, sizeof w);
     }
@@ -280,8 +288,12 @@ START_TEST(optimizers_agree_step_by_step)
     memcpy(w, start, sizeof w);
     memset(m, 0, sizeof m);
     for (int s = 0; s < STEPS; s++) {
-        nmi_adamw adamw = {.rate = 0.01f, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f,
-                           .decay = 0.1f, .step = s + 1};
+        nmi_adamw adamw = {.rate = 0.01f,
+                           .beta1 = 0.9f,
+                           .beta2 = 0.999f,
+                           .epsilon = 1e-8f,
+                           .decay = 0.1f,
+                           .step = s + 1};
         nmi_adamw_step(&adamw, COUNT, gradients + s * COUNT, m, v, w);
         memcpy(path + s * COUNT, w, sizeof w);
     }
@@ -292,9 +304,8 @@ START_TEST(optimizers_agree_step_by_step)
 END_TEST
 
 /* The names of the INR's parts in the flat parameters' order. */
-static const char *const inr_parts[] = {"0.weight", "0.bias",   "1.weight", "1.bias",
-                                        "1.scalar", "2.weight", "2.bias",   "2.scalar",
-                                        "out.weight", "out.bias"};
+static const char *const inr_parts[] = {"0.weight", "0.bias", "1.weight", "1.bias",     "1.scalar",
+                                        "2.weight", "2.bias", "2.scalar", "out.weight", "out.bias"};
 enum { INR_PARTS = sizeof inr_parts / sizeof *inr_parts };
 
 /* All parts of one kind ("inr" or "inr.relu.weight.gradient") in one vector, to be freed. */
@@ -336,8 +347,8 @@ static nmi_topology *inr_topology(void)
     assert_ok(context, nmi_options_parse(options, "bias", "no"));
     assert_ok(context, nmi_topology_add_node(topology, "a", NEUMETA_OP_CONV, &node, 1, four,
                                              options, &node));
-    assert_ok(context, nmi_topology_add_node(topology, "b", NEUMETA_OP_CONV, &node, 1, five, NULL,
-                                             &node));
+    assert_ok(context,
+              nmi_topology_add_node(topology, "b", NEUMETA_OP_CONV, &node, 1, five, NULL, &node));
     assert_ok(context, nmi_topology_add_node(topology, "c", NEUMETA_OP_CONV, &node, 1, four,
                                              options, &node));
     nmi_options_release(options);
@@ -376,8 +387,8 @@ static void check_inr(const char *activation)
         assert_fixture(prefix, "output", network->tensors[t].data);
         weight_gradients[t] = fixture(prefix, "cotangent", NULL);
         parameter_gradients[t] = floats(count);
-        assert_ok(context, nmi_manifold_backward(manifold, network, fields, NULL,
-                                                 weight_gradients, parameter_gradients));
+        assert_ok(context, nmi_manifold_backward(manifold, network, fields, NULL, weight_gradients,
+                                                 parameter_gradients));
         float *expected = inr_vector(gradients, &gradient_count);
         assert_near(parameter_gradients[t], expected, gradient_count, tolerance, tolerance);
         free(expected);

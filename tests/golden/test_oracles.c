@@ -69,8 +69,7 @@ static neumeta_network *load_model(neumeta_context *context, const reference_mod
     return network;
 }
 
-static nmi_safetensors *load_oracle(neumeta_context *context, const char *prefix,
-                                    const char *name)
+static nmi_safetensors *load_oracle(neumeta_context *context, const char *prefix, const char *name)
 {
     nmi_safetensors *file = NULL;
     char *path = reference_path(prefix, name);
@@ -113,8 +112,7 @@ START_TEST(logits_equal_the_reference)
         float *expected = read_floats(oracle, "logits_f64", &logits);
         float *output = malloc((size_t)logits * sizeof *output);
         assert_ok(context, neumeta_topology_cost(network->topology, network->sizes,
-                                                 network->topology->axis_count, &parameters,
-                                                 NULL));
+                                                 network->topology->axis_count, &parameters, NULL));
         ck_assert_int_eq(parameters, model->parameters);
         for (int32_t threads = 1; threads <= 2; threads++) {
             assert_ok(context, neumeta_context_set_threads(context, threads));
@@ -123,8 +121,7 @@ START_TEST(logits_equal_the_reference)
         }
         /* Kept batch norm, run as in training with its statistics fixed: nothing is folded. */
         nmi_pass *pass = NULL;
-        assert_ok(context,
-                  nmi_pass_create(context, network->topology, network->sizes, 8, &pass));
+        assert_ok(context, nmi_pass_create(context, network->topology, network->sizes, 8, &pass));
         assert_near(nmi_pass_forward(pass, network, input, 8, NULL), expected, logits,
                     LOGIT_TOLERANCE, 0.0);
         nmi_pass_free(pass);
@@ -171,15 +168,14 @@ START_TEST(activations_of_option_a_networks_equal_the_reference)
         int64_t inputs;
         float *input = read_floats(oracle, "input", &inputs);
         nmi_pass *pass = NULL;
-        assert_ok(context,
-                  nmi_pass_create(context, network->topology, network->sizes, 1, &pass));
+        assert_ok(context, nmi_pass_create(context, network->topology, network->sizes, 1, &pass));
         nmi_pass_forward(pass, network, input, 1, NULL);
         for (int i = 0; i < 4; i++) {
             int64_t count;
             float *expected = read_floats(oracle, names[i], &count);
             float *actual = malloc((size_t)count * sizeof *actual);
-            int32_t node = i == 0 ? find_node(network->topology, "bn1")
-                                  : stage_output(network, names[i] + 5);
+            int32_t node =
+                i == 0 ? find_node(network->topology, "bn1") : stage_output(network, names[i] + 5);
             ck_assert_ptr_nonnull(expected);
             nmi_pass_activation(pass, network, node, actual);
             assert_near(actual, expected, count, 1e-4, 1e-5);
@@ -222,10 +218,9 @@ static training_result train_once(neumeta_context *context, const nmi_safetensor
         norms[n] = topology->nodes[n].op == NEUMETA_OP_NORM;
     for (int32_t t = 0; t < topology->tensor_count; t++)
         if (nmi_role_is_trainable(topology->tensors[t].role))
-            result.gradients[t] =
-                calloc((size_t)result.network->tensors[t].count, sizeof(float));
-    assert_ok(context, nmi_pass_create(context, result.network->topology, result.network->sizes,
-                                       8, &pass));
+            result.gradients[t] = calloc((size_t)result.network->tensors[t].count, sizeof(float));
+    assert_ok(context,
+              nmi_pass_create(context, result.network->topology, result.network->sizes, 8, &pass));
     memcpy(result.logits, nmi_pass_forward(pass, result.network, input, 8, norms),
            80 * sizeof *result.logits);
     nmi_cross_entropy(8, 10, result.logits, labels, 0.0f, 1.0f / 8.0f, false, losses, dlogits);
@@ -264,8 +259,7 @@ static void compare_training(const training_result *training, const nmi_safetens
         char name[NMI_SAFETENSORS_NAME + 1];
         int64_t count;
         bool trained = training->gradients[t] != NULL;
-        snprintf(name, sizeof name, "%s.%s", trained ? "grad" : "after",
-                 topology->tensors[t].name);
+        snprintf(name, sizeof name, "%s.%s", trained ? "grad" : "after", topology->tensors[t].name);
         float *expected = read_floats(oracle, name, &count);
         ck_assert_msg(expected != NULL, "the reference lacks %s", name);
         ck_assert_int_eq(count, training->network->tensors[t].count);

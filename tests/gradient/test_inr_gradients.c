@@ -30,8 +30,7 @@ static int32_t node(neumeta_topology *topology, const char *name, int32_t op, in
     for (char *key = strtok_r(text, " =", &rest); key != NULL; key = strtok_r(NULL, " =", &rest))
         assert_ok(ctx, nmi_options_parse(options, key, strtok_r(NULL, " ", &rest)));
     assert_ok(ctx, neumeta_topology_add_node(topology, name, op, inputs,
-                                             (first >= 0) + (second >= 0), axis, options,
-                                             &number));
+                                             (first >= 0) + (second >= 0), axis, options, &number));
     nmi_options_release(options);
     return number;
 }
@@ -137,8 +136,8 @@ static void row_noise(const nmi_manifold *m, const nmi_grid *grid, const nmi_noi
     memset(draws, 0, 6 * sizeof *draws);
     if (noise == NULL || m->settings.encoding == 1)
         return;
-    const uint64_t key = nmi_random_key(noise->key, (uint64_t)grid->tensor,
-                                        (uint64_t)noise->sample);
+    const uint64_t key =
+        nmi_random_key(noise->key, (uint64_t)grid->tensor, (uint64_t)noise->sample);
     for (int j = 0; j < 6; j++) {
         double u = nmi_random_uniform_at(key, (uint64_t)(row * 6 + j)) - 0.5;
         draws[j] = fmax(-noise->clamp, fmin(noise->clamp, noise->amplitude * u));

@@ -203,8 +203,8 @@ static const double *evaluate(const evaluator *e)
     return e->values[source_of(e, topology->output)];
 }
 
-static evaluator evaluator_create(const nmi_network *network, const bool *batch_norm,
-                                  int64_t items, const float *inputs)
+static evaluator evaluator_create(const nmi_network *network, const bool *batch_norm, int64_t items,
+                                  const float *inputs)
 {
     const nmi_topology *topology = network->topology;
     evaluator e = {.network = network, .batch_norm = batch_norm, .items = items};
@@ -266,8 +266,8 @@ static int32_t add(const builder *b, const char *name, int32_t op, const int32_t
 static int32_t width(const builder *b, const char *name, int64_t min, int64_t max)
 {
     int32_t axis = -1;
-    assert_ok(b->context, neumeta_topology_add_axis(b->topology, name, NEUMETA_AXIS_WIDTH, min,
-                                                    max, 1, &axis));
+    assert_ok(b->context,
+              neumeta_topology_add_axis(b->topology, name, NEUMETA_AXIS_WIDTH, min, max, 1, &axis));
     return axis;
 }
 
@@ -350,11 +350,10 @@ static int32_t build_repeats(const builder *b)
                     "INPUT_CHANNELS=2 INPUT_HEIGHT=5 INPUT_WIDTH=5");
     x = add(b, "c0", NEUMETA_OP_CONV, FROM(x), stream, CONV3);
     for (int r = 0; r < 2; r++) {
+        assert_ok(b->context, neumeta_topology_add_axis(b->topology, r == 0 ? "d1" : "d2",
+                                                        NEUMETA_AXIS_DEPTH, 1, 3, 1, &depth));
         assert_ok(b->context,
-                  neumeta_topology_add_axis(b->topology, r == 0 ? "d1" : "d2", NEUMETA_AXIS_DEPTH,
-                                            1, 3, 1, &depth));
-        assert_ok(b->context, neumeta_topology_begin_repeat(b->topology, r == 0 ? "a" : "b",
-                                                            depth, 1, x));
+                  neumeta_topology_begin_repeat(b->topology, r == 0 ? "a" : "b", depth, 1, x));
         int32_t y = add(b, "r", NEUMETA_OP_ACTIVATION, FROM(x), -1, "FUNCTION=elu");
         y = add(b, "c1", NEUMETA_OP_CONV, FROM(y), width(b, "w", 1, 3), CONV3);
         if (r == 0)
@@ -403,8 +402,7 @@ static setup setup_create(int graph, int64_t batch)
     int32_t output = graphs[graph](&(builder){s.context, s.topology});
     assert_ok(s.context, neumeta_topology_seal(s.topology, output));
     assert_ok(s.context, neumeta_network_create(s.topology, NULL, 0, &s.network));
-    assert_ok(s.context,
-              nmi_pass_create(s.context, s.topology, s.network->sizes, batch, &s.pass));
+    assert_ok(s.context, nmi_pass_create(s.context, s.topology, s.network->sizes, batch, &s.pass));
     s.norms = calloc((size_t)s.topology->node_count, sizeof *s.norms);
     s.gradients = calloc((size_t)s.topology->tensor_count + 1, sizeof *s.gradients);
     bool on = true;
@@ -498,8 +496,8 @@ static void clear_gradients(const setup *s)
 
 static void compare_all(setup *s, int64_t items)
 {
-    float *outputs = malloc((size_t)(items * nmi_network_output_floats(s->network)) *
-                            sizeof *outputs);
+    float *outputs =
+        malloc((size_t)(items * nmi_network_output_floats(s->network)) * sizeof *outputs);
     evaluator fixed = evaluator_create(s->network, NULL, items, s->inputs);
     assert_ok(s->context, nmi_network_run(s->network, s->inputs, items, outputs));
     compare_outputs(s, &fixed, outputs);
@@ -508,8 +506,7 @@ static void compare_all(setup *s, int64_t items)
 
     evaluator trained = evaluator_create(s->network, s->norms, items, s->inputs);
     clear_gradients(s);
-    compare_outputs(s, &trained,
-                    nmi_pass_forward(s->pass, s->network, s->inputs, items, s->norms));
+    compare_outputs(s, &trained, nmi_pass_forward(s->pass, s->network, s->inputs, items, s->norms));
     nmi_pass_backward(s->pass, s->network, s->direction, s->gradients);
     for (int32_t t = 0; t < s->topology->tensor_count; t++)
         if (s->gradients[t] != NULL && s->network->tensors[t].rank > 0)

@@ -51,8 +51,8 @@ static void check_linear(scalar function, const void *user, int64_t count, float
         x[i] = kept;
         const double expected = (high - low) / (up - down);
         ck_assert_msg(fabs(expected - (double)gradient[i]) <= 2e-4 + 2e-5 * fabs(expected),
-                      "element %d: backward gives %g, differences %g", (int)i,
-                      (double)gradient[i], expected);
+                      "element %d: backward gives %g, differences %g", (int)i, (double)gradient[i],
+                      expected);
     }
 }
 
@@ -75,8 +75,8 @@ static void check_smooth(smooth function, const void *user, int64_t count, const
         point[i] = kept;
         const double expected = (high - low) / (2.0 * step);
         ck_assert_msg(fabs(expected - (double)gradient[i]) <= 2e-6 + 1e-5 * fabs(expected),
-                      "element %d: backward gives %g, differences %g", (int)i,
-                      (double)gradient[i], expected);
+                      "element %d: backward gives %g, differences %g", (int)i, (double)gradient[i],
+                      expected);
     }
     free(point);
 }
@@ -310,8 +310,7 @@ static void narrower_forward(const float *x, float *y)
     nmi_shortcut_forward(&narrower, ITEMS, x, y);
 }
 
-static void narrower_backward(const float *x, const float *y, const float *dy, bool add,
-                              float *dx)
+static void narrower_backward(const float *x, const float *y, const float *dy, bool add, float *dx)
 {
     (void)x;
     (void)y;
@@ -374,7 +373,7 @@ static void affine_backward(const float *x, const float *y, const float *dy, boo
 static const operator_case operators[] = {
     {"max pool", max_forward, max_backward, ITEMS * 4 * 3 * CHANNELS, 1e-5},
     {"average pool", average_forward, average_backward, ITEMS * 4 * 3 * CHANNELS, 0.25},
-    {"global pool", global_forward, global_backward, ITEMS * CHANNELS, 0.25},
+    {"global pool", global_forward, global_backward, ITEMS *CHANNELS, 0.25},
     {"flatten", flatten_forward, flatten_backward, ELEMENTS, 0.25},
     {"concat", concat_forward, concat_backward, ITEMS *PIXELS *(CHANNELS + 3), 0.25},
     {"wider shortcut", wider_forward, wider_backward, ITEMS * 4 * 3 * 8, 0.25},
@@ -491,10 +490,9 @@ static double norm_value(const double *x, const double *parameters, const float 
         for (int r = 0; r < rows; r++)
             variance += pow(x[r * CHANNELS + k] - mean, 2.0) / rows;
         for (int r = 0; r < rows; r++)
-            sum += (double)c[r * CHANNELS + k] *
-                   (parameters[k] * (x[r * CHANNELS + k] - mean) /
-                        sqrt(variance + (double)epsilon) +
-                    parameters[CHANNELS + k]);
+            sum += (double)c[r * CHANNELS + k] * (parameters[k] * (x[r * CHANNELS + k] - mean) /
+                                                      sqrt(variance + (double)epsilon) +
+                                                  parameters[CHANNELS + k]);
     }
     return sum;
 }
@@ -571,8 +569,8 @@ static double entropy_loss(const double *z, const void *user)
     double sum = 0.0;
     for (int i = 0; i < ITEMS; i++)
         for (int k = 0; k < CLASSES; k++) {
-            double target = (double)smoothing / CLASSES +
-                            (k == labels[i] ? 1.0 - (double)smoothing : 0.0);
+            double target =
+                (double)smoothing / CLASSES + (k == labels[i] ? 1.0 - (double)smoothing : 0.0);
             sum -= 0.5 * target * log_probability(z + i * CLASSES, k, 1.0);
         }
     return sum;
@@ -645,8 +643,7 @@ START_TEST(losses)
     check_smooth(squared_loss, goal, LOGITS, z, d);
 
     memset(d, 0, LOGITS * sizeof *d);
-    ck_assert_double_eq_tol(0.5 * nmi_loss_norm(LOGITS, z, 0.5f, d), norm_loss(point, NULL),
-                            1e-9);
+    ck_assert_double_eq_tol(0.5 * nmi_loss_norm(LOGITS, z, 0.5f, d), norm_loss(point, NULL), 1e-9);
     check_smooth(norm_loss, NULL, LOGITS, z, d);
 
     memset(d, 0, LOGITS * sizeof *d);

@@ -9,14 +9,11 @@ enum { PATHS = 4 };
 
 /* in channels, height, width, out channels, -, -, kernel, stride, padding */
 static const nmi_conv_shape shapes[] = {
-    {3, 32, 32, 16, 0, 0, 3, 1, 1},     {1, 28, 28, 8, 0, 0, 5, 1, 0},
-    {16, 8, 8, 17, 0, 0, 3, 1, 1},      {17, 7, 9, 33, 0, 0, 3, 2, 1},
-    {33, 8, 8, 3, 0, 0, 1, 1, 0},       {16, 7, 7, 32, 0, 0, 1, 2, 0},
-    {3, 8, 7, 1, 0, 0, 5, 2, 2},        {1, 5, 5, 1, 0, 0, 5, 1, 4},
-    {16, 16, 16, 16, 0, 0, 3, 1, 1},    {2, 9, 11, 5, 0, 0, 2, 3, 0},
-    {4, 6, 10, 3, 0, 0, 4, 3, 3},       {40, 8, 8, 64, 0, 0, 3, 1, 1},
-    {5, 1, 1, 7, 0, 0, 3, 2, 1},        {23, 8, 8, 41, 0, 0, 3, 2, 1},
-    {16, 3, 3, 16, 0, 0, 3, 1, 0},
+    {3, 32, 32, 16, 0, 0, 3, 1, 1}, {1, 28, 28, 8, 0, 0, 5, 1, 0}, {16, 8, 8, 17, 0, 0, 3, 1, 1},
+    {17, 7, 9, 33, 0, 0, 3, 2, 1},  {33, 8, 8, 3, 0, 0, 1, 1, 0},  {16, 7, 7, 32, 0, 0, 1, 2, 0},
+    {3, 8, 7, 1, 0, 0, 5, 2, 2},    {1, 5, 5, 1, 0, 0, 5, 1, 4},   {16, 16, 16, 16, 0, 0, 3, 1, 1},
+    {2, 9, 11, 5, 0, 0, 2, 3, 0},   {4, 6, 10, 3, 0, 0, 4, 3, 3},  {40, 8, 8, 64, 0, 0, 3, 1, 1},
+    {5, 1, 1, 7, 0, 0, 3, 2, 1},    {23, 8, 8, 41, 0, 0, 3, 2, 1}, {16, 3, 3, 16, 0, 0, 3, 1, 0},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes, ITEMS = 2 };
 
@@ -156,8 +153,7 @@ START_TEST(the_weight_gradient_equals_the_plain_loops)
     size_t packed = nmi_conv_path_packed_floats(p.path, &p.shape);
     float *expected = make(p.weights, 7);
     float *actual = make(p.weights, 7);
-    float *bias[2] = {make((size_t)p.shape.out_channels, 8),
-                      make((size_t)p.shape.out_channels, 8)};
+    float *bias[2] = {make((size_t)p.shape.out_channels, 8), make((size_t)p.shape.out_channels, 8)};
     memset(p.packed, 0, packed * sizeof *p.packed);
     nmi_conv_backward_weight_ref(&p.shape, ITEMS, p.x, p.dy, expected, bias[0]);
     nmi_conv_path_backward_weight(p.path, &p.shape, ITEMS, p.x, p.dy, p.packed, bias[1],
@@ -227,7 +223,7 @@ START_TEST(dense_layers_equal_the_plain_loops)
     assert_near(dw[1], dw[0], (int64_t)weights, tolerance(rows), 0.0);
     assert_near(db[1], db[0], (int64_t)out, tolerance(rows), 0.0);
 
-    float *all[] = {x,     w,     dy,    y[0],  y[1],   dx[0],      dx[1],
+    float *all[] = {x,     w,     dy,    y[0],  y[1],   dx[0],     dx[1],
                     dw[0], dw[1], db[0], db[1], packed, transposed};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);

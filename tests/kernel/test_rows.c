@@ -18,9 +18,9 @@ typedef struct sizes {
 /* Rows below, at and above each register tile, runs shorter and longer than one, columns around
  * one and two vectors of each width. */
 static const sizes cases[] = {
-    {1, 1, 1, 1, 0, 1},    {1, 5, 1, 3, 0, 4},    {1, 13, 1, 16, 2, 9},   {7, 7, 3, 9, 5, 16},
-    {8, 8, 3, 48, 3, 17},  {1, 300, 1, 33, 0, 33}, {3, 11, 5, 5, 1, 40},  {32, 32, 3, 3, 7, 23},
-    {1, 241, 1, 198, 0, 65}, {2, 300, 1, 11, 0, 7}, {5, 3, 2, 12, 0, 31}, {1, 9, 1, 0, 0, 19},
+    {1, 1, 1, 1, 0, 1},      {1, 5, 1, 3, 0, 4},     {1, 13, 1, 16, 2, 9}, {7, 7, 3, 9, 5, 16},
+    {8, 8, 3, 48, 3, 17},    {1, 300, 1, 33, 0, 33}, {3, 11, 5, 5, 1, 40}, {32, 32, 3, 3, 7, 23},
+    {1, 241, 1, 198, 0, 65}, {2, 300, 1, 11, 0, 7},  {5, 3, 2, 12, 0, 31}, {1, 9, 1, 0, 0, 19},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -62,8 +62,8 @@ static problem start(const sizes *s, const nmi_kernels *kernels, uint64_t seed)
     int64_t step = s->segment_length > 2 ? s->segment_length - 2 : 1;
     int64_t stride = s->segment_length + s->gap;
     int64_t line = s->width * step + 1;
-    int64_t x_floats = (s->height - 1) * line + (s->width - 1) * step +
-                       (s->segments - 1) * stride + s->segment_length;
+    int64_t x_floats = (s->height - 1) * line + (s->width - 1) * step + (s->segments - 1) * stride +
+                       s->segment_length;
     p.x = make(x_floats, seed);
     p.w = make(p.depth * s->columns, seed + 1);
     p.bias = make(s->columns, seed + 2);
@@ -71,8 +71,8 @@ static problem start(const sizes *s, const nmi_kernels *kernels, uint64_t seed)
     p.packed = make((int64_t)nmi_packed_floats(kernels, p.depth, s->columns), seed + 4);
     const nmi_depth depth = plain_depth(&p);
     nmi_pack(kernels, &depth, s->columns, 1, p.w, p.packed);
-    p.rows = (nmi_rows){p.x, s->height, s->width, line, step, s->segments, s->segment_length,
-                        stride};
+    p.rows =
+        (nmi_rows){p.x, s->height, s->width, line, step, s->segments, s->segment_length, stride};
     return p;
 }
 

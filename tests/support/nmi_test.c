@@ -66,8 +66,8 @@ int64_t test_every_allocation(neumeta_status (*attempt)(test_allocator *allocato
         for (int sticky = 0; sticky < 2; sticky++) {
             test_allocator allocator = {.fail_at = n, .sticky = sticky != 0};
             neumeta_status status = attempt(&allocator, user);
-            ck_assert_msg(status == NEUMETA_OK || (allocator.failed &&
-                                                   status == NEUMETA_ERR_MEMORY),
+            ck_assert_msg(status == NEUMETA_OK ||
+                              (allocator.failed && status == NEUMETA_ERR_MEMORY),
                           "allocation %lld refused (sticky %d): status %d (%s)", (long long)n,
                           sticky, (int)status, neumeta_status_name(status));
             ck_assert_msg(allocator.blocks == 0 && allocator.bytes == 0,
@@ -141,8 +141,8 @@ char *test_shared_path(const char *relative)
 char *test_directory(void)
 {
     const char *parent = getenv("TMPDIR");
-    char *directory = format_text("%s/neumeta-XXXXXX",
-                                  parent != NULL && parent[0] != '\0' ? parent : "/tmp");
+    char *directory =
+        format_text("%s/neumeta-XXXXXX", parent != NULL && parent[0] != '\0' ? parent : "/tmp");
     ck_assert_msg(mkdtemp(directory) != NULL, "no directory %s", directory);
     return directory;
 }

@@ -40,10 +40,10 @@ neumeta_context *test_context(void);
 /* An allocator that counts what lives and fails on demand: zero it, set fail_at, then give
  * test_allocate, test_release and its address to neumeta_context_create(). */
 typedef struct test_allocator {
-    int64_t fail_at;   /* number, from 1, of the allocation that fails; 0: none */
-    bool sticky;       /* whether all later ones fail too */
-    int64_t calls;     /* allocations asked for so far */
-    bool failed;       /* whether one was refused */
+    int64_t fail_at;            /* number, from 1, of the allocation that fails; 0: none */
+    bool sticky;                /* whether all later ones fail too */
+    int64_t calls;              /* allocations asked for so far */
+    bool failed;                /* whether one was refused */
     atomic_llong blocks, bytes; /* alive now */
 } test_allocator;
 void *test_allocate(void *allocator, uint64_t size, uint64_t alignment);

@@ -78,8 +78,7 @@ void problem_manifold(test_problem *problem, int64_t hidden)
     const int64_t blocks[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
     neumeta_options *options =
         problem_options(problem->context, PAIRS("inr-layers", "2", "inr-octaves", "3"));
-    assert_ok(problem->context,
-              neumeta_options_set_int(options, NEUMETA_KEY_INR_HIDDEN, hidden));
+    assert_ok(problem->context, neumeta_options_set_int(options, NEUMETA_KEY_INR_HIDDEN, hidden));
     assert_ok(problem->context,
               neumeta_options_set_ints(options, NEUMETA_KEY_MORPH_BLOCKS, blocks, 9));
     assert_ok(problem->context,
@@ -104,8 +103,7 @@ neumeta_schedule *problem_schedule(test_problem *problem, int32_t first, int32_t
     neumeta_schedule *schedule = NULL;
     neumeta_options *options = problem_options(problem->context, pairs);
     assert_ok(problem->context, neumeta_schedule_create(problem->context, &schedule));
-    assert_ok(problem->context,
-              neumeta_schedule_add_phase(schedule, "only", first, last, options));
+    assert_ok(problem->context, neumeta_schedule_add_phase(schedule, "only", first, last, options));
     neumeta_options_free(options);
     return schedule;
 }
@@ -136,8 +134,8 @@ float *problem_morphed(test_problem *problem, double gamma, int64_t *count)
     neumeta_network *network = NULL;
     ck_assert_int_le(axes, 64);
     assert_ok(problem->context, neumeta_manifold_sizes_at(problem->manifold, gamma, sizes, axes));
-    assert_ok(problem->context, neumeta_manifold_materialize(problem->manifold, sizes, axes, NULL,
-                                                             &network));
+    assert_ok(problem->context,
+              neumeta_manifold_materialize(problem->manifold, sizes, axes, NULL, &network));
     float *weights = problem_weights(network, count);
     neumeta_network_free(network);
     return weights;

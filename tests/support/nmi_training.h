@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A small, learnable training problem for tests: images of 1 x 8 x 8 whose class is the quadrant with
- * the brightest patch, a residual network of few channels, and a manifold over its inner widths.
+ * A small, learnable training problem for tests: images of 1 x 8 x 8 whose class is the quadrant
+ * with the brightest patch, a residual network of few channels, and a manifold over its inner
+ * widths.
  */
 #ifndef NMI_TRAINING_H
 #define NMI_TRAINING_H

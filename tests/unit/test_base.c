@@ -108,8 +108,7 @@ END_TEST
 START_TEST(a_context_needs_both_functions_or_none)
 {
     nmi_context *context = (nmi_context *)&context;
-    ck_assert_int_eq(nmi_context_create(test_allocate, NULL, NULL, &context),
-                     NEUMETA_ERR_ARGUMENT);
+    ck_assert_int_eq(nmi_context_create(test_allocate, NULL, NULL, &context), NEUMETA_ERR_ARGUMENT);
     ck_assert_ptr_null(context);
     test_allocator allocator = {.fail_at = 1};
     ck_assert_int_eq(nmi_context_create(test_allocate, test_release, &allocator, &context),
@@ -285,8 +284,8 @@ END_TEST
 
 START_TEST(keys_differ_in_every_part)
 {
-    uint64_t keys[4] = {nmi_random_key(1, 2, 3), nmi_random_key(2, 2, 3),
-                        nmi_random_key(1, 3, 3), nmi_random_key(1, 2, 2)};
+    uint64_t keys[4] = {nmi_random_key(1, 2, 3), nmi_random_key(2, 2, 3), nmi_random_key(1, 3, 3),
+                        nmi_random_key(1, 2, 2)};
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < i; j++)
             ck_assert_uint_ne(keys[i], keys[j]);
@@ -361,10 +360,10 @@ enum { TASKS_MAX = 1000 };
 
 typedef struct job {
     int32_t lanes;
-    int32_t runs[TASKS_MAX];   /* how often each task ran */
+    int32_t runs[TASKS_MAX]; /* how often each task ran */
     double results[TASKS_MAX];
-    int64_t scratch[64];       /* one for each worker: not atomic on purpose */
-    int64_t nap;               /* nanoseconds that every third task sleeps */
+    int64_t scratch[64]; /* one for each worker: not atomic on purpose */
+    int64_t nap;         /* nanoseconds that every third task sleeps */
     atomic_bool bad_worker;
 } job;
 
@@ -548,7 +547,7 @@ START_TEST(refused_threads_keep_the_old_workers)
 END_TEST
 
 typedef struct host {
-    int64_t most;  /* lanes it is willing to run; 0: all */
+    int64_t most; /* lanes it is willing to run; 0: all */
     int64_t calls;
     int64_t lanes; /* asked for last */
 } host;

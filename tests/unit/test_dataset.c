@@ -3,10 +3,10 @@
 #include "nmi_dataset.h"
 #include "nmi_test.h"
 
-
 enum { TRAIN = 6, TEST = 3, PIXELS = 4 * 5, FLOATS = 2 * PIXELS };
 
-/* Item n's value at offset i is 100 n + i + 1 (never 0), test items continue after training ones. */
+/* Item n's value at offset i is 100 n + i + 1 (never 0), test items continue after training ones.
+ */
 static void fill_items(float *inputs, int64_t *targets)
 {
     for (int64_t n = 0; n < TRAIN + TEST; n++) {
@@ -19,8 +19,8 @@ static void fill_items(float *inputs, int64_t *targets)
 static nmi_dataset *make_dataset(neumeta_context *context, const float *inputs,
                                  const int64_t *targets, const char *const *pairs)
 {
-    static const char *const shape[] = {"input-channels", "2", "input-height", "4",
-                                        "input-width",    "5", NULL};
+    static const char *const shape[] = {
+        "input-channels", "2", "input-height", "4", "input-width", "5", NULL};
     neumeta_options *options = NULL;
     neumeta_dataset *dataset = NULL;
     assert_ok(context, neumeta_options_create(context, &options));
@@ -28,8 +28,8 @@ static nmi_dataset *make_dataset(neumeta_context *context, const float *inputs,
         assert_ok(context, neumeta_options_parse(options, shape[i], shape[i + 1]));
     for (int i = 0; pairs[i] != NULL; i += 2)
         assert_ok(context, neumeta_options_parse(options, pairs[i], pairs[i + 1]));
-    assert_ok(context, nmi_dataset_create_memory(context, inputs, targets, TRAIN, TEST, options,
-                                                 &dataset));
+    assert_ok(context,
+              nmi_dataset_create_memory(context, inputs, targets, TRAIN, TEST, options, &dataset));
     neumeta_options_free(options);
     return dataset;
 }
@@ -40,9 +40,8 @@ START_TEST(splits_number_their_items_from_zero)
     static const struct {
         int32_t split;
         int64_t count, first;
-    } cases[] = {{NEUMETA_SPLIT_TRAIN, 4, 0},
-                 {NEUMETA_SPLIT_HELD_OUT, 2, 4},
-                 {NEUMETA_SPLIT_TEST, 3, 6}};
+    } cases[] = {
+        {NEUMETA_SPLIT_TRAIN, 4, 0}, {NEUMETA_SPLIT_HELD_OUT, 2, 4}, {NEUMETA_SPLIT_TEST, 3, 6}};
     neumeta_context *context = test_context();
     float inputs[(TRAIN + TEST) * FLOATS];
     int64_t targets[TRAIN + TEST];
@@ -53,8 +52,8 @@ START_TEST(splits_number_their_items_from_zero)
     for (size_t i = 0; i < 3; i++) {
         int64_t last = cases[i].count - 1;
         ck_assert_int_eq(nmi_dataset_count(dataset, cases[i].split), cases[i].count);
-        assert_ok(context, nmi_dataset_fetch(dataset, cases[i].split, &last, 1, 0, false, item,
-                                             &target));
+        assert_ok(context,
+                  nmi_dataset_fetch(dataset, cases[i].split, &last, 1, 0, false, item, &target));
         ck_assert_int_eq(target, cases[i].first + last);
         ck_assert_float_eq(item[0], (float)(100 * target + 1));
     }
@@ -72,10 +71,10 @@ START_TEST(channels_are_normalised_one_by_one)
     int64_t target;
     int64_t index = 1;
     fill_items(inputs, targets);
-    nmi_dataset *dataset = make_dataset(context, inputs, targets,
-                                        PAIRS("data-mean", "1,2", "data-std", "0.5"));
-    assert_ok(context, nmi_dataset_fetch(dataset, NEUMETA_SPLIT_TRAIN, &index, 1, 0, false, item,
-                                         &target));
+    nmi_dataset *dataset =
+        make_dataset(context, inputs, targets, PAIRS("data-mean", "1,2", "data-std", "0.5"));
+    assert_ok(context,
+              nmi_dataset_fetch(dataset, NEUMETA_SPLIT_TRAIN, &index, 1, 0, false, item, &target));
     ck_assert_float_eq(item[0], (101.0f - 1.0f) * 2.0f);
     ck_assert_float_eq(item[PIXELS], (101.0f + PIXELS - 2.0f) * 2.0f);
     nmi_dataset_release(dataset);
@@ -111,8 +110,8 @@ START_TEST(augmentation_draws_every_shift_and_mirror_from_the_key_alone)
     int64_t indices[2] = {3, 1};
     int32_t seen[3][3][2] = {{{0}}};
     fill_items(inputs, targets);
-    nmi_dataset *dataset = make_dataset(context, inputs, targets,
-                                        PAIRS("augment-shift", "1", "augment-flip", "1"));
+    nmi_dataset *dataset =
+        make_dataset(context, inputs, targets, PAIRS("augment-shift", "1", "augment-flip", "1"));
     for (uint64_t key = 0; key < 300; key++) {
         int32_t matches = 0;
         assert_ok(context, nmi_dataset_fetch(dataset, NEUMETA_SPLIT_TRAIN, indices, 2, key, true,
@@ -146,8 +145,8 @@ START_TEST(zeros_enter_before_the_normalisation)
     int64_t index = 0;
     int32_t borders = 0;
     fill_items(inputs, targets);
-    nmi_dataset *dataset = make_dataset(context, inputs, targets,
-                                        PAIRS("augment-shift", "3", "data-mean", "7"));
+    nmi_dataset *dataset =
+        make_dataset(context, inputs, targets, PAIRS("augment-shift", "3", "data-mean", "7"));
     for (uint64_t key = 0; key < 20; key++) {
         assert_ok(context, nmi_dataset_fetch(dataset, NEUMETA_SPLIT_TRAIN, &index, 1, key, true,
                                              item, &target));

@@ -46,11 +46,11 @@ START_TEST(settings_survive_bit_by_bit)
     assert_ok(context, nmi_options_set_ints(options, NEUMETA_KEY_MORPH_BLOCKS, ints, 3));
     assert_ok(context, nmi_options_set_reals(options, NEUMETA_KEY_VALIDATE_GAMMAS, reals, 3));
     assert_ok(context, nmi_options_to_json(context, options, &text));
-    char *expected = quoted(
-        "{'BIAS':false,'NAME_MAP':'a=\\'b\\',\xc3\xa9*=x*','RESIDUAL_SCALE':-2.0,"
-        "'SEED':9007199254740991,'INR_FUNCTION':'elu','MORPH_BLOCKS':[-3,0,1000000],"
-        "'LEARNING_RATE':0.001,'VALIDATE_GAMMAS':[0.10000000000000001,0.0,"
-        "0.33333333333333331]}");
+    char *expected =
+        quoted("{'BIAS':false,'NAME_MAP':'a=\\'b\\',\xc3\xa9*=x*','RESIDUAL_SCALE':-2.0,"
+               "'SEED':9007199254740991,'INR_FUNCTION':'elu','MORPH_BLOCKS':[-3,0,1000000],"
+               "'LEARNING_RATE':0.001,'VALIDATE_GAMMAS':[0.10000000000000001,0.0,"
+               "0.33333333333333331]}");
     ck_assert_str_eq(text, expected);
     free(expected);
     assert_ok(context, nmi_options_from_json(context, text, &again));
@@ -209,8 +209,7 @@ START_TEST(a_repeat_with_settings_of_every_type_survives)
     assert_ok(context, nmi_topology_add_axis(topology, "d", NEUMETA_AXIS_DEPTH, 1, 3, 1, &depth));
     assert_ok(context,
               nmi_topology_add_axis(topology, "classes", NEUMETA_AXIS_WIDTH, 5, 5, 1, &classes));
-    int32_t x = add(topology, "x", NEUMETA_OP_INPUT, 0, -1,
-                    number(NEUMETA_KEY_INPUT_HEIGHT, 17));
+    int32_t x = add(topology, "x", NEUMETA_OP_INPUT, 0, -1, number(NEUMETA_KEY_INPUT_HEIGHT, 17));
     assert_ok(context, nmi_topology_begin_block(topology, "stem"));
     x = add(topology, "conv", NEUMETA_OP_CONV, x, width, number(NEUMETA_KEY_BIAS, 0));
     nmi_options *options;
@@ -219,8 +218,7 @@ START_TEST(a_repeat_with_settings_of_every_type_survives)
     x = add(topology, "norm", NEUMETA_OP_NORM, x, -1, options);
     assert_ok(context, nmi_topology_begin_repeat(topology, "body", depth, 1, x));
     assert_ok(context, nmi_topology_add_axis(topology, "h", NEUMETA_AXIS_WIDTH, 2, 8, 1, &inner));
-    int32_t inside = add(topology, "up", NEUMETA_OP_CONV, x, inner,
-                         number(NEUMETA_KEY_PADDING, 1));
+    int32_t inside = add(topology, "up", NEUMETA_OP_CONV, x, inner, number(NEUMETA_KEY_PADDING, 1));
     assert_ok(context, nmi_options_create(context, &options));
     assert_ok(context, nmi_options_set_text(options, NEUMETA_KEY_FUNCTION, "elu"));
     inside = add(topology, "act", NEUMETA_OP_ACTIVATION, inside, -1, options);
@@ -321,8 +319,7 @@ END_TEST
 
 START_TEST(a_newer_description_is_refused_as_such)
 {
-    assert_status(context, read_changed("'format':1", "'format':2,'more':1"),
-                  NEUMETA_ERR_VERSION);
+    assert_status(context, read_changed("'format':1", "'format':2,'more':1"), NEUMETA_ERR_VERSION);
     assert_message_contains(context, "topology: format 2 is newer than this library");
 }
 END_TEST

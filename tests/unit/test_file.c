@@ -16,8 +16,8 @@
 /* --- the operating system, made unreliable ------------------------------------------------- */
 
 static struct {
-    bool hesitant;    /* each write is interrupted once, then takes at most 7 bytes */
-    int write_error;  /* errno of write(), 0: works */
+    bool hesitant;   /* each write is interrupted once, then takes at most 7 bytes */
+    int write_error; /* errno of write(), 0: works */
     int sync_error;
     int rename_error;
     int64_t writes;
@@ -145,8 +145,7 @@ START_TEST(what_cannot_be_read_says_why)
 {
     unsigned char *bytes;
     int64_t size;
-    assert_status(context, nmi_file_read(context, "/no/such/file", &bytes, &size),
-                  NEUMETA_ERR_IO);
+    assert_status(context, nmi_file_read(context, "/no/such/file", &bytes, &size), NEUMETA_ERR_IO);
     assert_message_contains(context, "cannot open '/no/such/file': No such file or directory");
     ck_assert_ptr_null(bytes);
     assert_status(context, nmi_file_read(context, folder, &bytes, &size), NEUMETA_ERR_IO);
@@ -160,8 +159,7 @@ END_TEST
 START_TEST(what_cannot_be_written_says_why)
 {
     assert_status(context, write_file("/no/such/file", "x", 1), NEUMETA_ERR_IO);
-    assert_message_contains(context,
-                            "cannot create a file beside '/no/such/file': No such file");
+    assert_message_contains(context, "cannot create a file beside '/no/such/file': No such file");
     assert_status(context, write_file("/dev/full", "x", 1), NEUMETA_ERR_IO);
     assert_message_contains(context, "cannot write '/dev/full': it is not a regular file");
     assert_status(context, write_file(folder, "x", 1), NEUMETA_ERR_IO);

@@ -263,8 +263,8 @@ END_TEST
 
 /* --- manifolds --------------------------------------------------------------------------- */
 
-static int32_t add(neumeta_topology *t, const char *name, int32_t op, int32_t first,
-                   int32_t second, int32_t axis, int64_t kernel)
+static int32_t add(neumeta_topology *t, const char *name, int32_t op, int32_t first, int32_t second,
+                   int32_t axis, int64_t kernel)
 {
     neumeta_context *ctx = t->object.context;
     const int32_t inputs[2] = {first, second};
@@ -525,9 +525,9 @@ START_TEST(resampling_keeps_relative_places_and_sums)
     for (int64_t o = 0; o < to->dims[0]; o++)
         for (int64_t i = 0; i < to->dims[1]; i++)
             for (int64_t k = 0; k < taps; k++)
-                ck_assert_float_eq(to->data[(o * to->dims[1] + i) * taps + k],
-                                   gain * from->data[(o * step_o * from->dims[1] + i * step_i) *
-                                                     taps + k]);
+                ck_assert_float_eq(
+                    to->data[(o * to->dims[1] + i) * taps + k],
+                    gain * from->data[(o * step_o * from->dims[1] + i * step_i) * taps + k]);
     for (int64_t i = 0; i < narrow->tensors[fc].count; i++)
         ck_assert(isfinite(narrow->tensors[fc].data[i]));
     nmi_network_release(wide);

@@ -97,11 +97,10 @@ static const char small_header[] = "{'__metadata__':{'k':'v'},"
 START_TEST(a_file_made_by_hand_is_understood)
 {
     /* The data starts at an odd address, and 'c' comes first in it. */
-    static const char header[] =
-        "{'__metadata__':{'who':'hand','x.y':'\\u00e9'},"
-        "'a.weight':{'dtype':'F32','shape':[1,2],'data_offsets':[2,10]},"
-        "'c':{'dtype':'I16','shape':[],'data_offsets':[0,2]},"
-        "'none':{'shape':[3,0],'data_offsets':[10,10],'dtype':'F64'}}   ";
+    static const char header[] = "{'__metadata__':{'who':'hand','x.y':'\\u00e9'},"
+                                 "'a.weight':{'dtype':'F32','shape':[1,2],'data_offsets':[2,10]},"
+                                 "'c':{'dtype':'I16','shape':[],'data_offsets':[0,2]},"
+                                 "'none':{'shape':[3,0],'data_offsets':[10,10],'dtype':'F64'}}   ";
     int64_t size;
     unsigned char *bytes = image(header, 10, &size);
     nmi_safetensors *file;
@@ -206,11 +205,9 @@ START_TEST(a_header_longer_than_its_file_or_its_limit_is_refused)
     assert_status(context, nmi_safetensors_parse(context, "", bytes, 10, &file),
                   NEUMETA_ERR_FORMAT);
     assert_message_contains(context, "cut short: header of 3 bytes, but only 2 follow");
-    assert_status(context, nmi_safetensors_parse(context, "", bytes, 7, &file),
-                  NEUMETA_ERR_FORMAT);
+    assert_status(context, nmi_safetensors_parse(context, "", bytes, 7, &file), NEUMETA_ERR_FORMAT);
     assert_message_contains(context, "7 bytes are too few");
-    assert_status(context, nmi_safetensors_parse(context, "", NULL, 0, &file),
-                  NEUMETA_ERR_FORMAT);
+    assert_status(context, nmi_safetensors_parse(context, "", NULL, 0, &file), NEUMETA_ERR_FORMAT);
     bytes[2] = 0x80;
     assert_status(context, nmi_safetensors_parse(context, "", bytes, 10, &file),
                   NEUMETA_ERR_FORMAT);
@@ -229,8 +226,8 @@ START_TEST(a_name_beyond_the_limit_is_refused)
     memset(name, 'n', sizeof name);
     for (size_t length = NMI_SAFETENSORS_NAME; length <= NMI_SAFETENSORS_NAME + 1; length++) {
         name[length] = '\0';
-        snprintf(header, sizeof header,
-                 "{'%s':{'dtype':'U8','shape':[1],'data_offsets':[0,1]}}", name);
+        snprintf(header, sizeof header, "{'%s':{'dtype':'U8','shape':[1],'data_offsets':[0,1]}}",
+                 name);
         ck_assert_int_eq(parse_image(header, 1),
                          length > NMI_SAFETENSORS_NAME ? NEUMETA_ERR_FORMAT : NEUMETA_OK);
         name[length] = 'n';
@@ -459,8 +456,8 @@ START_TEST(the_bytes_of_a_file_are_these)
     int64_t size;
     assert_ok(context, nmi_safetensors_writer_create(context, &writer));
     assert_ok(context, nmi_safetensors_add_text(writer, "k", "v"));
-    assert_ok(context, nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, 1, (int64_t[]){3},
-                                           small_bytes));
+    assert_ok(context,
+              nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, 1, (int64_t[]){3}, small_bytes));
     for (int again = 0; again < 2; again++) {
         assert_ok(context, nmi_safetensors_to_memory(writer, &bytes, &size));
         ck_assert_int_eq(size, sizeof expected);
@@ -496,12 +493,10 @@ START_TEST(what_cannot_be_stored_is_refused)
                   NEUMETA_ERR_ARGUMENT);
     assert_status(context, nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, 9, dims, small_bytes),
                   NEUMETA_ERR_ARGUMENT);
-    assert_status(context,
-                  nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, 1, &dims[1], small_bytes),
+    assert_status(context, nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, 1, &dims[1], small_bytes),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(context, "tensor 't': dimension 0 is -1");
-    assert_status(context,
-                  nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, 2, &dims[2], small_bytes),
+    assert_status(context, nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, 2, &dims[2], small_bytes),
                   NEUMETA_ERR_ARGUMENT);
     assert_ok(context, nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, 1, dims, small_bytes));
     assert_ok(context, nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, 1, dims, small_bytes));
@@ -564,8 +559,8 @@ START_TEST(only_files_of_our_kind_and_format_pass)
     assert_status(context, check_metadata("'neumeta.format':'1','neumeta.kind':'network'", true),
                   NEUMETA_ERR_FORMAT);
     assert_message_contains(context, "'f': it is a file of kind 'network', not 'manifold'");
-    static const char *const bad[] = {"", "0", "01", "+1", " 1", "1 ", "x", "1.0", "-3",
-                                      "99999999999999999999"};
+    static const char *const bad[] = {"",   "0", "01",  "+1", " 1",
+                                      "1 ", "x", "1.0", "-3", "99999999999999999999"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[64];
         snprintf(text, sizeof text, "'neumeta.format':'%s'", bad[i]);

@@ -14,8 +14,8 @@ static nmi_topology *small_topology(neumeta_context *context)
     assert_ok(context, neumeta_options_set_int(options, NEUMETA_KEY_CHANNELS, 4));
     assert_ok(context, neumeta_options_set_int(options, NEUMETA_KEY_INPUT_HEIGHT, 12));
     assert_ok(context, neumeta_options_set_int(options, NEUMETA_KEY_INPUT_WIDTH, 12));
-    assert_ok(context, neumeta_topology_create_builtin(context, "resnet20-cifar", options,
-                                                       &topology));
+    assert_ok(context,
+              neumeta_topology_create_builtin(context, "resnet20-cifar", options, &topology));
     neumeta_options_free(options);
     return topology;
 }
@@ -24,8 +24,8 @@ static neumeta_context *counted_context(test_allocator *allocator)
 {
     neumeta_context *context = NULL;
     *allocator = (test_allocator){0};
-    ck_assert_int_eq(
-        neumeta_context_create(test_allocate, test_release, allocator, &context), NEUMETA_OK);
+    ck_assert_int_eq(neumeta_context_create(test_allocate, test_release, allocator, &context),
+                     NEUMETA_OK);
     return context;
 }
 

@@ -119,9 +119,8 @@ START_TEST(set_keys_answer_with_their_values)
     ck_assert(count == 2 && ints[0] == 100 && ints[1] == 150);
     const double *reals = nmi_options_reals(options, NEUMETA_KEY_DATA_MEAN, &count);
     ck_assert(count == 3 && reals[0] == 0.5 && reals[1] == -0.25 && reals[2] == 0.125);
-    const int32_t walk[] = {NEUMETA_KEY_BIAS,      NEUMETA_KEY_DATA_MEAN,
-                            NEUMETA_KEY_NAME_MAP,  NEUMETA_KEY_BATCH,
-                            NEUMETA_KEY_OPTIMIZER, NEUMETA_KEY_LEARNING_RATE,
+    const int32_t walk[] = {NEUMETA_KEY_BIAS,      NEUMETA_KEY_DATA_MEAN, NEUMETA_KEY_NAME_MAP,
+                            NEUMETA_KEY_BATCH,     NEUMETA_KEY_OPTIMIZER, NEUMETA_KEY_LEARNING_RATE,
                             NEUMETA_KEY_MILESTONES};
     for (int32_t i = 0; i < 7; i++)
         ck_assert_int_eq(nmi_options_set_at(options, i)->number, walk[i]);
@@ -173,8 +172,7 @@ START_TEST(values_out_of_range_are_refused_by_name)
                    "KERNEL is 0, must lie in [1, 31]");
     assert_refused(nmi_options_set_int(options, NEUMETA_KEY_KERNEL, 32),
                    "KERNEL is 32, must lie in [1, 31]");
-    assert_refused(nmi_options_set_int(options, NEUMETA_KEY_BIAS, 2),
-                   "BIAS is 2, must be 0 or 1");
+    assert_refused(nmi_options_set_int(options, NEUMETA_KEY_BIAS, 2), "BIAS is 2, must be 0 or 1");
     assert_refused(nmi_options_set_text(options, NEUMETA_KEY_OPTIMIZER, "adam"),
                    "OPTIMIZER is 'adam', must be one of sgd|adamw");
     assert_refused(nmi_options_set_text(options, NEUMETA_KEY_OPTIMIZER, "sgd|adamw"),
@@ -254,15 +252,20 @@ END_TEST
 
 START_TEST(text_that_is_no_value_is_refused)
 {
-    static const char *const no_reals[] = {"",   " ",    ".",    "e5",  "1e",  "1e+",    "nan",
-                                           "-",  "inf",  "0x10", "1,5", "1 2", "1.2.3",  "--1",
+    static const char *const no_reals[] = {"",   " ",    ".",    "e5",  "1e",  "1e+",     "nan",
+                                           "-",  "inf",  "0x10", "1,5", "1 2", "1.2.3",   "--1",
                                            "1f", "1e5.", "+",    "abc", "1e-", "infinity"};
-    static const char *const no_ints[] = {"", "-", "1.0", "1e3", "0x1", "9223372036854775808",
-                                          "-9223372036854775809", "99999999999999999999999"};
+    static const char *const no_ints[] = {"",
+                                          "-",
+                                          "1.0",
+                                          "1e3",
+                                          "0x1",
+                                          "9223372036854775808",
+                                          "-9223372036854775809",
+                                          "99999999999999999999999"};
     static const char *const no_lists[] = {"", ",", "1,", ",1", "1,,2", "1;2", "1.5"};
     for (size_t i = 0; i < sizeof no_reals / sizeof *no_reals; i++) {
-        assert_status(ctx, nmi_options_parse(options, "EPOCHS", no_reals[i]),
-                      NEUMETA_ERR_ARGUMENT);
+        assert_status(ctx, nmi_options_parse(options, "EPOCHS", no_reals[i]), NEUMETA_ERR_ARGUMENT);
         assert_message_contains(ctx, "must be a real number");
     }
     for (size_t i = 0; i < sizeof no_ints / sizeof *no_ints; i++) {

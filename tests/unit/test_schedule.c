@@ -9,14 +9,13 @@
 static nmi_topology *topology_of(neumeta_context *context)
 {
     nmi_topology *topology = NULL;
-    assert_ok(context,
-              neumeta_topology_create_builtin(context, "resnet20-cifar", NULL, &topology));
+    assert_ok(context, neumeta_topology_create_builtin(context, "resnet20-cifar", NULL, &topology));
     return topology;
 }
 
 /* Settings of a manifold's phase over all blocks from name, value, ... pairs. */
-static nmi_settings settings_of(neumeta_context *context, nmi_topology *topology,
-                                nmi_phase *phase, const char *const *pairs)
+static nmi_settings settings_of(neumeta_context *context, nmi_topology *topology, nmi_phase *phase,
+                                const char *const *pairs)
 {
     nmi_settings settings;
     nmi_setting_scope scope = {topology, true, true, true};
@@ -43,8 +42,8 @@ START_TEST(rates_follow_their_course)
     nmi_phase phase;
     nmi_settings s = settings_of(context, topology, &phase,
                                  (const char *const[]){"epochs", "200", "learning-rate", "1",
-                                                       "rate", "multistep", "milestones",
-                                                       "100,150", "rate-factor", "0.1", NULL});
+                                                       "rate", "multistep", "milestones", "100,150",
+                                                       "rate-factor", "0.1", NULL});
     assert_rate(&s, 0, 0.1, 1);
     assert_rate(&s, 99.99, 0.1, 1);
     assert_rate(&s, 100, 0.1, 0.1);
@@ -116,8 +115,8 @@ START_TEST(sizes_are_drawn_evenly_between_the_compressions)
     int32_t axis = find_axis(topology, "layer3.2.inner");
     int64_t counts[65];
     nmi_phase phase;
-    nmi_settings s = settings_of(context, topology, &phase,
-                                 (const char *const[]){"gamma-max", "0.5", NULL});
+    nmi_settings s =
+        settings_of(context, topology, &phase, (const char *const[]){"gamma-max", "0.5", NULL});
     count_sizes(&s, topology, axis, 0, counts);
     for (int64_t h = 0; h <= 64; h++)
         /* 3,300 draws of 33 sizes: 100 each, give or take five standard deviations. */
@@ -136,17 +135,17 @@ START_TEST(groups_begin_full_and_sandwiches_have_two_ends)
     int32_t axis = find_axis(topology, "layer3.2.inner");
     int64_t counts[65];
     nmi_phase phase;
-    nmi_settings s = settings_of(context, topology, &phase,
-                                 (const char *const[]){"size-draw", "full-first", "gamma-min",
-                                                       "0.25", "group", "4", NULL});
+    nmi_settings s = settings_of(
+        context, topology, &phase,
+        (const char *const[]){"size-draw", "full-first", "gamma-min", "0.25", "group", "4", NULL});
     count_sizes(&s, topology, axis, 0, counts);
     ck_assert_int_eq(counts[64], 3300);
     count_sizes(&s, topology, axis, 1, counts);
     ck_assert_int_eq(counts[64], 0);
     nmi_options_release(phase.options);
     s = settings_of(context, topology, &phase,
-                    (const char *const[]){"size-draw", "sandwich", "gamma-min", "0.25",
-                                          "gamma-max", "0.75", "group", "3", NULL});
+                    (const char *const[]){"size-draw", "sandwich", "gamma-min", "0.25", "gamma-max",
+                                          "0.75", "group", "3", NULL});
     count_sizes(&s, topology, axis, 0, counts);
     ck_assert_int_eq(counts[48], 3300);
     count_sizes(&s, topology, axis, 1, counts);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * "lenet": the small convolutional network of arXiv 2410.11878's MNIST experiment, whose layers
- * have h, 2h and 4h channels, and a linear classifier. There one h rules all three; here each layer's
- * width is an axis of its own, and one compression for all of them gives the paper's networks.
+ * have h, 2h and 4h channels, and a linear classifier. There one h rules all three; here each
+ * layer's width is an axis of its own, and one compression for all of them gives the paper's
+ * networks.
  *
  * The first two kernels are 5 x 5, as in LeNet. The third is 3 x 3: it sees maps of 7 x 7 only, of
  * which it covers as much with a third of the multiply-adds. Without norm there are 8 tensors.

@@ -160,10 +160,10 @@ INLINE void forward_tile(const int rows, const int vectors, const forward_job *j
     }
 }
 
-#define FORWARD(name, rows, vectors)                                                              \
-    static __attribute__((noinline)) void name(const forward_job *job, const row_tile *tile)   \
-    {                                                                                             \
-        forward_tile(rows, vectors, job, tile);                                                   \
+#define FORWARD(name, rows, vectors)                                                               \
+    static __attribute__((noinline)) void name(const forward_job *job, const row_tile *tile)       \
+    {                                                                                              \
+        forward_tile(rows, vectors, job, tile);                                                    \
     }
 FORWARD(forward_large_1, TILE_ROWS, 1)
 FORWARD(forward_large_2, TILE_ROWS, 2)
@@ -225,7 +225,7 @@ static void forward(const nmi_rows *rows, const float *packed, int64_t columns,
                 moved.activated += column;
             int64_t left = columns - column;
             forward_job job = {rows, packed + column * depth, &moved, y + column,
-                       left < PANEL ? (int)left : PANEL};
+                               left < PANEL ? (int)left : PANEL};
             forward_panel(&job, start, count);
         }
         for (int64_t r = 0; r < count; r++)
@@ -282,10 +282,10 @@ INLINE void weight_tile(const int size, const int vectors, const weight_job *job
     }
 }
 
-#define WEIGHT(name, size, vectors)                                                               \
-    static __attribute__((noinline)) void name(const weight_job *job)                            \
-    {                                                                                             \
-        weight_tile(size, vectors, job);                                                          \
+#define WEIGHT(name, size, vectors)                                                                \
+    static __attribute__((noinline)) void name(const weight_job *job)                              \
+    {                                                                                              \
+        weight_tile(size, vectors, job);                                                           \
     }
 WEIGHT(weight_large_1, TILE_ROWS, 1)
 WEIGHT(weight_large_2, TILE_ROWS, 2)
@@ -338,8 +338,8 @@ static void weight_block(const nmi_rows *rows, weight_job job, const float *dy, 
     }
 }
 
-static void backward_weight(const nmi_rows *rows, const float *dy, int64_t dy_line,
-                            int64_t dy_step, int64_t columns, float *dw_packed)
+static void backward_weight(const nmi_rows *rows, const float *dy, int64_t dy_line, int64_t dy_step,
+                            int64_t columns, float *dw_packed)
 {
     /* Blocks of whole lines, or pieces of the line if the grid has one only. */
     const int64_t across = rows->height == 1 ? WEIGHT_BLOCK_ROWS : rows->width;
@@ -362,8 +362,7 @@ static void backward_weight(const nmi_rows *rows, const float *dy, int64_t dy_li
 /* --- sweeps ------------------------------------------------------------------------------- */
 
 /* Four running sums hide the latency of an addition; they are joined in a fixed order. */
-static void column_sums(int64_t rows, int64_t columns, const float *x, int64_t stride,
-                        float *sums)
+static void column_sums(int64_t rows, int64_t columns, const float *x, int64_t stride, float *sums)
 {
     for (int64_t c = 0; c < columns; c += LANES) {
         int count = columns - c < LANES ? (int)(columns - c) : LANES;
@@ -457,5 +456,6 @@ static void sincospi(const double *restrict x, float *restrict sine, float *rest
 }
 
 extern const nmi_kernels TABLE;
-const nmi_kernels TABLE = {NAME,        LANES,    PANEL,             forward,    backward_weight,
-                           column_sums, activate, activate_backward, add_scaled, sincospi};
+const nmi_kernels TABLE = {
+    NAME,       LANES,   PANEL, forward, backward_weight, column_sums, activate, activate_backward,
+    add_scaled, sincospi};
