@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# One file that yields networks of sizes it never saw: trains a reference network and its manifold on
-# Fashion-MNIST and prints what subnets of many sizes are worth. Installs the Debian packages that
+# One file that yields networks of sizes it never saw: trains a reference network and its manifold
+# on Fashion-MNIST and prints what subnets of many sizes are worth. Installs the packages that
 # are missing, builds in build-demo/, and leaves its results in build-demo/results/. A second run
 # repeats nothing that is done, an interrupted one goes on; remove the folder to start anew.
 set -eu

@@ -62,7 +62,7 @@ struct cli {
     const cli_command *command;
     cli_value *values; /* those of the settings file first */
     size_t value_count, value_capacity;
-    json_t *phases;    /* "phases" of the settings file, or NULL */
+    json_t *phases; /* "phases" of the settings file, or NULL */
     char **operands;
     int operand_count;
     neumeta_context *context;
@@ -97,7 +97,7 @@ int cli_set_json(const cli *c, neumeta_options *options, const char *where, cons
 char *cli_json_text(const json_t *value);
 int cli_read_json(const cli *c, const char *path, json_t **value);
 
-/* --- saying things (cli_report.c, cli_table.c) ------------------------------------------------- */
+/* --- saying things (cli_report.c, cli_table.c) --- */
 
 #if defined(__GNUC__)
 #define CLI_FORMAT __attribute__((format(printf, 2, 3)))
@@ -123,13 +123,13 @@ bool cli_interrupted(void);
 typedef struct cli_progress {
     const cli *c;
     const neumeta_schedule *schedule;
-    const char *name;    /* what is being trained */
-    double deadline;     /* of cli_seconds(), 0: none */
-    bool late;           /* whether the deadline stopped it */
+    const char *name; /* what is being trained */
+    double deadline;  /* of cli_seconds(), 0: none */
+    bool late;        /* whether the deadline stopped it */
     bool bar;
     double start, first; /* time and share done at the first call */
     double next;
-    double score;        /* last held-out score told */
+    double score; /* last held-out score told */
     int phase;
 } cli_progress;
 void cli_progress_begin(cli_progress *progress, const cli *c, const char *name);
@@ -143,8 +143,8 @@ typedef struct cli_column {
     int decimals;
 } cli_column;
 
-/* Prints rows (a list of JSON objects): JSON lines with --json, else a table of these columns (which
- * end with a NULL key), without those that no row has. */
+/* Prints rows (a list of JSON objects): JSON lines with --json, else a table of these columns
+ * (which end with a NULL key), without those that no row has. */
 void cli_print_rows(const cli *c, const json_t *rows, const cli_column *columns);
 /* Writes rows as JSON lines; "-" is stdout. */
 int cli_write_rows(const cli *c, const json_t *rows, const char *path);
@@ -185,7 +185,7 @@ bool cli_has_program(const char *name);
 /* The checksum by sha256sum, 64 letters and a NUL. */
 int cli_sha256(const cli *c, const char *path, char sum[65]);
 
-/* --- networks and sizes (cli_network.c, cli_sizes.c, cli_header.c) ------------------------------ */
+/* --- networks and sizes (cli_network.c, cli_sizes.c, cli_header.c) --- */
 
 extern const cli_keys cli_data_keys[];
 
@@ -227,8 +227,8 @@ void cli_sizes_release(cli_size_list *list);
 /* Whether an axis has more than one size. */
 bool cli_axis_varies(const neumeta_topology *topology, int32_t axis);
 /* Adds "gamma" (unless NaN), "sizes" (of the axes that vary), "parameters", "multiply_adds". */
-int cli_describe(const cli *c, const neumeta_topology *topology, const int64_t *sizes,
-                 double gamma, json_t *row);
+int cli_describe(const cli *c, const neumeta_topology *topology, const int64_t *sizes, double gamma,
+                 json_t *row);
 
 /* The JSON header of a safetensors file. */
 int cli_header(const cli *c, const char *path, json_t **header);

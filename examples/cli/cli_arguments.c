@@ -188,7 +188,7 @@ static int read_settings(cli *c, const char *path)
         code = cli_usage(c, "%s: a settings file holds one JSON object", path);
     const char *name;
     json_t *value;
-    json_object_foreach(root, name, value) {
+    json_object_foreach (root, name, value) {
         if (code == CLI_OK)
             code = read_setting(c, path, name, value);
     }
@@ -198,8 +198,8 @@ static int read_settings(cli *c, const char *path)
 
 /* --- command line ---------------------------------------------------------------------------- */
 
-/* The table for getopt_long(): common options, the command's, and one for each setting. `names` holds
- * the settings' names, NAME_MAX_LENGTH letters each. */
+/* The table for getopt_long(): common options, the command's, and one for each setting. `names`
+ * holds the settings' names, NAME_MAX_LENGTH letters each. */
 static size_t fill_table(const cli_command *command, struct option *table, char *names)
 {
     size_t count = 0;
@@ -210,8 +210,7 @@ static size_t fill_table(const cli_command *command, struct option *table, char 
                 o->name, o->argument != NULL ? required_argument : no_argument, NULL, FIRST_OPTION};
     for (int32_t i = 0, key; (key = neumeta_key_at(i)) != 0; i++) {
         int32_t type = 0;
-        if (!takes_key(command->keys, key) ||
-            find_option(command, neumeta_key_name(key)) != NULL ||
+        if (!takes_key(command->keys, key) || find_option(command, neumeta_key_name(key)) != NULL ||
             neumeta_key_bounds(key, &type, NULL, NULL, NULL) != NEUMETA_OK)
             continue;
         cli_key_option(key, names, NAME_MAX_LENGTH);
@@ -246,8 +245,10 @@ static int scan(cli *c, int argc, char **argv, const struct option *table)
         else if (found == 'h')
             code = add_value(c, "help", "1", false);
         else if (found != FIRST_OPTION)
-            code = cli_usage(c, "'%s' is no option of this command, or not the whole of one; see "
-                             "neumeta %s --help", argv[optind - 1], c->command->name);
+            code = cli_usage(c,
+                             "'%s' is no option of this command, or not the whole of one; see "
+                             "neumeta %s --help",
+                             argv[optind - 1], c->command->name);
         else
             code = add_value(c, table[index].name, optarg != NULL ? optarg : "1", false);
     }

@@ -46,8 +46,8 @@ static int set_shape(const cli *c, const cli_data *data, neumeta_options *option
     if (status == NEUMETA_OK)
         status = neumeta_options_set_int(options, NEUMETA_KEY_INPUT_WIDTH, data->width);
     if (status == NEUMETA_OK && !cli_flag(c, "data-mean"))
-        status = neumeta_options_set_reals(options, NEUMETA_KEY_DATA_MEAN, data->mean,
-                                           data->channels);
+        status =
+            neumeta_options_set_reals(options, NEUMETA_KEY_DATA_MEAN, data->mean, data->channels);
     if (status == NEUMETA_OK && !cli_flag(c, "data-std"))
         status = neumeta_options_set_reals(options, NEUMETA_KEY_DATA_STD, data->deviation,
                                            data->channels);
@@ -69,15 +69,20 @@ int cli_data_open(const cli *c, cli_data *data, neumeta_dataset **dataset)
         code = data_cifar_read(c, folder, data);
     }
     if (code == CLI_ABSENT)
-        code = cli_fail(c, "%s holds neither IDX files (train-images-idx3-ubyte.gz ...) nor CIFAR-10's "
-                        "(data_batch_1.bin ...); see neumeta fetch --help", folder);
+        code =
+            cli_fail(c,
+                     "%s holds neither IDX files (train-images-idx3-ubyte.gz ...) nor CIFAR-10's "
+                     "(data_batch_1.bin ...); see neumeta fetch --help",
+                     folder);
     if (code == CLI_OK)
         code = cli_settings(c, cli_data_keys, &options);
     if (code == CLI_OK)
         code = set_shape(c, data, options);
     if (code == CLI_OK)
-        code = cli_check(c, neumeta_dataset_create(c->context, data->train, data->test, fetch, data,
-                                                   options, dataset), folder);
+        code = cli_check(c,
+                         neumeta_dataset_create(c->context, data->train, data->test, fetch, data,
+                                                options, dataset),
+                         folder);
     neumeta_options_free(options);
     if (code != CLI_OK)
         cli_data_release(data);

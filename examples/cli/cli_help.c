@@ -90,9 +90,8 @@ static void print_options(FILE *out, const cli_option *options)
 
 static void print_overview(FILE *out)
 {
-    fprintf(out,
-            "neumeta: one trained manifold yields a network at any width and depth.\n\n"
-            "Usage: neumeta COMMAND [OPTION...]\n\nCommands:\n");
+    fprintf(out, "neumeta: one trained manifold yields a network at any width and depth.\n\n"
+                 "Usage: neumeta COMMAND [OPTION...]\n\nCommands:\n");
     for (int i = 0; cli_commands[i] != NULL; i++)
         fprintf(out, "  %-12s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
     fprintf(out,

@@ -6,19 +6,21 @@
 
 static const cli_keys builtin_keys[] = {{NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT}, {0, 0}};
 static const cli_keys loading_keys[] = {{NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_NAME_MAP}, {0, 0}};
-static const cli_keys norm_keys[] = {
-    {NEUMETA_KEY_RESIDUAL_SCALE, NEUMETA_KEY_RESIDUAL_LEARNED}, {0, 0}};
-static const cli_keys smooth_keys[] = {
-    {NEUMETA_KEY_SMOOTH_SOLVER, NEUMETA_KEY_SMOOTH_TIME_LIMIT}, {0, 0}};
-static const cli_keys sampling_keys[] = {
-    {NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW}, {0, 0}};
+static const cli_keys norm_keys[] = {{NEUMETA_KEY_RESIDUAL_SCALE, NEUMETA_KEY_RESIDUAL_LEARNED},
+                                     {0, 0}};
+static const cli_keys smooth_keys[] = {{NEUMETA_KEY_SMOOTH_SOLVER, NEUMETA_KEY_SMOOTH_TIME_LIMIT},
+                                       {0, 0}};
+static const cli_keys sampling_keys[] = {{NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW}, {0, 0}};
 
 static const struct norm_name {
     const char *name;
     int32_t method; /* 0: not a replacement */
 } norm_names[] = {
-    {"none", 0}, {"batch", 0}, {"fold", NEUMETA_NORM_FOLD},
-    {"skip-init", NEUMETA_NORM_SKIP_INIT}, {"sqrt-half", NEUMETA_NORM_SQRT_HALF},
+    {"none", 0},
+    {"batch", 0},
+    {"fold", NEUMETA_NORM_FOLD},
+    {"skip-init", NEUMETA_NORM_SKIP_INIT},
+    {"sqrt-half", NEUMETA_NORM_SQRT_HALF},
     {"affine", NEUMETA_NORM_AFFINE},
 };
 
@@ -52,7 +54,8 @@ static int set_input(const cli *c, const cli_data *data, neumeta_options *option
     int code = CLI_OK;
     for (size_t i = 0; i < 4 && code == CLI_OK; i++)
         if (!cli_flag(c, facts[i].name) && facts[i].value > (facts[i].key == facts[0].key))
-            code = cli_check(c, neumeta_options_set_int(options, facts[i].key, facts[i].value), NULL);
+            code =
+                cli_check(c, neumeta_options_set_int(options, facts[i].key, facts[i].value), NULL);
     return code;
 }
 
@@ -201,11 +204,10 @@ int cli_model_network(const cli *c, const cli_model *model, const int64_t *sizes
                       neumeta_network **network, double *milliseconds)
 {
     double start = cli_seconds();
-    neumeta_status status =
-        model->manifold != NULL
-            ? neumeta_manifold_materialize(model->manifold, sizes, model->axes, model->sampling,
-                                           network)
-            : neumeta_network_share(model->network, c->context, network);
+    neumeta_status status = model->manifold != NULL
+                                ? neumeta_manifold_materialize(model->manifold, sizes, model->axes,
+                                                               model->sampling, network)
+                                : neumeta_network_share(model->network, c->context, network);
     *milliseconds = 1e3 * (cli_seconds() - start);
     return cli_check(c, status, NULL);
 }

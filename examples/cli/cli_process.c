@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Runs the programs that fetch needs: they are better kept than anything written here for one use. */
+/* Runs the programs that fetch needs: they are better kept than anything written here for one use.
+ */
 #include "cli.h"
 
 #include <errno.h>
@@ -28,8 +29,8 @@ static void drain(int input, char *output, size_t size)
     char rest[256];
     for (;;) {
         bool room = length + 1 < size;
-        ssize_t got = read(input, room ? output + length : rest,
-                           room ? size - 1 - length : sizeof rest);
+        ssize_t got =
+            read(input, room ? output + length : rest, room ? size - 1 - length : sizeof rest);
         if (got < 0 && errno == EINTR && !cli_interrupted())
             continue;
         if (got <= 0)

@@ -164,8 +164,8 @@ static void set_finite(json_t *row, const char *name, double value)
 
 static void show_line(const cli_progress *progress, const state *s, double now)
 {
-    json_t *row = json_pack("{s:s, s:s, s:i, s:s}", "event", "progress", "training",
-                            progress->name, "phase", s->phase, "phase_name", s->phase_name);
+    json_t *row = json_pack("{s:s, s:s, s:i, s:s}", "event", "progress", "training", progress->name,
+                            "phase", s->phase, "phase_name", s->phase_name);
     set_finite(row, "seconds", round(10 * (now - progress->start)) / 10);
     set_finite(row, "progress", s->share);
     set_finite(row, "epoch", s->epoch);

@@ -6,8 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
-static const cli_keys phase_keys[] = {
-    {NEUMETA_KEY_EPOCHS, NEUMETA_KEY_DIRECT_BLOCKS}, {0, 0}};
+static const cli_keys phase_keys[] = {{NEUMETA_KEY_EPOCHS, NEUMETA_KEY_DIRECT_BLOCKS}, {0, 0}};
 
 /* --- phases of a file ------------------------------------------------------------------------ */
 
@@ -25,8 +24,11 @@ static int read_block(const cli *c, const neumeta_topology *topology, const char
     for (*block = 0; json_is_string(value) && *block < count; (*block)++)
         if (strcmp(neumeta_topology_block_name(topology, *block), json_string_value(value)) == 0)
             return CLI_OK;
-    return cli_usage(c, "phase '%s': \"blocks\" must be a block or a list of the first and the last one, "
-                     "each a name or a number from %d to %d", phase, -count, count - 1);
+    return cli_usage(
+        c,
+        "phase '%s': \"blocks\" must be a block or a list of the first and the last one, "
+        "each a name or a number from %d to %d",
+        phase, -count, count - 1);
 }
 
 static int read_blocks(const cli *c, const neumeta_topology *topology, const char *phase,
@@ -75,7 +77,7 @@ static int add_phase(const cli *c, const neumeta_topology *topology, json_t *pha
         code = cli_settings(c, phase_keys, &options);
     const char *key;
     json_t *value;
-    json_object_foreach(phase, key, value) {
+    json_object_foreach (phase, key, value) {
         if (code == CLI_OK && strcmp(key, "name") != 0 && strcmp(key, "blocks") != 0 &&
             !on_command_line(c, key))
             code = cli_set_json(c, options, where, key, value);
@@ -116,7 +118,8 @@ static int from_file(const cli *c, const neumeta_topology *topology, const char 
     return code;
 }
 
-/* --- recipes and single phases ----------------------------------------------------------------- */
+/* --- recipes and single phases -----------------------------------------------------------------
+ */
 
 static int from_recipe(const cli *c, const neumeta_topology *topology, const char *recipe,
                        neumeta_schedule **schedule)
@@ -133,9 +136,9 @@ static int from_recipe(const cli *c, const neumeta_topology *topology, const cha
     if (code == CLI_OK)
         code = cli_settings(c, phase_keys, &options);
     if (code == CLI_OK)
-        code = cli_check(c, neumeta_schedule_create_recipe(topology, recipe,
-                                                           count > 0 ? blocks : NULL,
-                                                           (int64_t)count, options, schedule),
+        code = cli_check(c,
+                         neumeta_schedule_create_recipe(topology, recipe, count > 0 ? blocks : NULL,
+                                                        (int64_t)count, options, schedule),
                          NULL);
     neumeta_options_free(options);
     free(blocks);
@@ -165,11 +168,11 @@ int cli_schedule(const cli *c, const neumeta_topology *topology, bool manifold,
         return cli_usage(c, "--recipe and \"phases\" of the settings file exclude each other");
     if (named && !manifold)
         return cli_usage(c, "--recipe %s is for manifolds (--manifold)", recipe);
-    int code = c->phases != NULL             ? from_phases(c, topology, c->phases, schedule)
-               : named                       ? from_recipe(c, topology, recipe, schedule)
-               : recipe != NULL              ? from_file(c, topology, recipe, schedule)
-               : manifold                    ? from_recipe(c, topology, "nm", schedule)
-                                             : from_settings(c, schedule);
+    int code = c->phases != NULL ? from_phases(c, topology, c->phases, schedule)
+               : named           ? from_recipe(c, topology, recipe, schedule)
+               : recipe != NULL  ? from_file(c, topology, recipe, schedule)
+               : manifold        ? from_recipe(c, topology, "nm", schedule)
+                                 : from_settings(c, schedule);
     if (code != CLI_OK) {
         neumeta_schedule_free(*schedule);
         *schedule = NULL;

@@ -11,7 +11,8 @@ bool cli_axis_varies(const neumeta_topology *topology, int32_t axis)
 {
     int64_t minimum = 0, maximum = 0;
     return neumeta_topology_axis(topology, axis, NULL, NULL, &minimum, &maximum, NULL) ==
-               NEUMETA_OK && minimum < maximum;
+               NEUMETA_OK &&
+           minimum < maximum;
 }
 
 static int add_sizes(const cli *c, cli_size_list *list, const int64_t *sizes, double gamma)
@@ -90,7 +91,8 @@ static int read_choice(const cli *c, const char *text, choice *out)
         rest = end + 1;
     }
     if (code == CLI_USAGE)
-        cli_usage(c, "--size is '%s', must be AXIS=16, AXIS=16,32, AXIS=8..64 or AXIS=8..64:4", text);
+        cli_usage(c, "--size is '%s', must be AXIS=16, AXIS=16,32, AXIS=8..64 or AXIS=8..64:4",
+                  text);
     return code;
 }
 
@@ -108,8 +110,10 @@ static int apply_choice(const cli *c, const cli_model *model, const choice *give
         }
     }
     return matches > 0 ? CLI_OK
-                       : cli_usage(c, "--size: no axis that varies is named '%s'; neumeta inspect "
-                                   "lists them", given->pattern);
+                       : cli_usage(c,
+                                   "--size: no axis that varies is named '%s'; neumeta inspect "
+                                   "lists them",
+                                   given->pattern);
 }
 
 /* Adds every combination of the choices. */
@@ -138,8 +142,8 @@ static int add_combinations(const cli *c, const cli_model *model, const choice *
 
 /* --- --sizes N,N,... ------------------------------------------------------------------------- */
 
-static int add_explicit(const cli *c, const cli_model *model, const char *text,
-                        const int64_t *full, int64_t *sizes, cli_size_list *list)
+static int add_explicit(const cli *c, const cli_model *model, const char *text, const int64_t *full,
+                        int64_t *sizes, cli_size_list *list)
 {
     const char *rest = text;
     bool more = true;
@@ -150,8 +154,10 @@ static int add_explicit(const cli *c, const cli_model *model, const char *text,
             continue;
         long long value = more ? strtoll(rest, &end, 10) : 0;
         if (!more || end == rest || (*end != ',' && *end != '\0'))
-            return cli_usage(c, "--sizes is '%s', must be one number for each axis that varies, with "
-                             "commas between; neumeta inspect lists them", text);
+            return cli_usage(c,
+                             "--sizes is '%s', must be one number for each axis that varies, with "
+                             "commas between; neumeta inspect lists them",
+                             text);
         sizes[axis] = value;
         more = *end == ',';
         rest = end + 1;
@@ -209,8 +215,8 @@ static int collect(const cli *c, const cli_model *model, work *w, cli_size_list 
 {
     size_t position = 0;
     const char *text;
-    int code = cli_check(c, neumeta_topology_sizes_at(model->topology, 0, w->full, model->axes),
-                         NULL);
+    int code =
+        cli_check(c, neumeta_topology_sizes_at(model->topology, 0, w->full, model->axes), NULL);
     if (code == CLI_OK)
         code = cli_numbers(c, "gamma", 0, 0.999, &w->gammas, &w->gamma_count);
     if (code == CLI_OK)
@@ -253,12 +259,13 @@ int cli_sizes(const cli *c, const cli_model *model, cli_size_list *list)
     return code;
 }
 
-int cli_describe(const cli *c, const neumeta_topology *topology, const int64_t *sizes,
-                 double gamma, json_t *row)
+int cli_describe(const cli *c, const neumeta_topology *topology, const int64_t *sizes, double gamma,
+                 json_t *row)
 {
     int32_t axes = neumeta_topology_axis_count(topology);
     int64_t parameters = 0, flops = 0;
-    int code = cli_check(c, neumeta_topology_cost(topology, sizes, axes, &parameters, &flops), NULL);
+    int code =
+        cli_check(c, neumeta_topology_cost(topology, sizes, axes, &parameters, &flops), NULL);
     if (code != CLI_OK)
         return code;
     if (isfinite(gamma))

@@ -154,16 +154,18 @@ static void put_legend(FILE *out, const cli_plot *plot)
         longest = strlen(plot->series[i].name) > longest ? strlen(plot->series[i].name) : longest;
     double width = 44 + 7.0 * (double)longest, height = 10 + 20.0 * (double)plot->count;
     double left = WIDTH - RIGHT - 12 - width, top = HEIGHT - BOTTOM - 12 - height;
-    fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"#fff\" "
-            "fill-opacity=\"0.9\" stroke=\"#ccc\"/>\n", left, top, width, height);
+    fprintf(out,
+            "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"#fff\" "
+            "fill-opacity=\"0.9\" stroke=\"#ccc\"/>\n",
+            left, top, width, height);
     for (size_t i = 0; i < plot->count; i++) {
         double y = top + 15 + 20.0 * (double)i;
         if (plot->series[i].points)
             fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\" fill=\"%s\"/>\n", left + 18, y,
                     colors[i % COLORS]);
         else
-            fprintf(out, "<path d=\"M%.1f %.1fh20\" stroke=\"%s\" stroke-width=\"2\"/>\n",
-                    left + 8, y, colors[i % COLORS]);
+            fprintf(out, "<path d=\"M%.1f %.1fh20\" stroke=\"%s\" stroke-width=\"2\"/>\n", left + 8,
+                    y, colors[i % COLORS]);
         put_label(out, left + 36, y + 4, "", plot->series[i].name);
     }
 }

@@ -24,7 +24,7 @@ static void write_sizes(const json_t *sizes, char cell[CELL_MAX])
     const char *name;
     json_t *value;
     cell[0] = '\0';
-    json_object_foreach((json_t *)sizes, name, value) {
+    json_object_foreach ((json_t *)sizes, name, value) {
         int written = snprintf(cell + length, CELL_MAX - length, "%s%" JSON_INTEGER_FORMAT,
                                length > 0 ? " " : "", json_integer_value(value));
         if (written < 0 || (size_t)written >= CELL_MAX - length) {
@@ -97,7 +97,7 @@ static void print_axes(const json_t *rows)
     const char *name;
     json_t *value;
     printf("sizes:");
-    json_object_foreach((json_t *)sizes, name, value)
+    json_object_foreach ((json_t *)sizes, name, value)
         printf(" %s", name);
     printf("\n");
 }

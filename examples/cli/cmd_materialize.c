@@ -13,9 +13,14 @@ static const cli_option options[] = {
 };
 static const cli_keys keys[] = {{NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW}, {0, 0}};
 static const cli_column columns[] = {
-    {"output", "output", 1, 0}, {"gamma", "gamma", 1, 3}, {"sizes", "sizes", 1, 0},
-    {"parameters", "parameters", 1, 0}, {"multiply_adds", "multiply-adds", 1, 0},
-    {"bytes", "bytes", 1, 0}, {"materialize_ms", "make ms", 1, 2}, {NULL, NULL, 0, 0},
+    {"output", "output", 1, 0},
+    {"gamma", "gamma", 1, 3},
+    {"sizes", "sizes", 1, 0},
+    {"parameters", "parameters", 1, 0},
+    {"multiply_adds", "multiply-adds", 1, 0},
+    {"bytes", "bytes", 1, 0},
+    {"materialize_ms", "make ms", 1, 2},
+    {NULL, NULL, 0, 0},
 };
 
 static int report(const cli *c, const cli_model *model, const cli_size_list *list,
@@ -73,13 +78,13 @@ const cli_command cmd_materialize = {
     .name = "materialize",
     .summary = "make a network of a manifold at given sizes",
     .synopsis = "MANIFOLD --output FILE [OPTION...]",
-    .text = "Writes an ordinary network, which needs the manifold no more. Without --gamma, --size or "
-            "--sizes it\nis the full one; sizes outside the trained range are extrapolated. Prints "
-            "parameters,\nmultiply-adds of one image, bytes of the file, and the time it took.\n",
-    .examples =
-        "  neumeta materialize manifold.safetensors --gamma 0.5 --output half.safetensors\n"
-        "  neumeta materialize manifold.safetensors --size 'layer3.*=40' --samples 100 "
-        "--output m40.safetensors\n",
+    .text =
+        "Writes an ordinary network, which needs the manifold no more. Without --gamma, --size or "
+        "--sizes it\nis the full one; sizes outside the trained range are extrapolated. Prints "
+        "parameters,\nmultiply-adds of one image, bytes of the file, and the time it took.\n",
+    .examples = "  neumeta materialize manifold.safetensors --gamma 0.5 --output half.safetensors\n"
+                "  neumeta materialize manifold.safetensors --size 'layer3.*=40' --samples 100 "
+                "--output m40.safetensors\n",
     .options = options,
     .keys = keys,
     .run = run,

@@ -157,9 +157,13 @@ static const char *title_of(const cli *c, const char *option, const char *member
                             const char *initial)
 {
     static const char *const titles[][2] = {
-        {"multiply_adds", "multiply-adds of one image"}, {"parameters", "parameters"},
-        {"accuracy", "accuracy, %"}, {"gamma", "compression gamma"}, {"bytes", "bytes"},
-        {"image_us", "microseconds an image"}, {"materialize_ms", "milliseconds to materialise"},
+        {"multiply_adds", "multiply-adds of one image"},
+        {"parameters", "parameters"},
+        {"accuracy", "accuracy, %"},
+        {"gamma", "compression gamma"},
+        {"bytes", "bytes"},
+        {"image_us", "microseconds an image"},
+        {"materialize_ms", "milliseconds to materialise"},
     };
     const char *text = cli_text(c, option);
     const char *name = cli_text(c, member);
@@ -207,10 +211,12 @@ const cli_command cmd_plot = {
     .name = "plot",
     .summary = "draw results as SVG",
     .synopsis = "RESULTS... --output FILE.svg [OPTION...]",
-    .text = "Reads JSON lines as `neumeta evaluate --json` prints them and draws one line for each "
-            "file,\nnamed after it, or for each value of --series. The members of a line name what can be drawn: "
-            "accuracy,\nloss, gamma, parameters, multiply_adds, bytes, image_us, materialize_ms, or "
-            "the size\nof an axis as sizes.AXIS.\n",
+    .text =
+        "Reads JSON lines as `neumeta evaluate --json` prints them and draws one line for each "
+        "file,\nnamed after it, or for each value of --series. The members of a line name what can "
+        "be drawn: "
+        "accuracy,\nloss, gamma, parameters, multiply_adds, bytes, image_us, materialize_ms, or "
+        "the size\nof an axis as sizes.AXIS.\n",
     .examples =
         "  neumeta plot results.jsonl --output accuracy.svg\n"
         "  neumeta plot plain.jsonl integrated.jsonl --x sizes.layer3.2.inner --output width.svg\n",

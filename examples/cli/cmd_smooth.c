@@ -5,18 +5,23 @@
 static const cli_option options[] = {
     {"output", "FILE", "the smoothed network, as safetensors"},
     {"topology", "NAME", "the file's built-in topology"},
-    {"norm", "NAME", "the file's norm: none, batch, or how it was replaced: fold, skip-init, "
-                     "sqrt-half, affine (default batch)"},
+    {"norm", "NAME",
+     "the file's norm: none, batch, or how it was replaced: fold, skip-init, "
+     "sqrt-half, affine (default batch)"},
     {"replace-norm", "NAME", "replace batch norm first: fold, skip-init, sqrt-half or affine"},
     {NULL, NULL, NULL},
 };
 static const cli_keys keys[] = {
     {NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT},
-    {NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_SMOOTH_TIME_LIMIT}, {0, 0},
+    {NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_SMOOTH_TIME_LIMIT},
+    {0, 0},
 };
 static const cli_column columns[] = {
-    {"output", "output", 1, 0}, {"roughness_before", "roughness before", 1, 2},
-    {"roughness_after", "after", 1, 2}, {"seconds", "seconds", 1, 1}, {NULL, NULL, 0, 0},
+    {"output", "output", 1, 0},
+    {"roughness_before", "roughness before", 1, 2},
+    {"roughness_after", "after", 1, 2},
+    {"seconds", "seconds", 1, 1},
+    {NULL, NULL, 0, 0},
 };
 
 static int run(cli *c)
@@ -51,11 +56,13 @@ const cli_command cmd_smooth = {
     .name = "smooth",
     .summary = "reorder the channels of a network so that neighbours are alike",
     .synopsis = "FILE --topology NAME --output FILE [OPTION...]",
-    .text = "The network computes the same as before; a manifold learns smooth weights more easily. "
-            "Prints the\ntotal variation before and after. Give the output's --norm to the commands "
-            "that read it: what\n--replace-norm said here, if it was given.\n",
+    .text =
+        "The network computes the same as before; a manifold learns smooth weights more easily. "
+        "Prints the\ntotal variation before and after. Give the output's --norm to the commands "
+        "that read it: what\n--replace-norm said here, if it was given.\n",
     .examples =
-        "  neumeta smooth lenet.safetensors --topology lenet --replace-norm fold --output s.safetensors\n"
+        "  neumeta smooth lenet.safetensors --topology lenet --replace-norm fold --output "
+        "s.safetensors\n"
         "  neumeta smooth r20.safetensors --topology resnet20-cifar --smooth-time-limit 30 \\\n"
         "      --output s.safetensors\n",
     .options = options,

@@ -14,13 +14,16 @@ static const cli_option options[] = {
     {"output", "FILE", "what is trained, as safetensors"},
     {"manifold", NULL, "train a manifold instead of one network"},
     {"reference", "FILE", "network to start from: a manifold learns to yield its weights first"},
-    {"norm", "NAME", "norm of the topology and of the reference file: none, batch, or how it was "
-                     "replaced: fold, skip-init, sqrt-half, affine (default batch)"},
-    {"replace-norm", "NAME", "replace batch norm before training: fold, skip-init, sqrt-half or "
-                             "affine; a manifold needs that"},
+    {"norm", "NAME",
+     "norm of the topology and of the reference file: none, batch, or how it was "
+     "replaced: fold, skip-init, sqrt-half, affine (default batch)"},
+    {"replace-norm", "NAME",
+     "replace batch norm before training: fold, skip-init, sqrt-half or "
+     "affine; a manifold needs that"},
     {"smooth", NULL, "reorder channels before training, so that neighbours are alike"},
-    {"recipe", "NAME", "schedule of a manifold: nm (all blocks at once, default), ht (block after "
-                       "block), or a JSON file with \"phases\""},
+    {"recipe", "NAME",
+     "schedule of a manifold: nm (all blocks at once, default), ht (block after "
+     "block), or a JSON file with \"phases\""},
     {"checkpoint", "FILE", "state of the training, to go on from (default OUTPUT.checkpoint)"},
     {"resume", NULL, "go on from the checkpoint if there is one"},
     {"hours", "H", "stop after this time; the output then holds the present state"},
@@ -36,14 +39,18 @@ static const cli_keys keys[] = {
     {NEUMETA_KEY_CHECKPOINT_SECONDS, NEUMETA_KEY_CHECKPOINT_SECONDS},
     {0, 0},
 };
-static const cli_keys manifold_keys[] = {
-    {NEUMETA_KEY_INR_KIND, NEUMETA_KEY_MORPH_BLOCKS},
-    {NEUMETA_KEY_NOISE, NEUMETA_KEY_NOISE_CLAMP}, {0, 0}};
+static const cli_keys manifold_keys[] = {{NEUMETA_KEY_INR_KIND, NEUMETA_KEY_MORPH_BLOCKS},
+                                         {NEUMETA_KEY_NOISE, NEUMETA_KEY_NOISE_CLAMP},
+                                         {0, 0}};
 static const cli_keys trainer_keys[] = {
     {NEUMETA_KEY_CHECKPOINT_SECONDS, NEUMETA_KEY_CHECKPOINT_SECONDS}, {0, 0}};
 static const cli_column columns[] = {
-    {"output", "output", 1, 0}, {"finished", "finished", 1, 0}, {"steps", "steps", 1, 0},
-    {"loss", "loss", 1, 4}, {"held_out_score", "held out %", 100, 2}, {"seconds", "seconds", 1, 1},
+    {"output", "output", 1, 0},
+    {"finished", "finished", 1, 0},
+    {"steps", "steps", 1, 0},
+    {"loss", "loss", 1, 4},
+    {"held_out_score", "held out %", 100, 2},
+    {"seconds", "seconds", 1, 1},
     {NULL, NULL, 0, 0},
 };
 
@@ -53,7 +60,7 @@ typedef struct job {
     char *checkpoint, *prepared; /* files */
     cli_data data;
     neumeta_dataset *dataset;
-    neumeta_network *network;    /* trained, or the manifold's reference */
+    neumeta_network *network; /* trained, or the manifold's reference */
     neumeta_topology *topology;
     neumeta_schedule *schedule;
     neumeta_manifold *manifold;
@@ -134,19 +141,23 @@ static int create_trainer(const cli *c, job *j)
     neumeta_options *inrs = NULL, *saving = NULL;
     int code = cli_settings(c, trainer_keys, &saving);
     if (code == CLI_OK)
-        code = cli_check(c, neumeta_options_set_text(saving, NEUMETA_KEY_CHECKPOINT_PATH,
-                                                     j->checkpoint), NULL);
+        code = cli_check(
+            c, neumeta_options_set_text(saving, NEUMETA_KEY_CHECKPOINT_PATH, j->checkpoint), NULL);
     if (code == CLI_OK && j->manifold_wanted) {
         neumeta_network *reference = cli_flag(c, "reference") ? j->network : NULL;
         code = cli_settings(c, manifold_keys, &inrs);
         if (code == CLI_OK)
             code = cli_check(c, neumeta_manifold_create(j->topology, inrs, &j->manifold), NULL);
         if (code == CLI_OK)
-            code = cli_check(c, neumeta_trainer_create(j->manifold, reference, j->schedule,
-                                                       j->dataset, saving, &j->trainer), NULL);
+            code = cli_check(c,
+                             neumeta_trainer_create(j->manifold, reference, j->schedule, j->dataset,
+                                                    saving, &j->trainer),
+                             NULL);
     } else if (code == CLI_OK) {
-        code = cli_check(c, neumeta_trainer_create_plain(j->network, j->schedule, j->dataset,
-                                                         saving, &j->trainer), NULL);
+        code = cli_check(
+            c,
+            neumeta_trainer_create_plain(j->network, j->schedule, j->dataset, saving, &j->trainer),
+            NULL);
     }
     if (code == CLI_OK && j->resuming)
         code = cli_check(c, neumeta_trainer_restore(j->trainer, j->checkpoint), j->checkpoint);
@@ -157,8 +168,9 @@ static int create_trainer(const cli *c, job *j)
 
 static int save_output(const cli *c, const job *j)
 {
-    return cli_check(c, j->manifold != NULL ? neumeta_manifold_save(j->manifold, j->output)
-                                            : neumeta_network_save(j->network, j->output),
+    return cli_check(c,
+                     j->manifold != NULL ? neumeta_manifold_save(j->manifold, j->output)
+                                         : neumeta_network_save(j->network, j->output),
                      NULL);
 }
 
@@ -181,7 +193,8 @@ static void report(const cli *c, const job *j, bool finished)
     json_decref(rows);
 }
 
-/* After a stop: the checkpoint is what a later run needs; time that ran out leaves an output too. */
+/* After a stop: the checkpoint is what a later run needs; time that ran out leaves an output too.
+ */
 static int stop(const cli *c, const job *j, bool late)
 {
     double share = 0;
@@ -203,8 +216,8 @@ static int train(const cli *c, job *j, double hours)
     cli_progress_begin(&progress, c, j->output);
     if (hours > 0)
         progress.deadline = cli_seconds() + 3600 * hours;
-    int code = cli_check(c, neumeta_trainer_set_progress(j->trainer, cli_progress_step, &progress),
-                         NULL);
+    int code =
+        cli_check(c, neumeta_trainer_set_progress(j->trainer, cli_progress_step, &progress), NULL);
     if (code != CLI_OK)
         return code;
     neumeta_status status = neumeta_trainer_run(j->trainer);
@@ -254,21 +267,26 @@ const cli_command cmd_train = {
     .name = "train",
     .summary = "train a network, or the manifold of a network",
     .synopsis = "--data FOLDER --topology NAME --output FILE [OPTION...]",
-    .text = "Without --manifold, trains one network by the settings given. With it, trains a manifold: "
-            "INRs that\nemit the weights of the topology at any width, first those of the reference "
-            "network.\n\n"
-            "All settings of the library are options (--help-settings); a settings file may also "
-            "hold \"phases\", a\nlist of objects with \"name\", \"blocks\" (one, or the first and the "
-            "last) and settings, of which each\nreplaces the common one for that phase.\n\n"
-            "Ctrl-C stops after the present step and leaves a checkpoint; --resume then goes on bit for "
-            "bit.\nProgress goes to stderr: a bar on a terminal, JSON lines otherwise.\n",
+    .text =
+        "Without --manifold, trains one network by the settings given. With it, trains a manifold: "
+        "INRs that\nemit the weights of the topology at any width, first those of the reference "
+        "network.\n\n"
+        "All settings of the library are options (--help-settings); a settings file may also "
+        "hold \"phases\", a\nlist of objects with \"name\", \"blocks\" (one, or the first and the "
+        "last) and settings, of which each\nreplaces the common one for that phase.\n\n"
+        "Ctrl-C stops after the present step and leaves a checkpoint; --resume then goes on bit "
+        "for "
+        "bit.\nProgress goes to stderr: a bar on a terminal, JSON lines otherwise.\n",
     .examples =
-        "  neumeta train --data data --topology lenet --epochs 5 --optimizer sgd --learning-rate 0.05 "
+        "  neumeta train --data data --topology lenet --epochs 5 --optimizer sgd --learning-rate "
+        "0.05 "
         "\\\n      --rate cosine --output lenet.safetensors\n"
         "  neumeta train --manifold --data data --topology lenet --reference lenet.safetensors \\\n"
         "      --replace-norm fold --smooth --epochs 10 --output manifold.safetensors\n"
-        "  neumeta train --manifold --data cifar --topology resnet20-cifar --reference r20.safetensors "
-        "\\\n      --replace-norm fold --smooth --recipe nm --morph-blocks -2 --epochs 40 --held-out 5000 "
+        "  neumeta train --manifold --data cifar --topology resnet20-cifar --reference "
+        "r20.safetensors "
+        "\\\n      --replace-norm fold --smooth --recipe nm --morph-blocks -2 --epochs 40 "
+        "--held-out 5000 "
         "\\\n      --augment-shift 4 --augment-flip --hours 2 --resume --output m.safetensors\n"
         "  neumeta train --settings experiment.json --learning-rate 5e-4\n",
     .options = options,

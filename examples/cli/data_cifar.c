@@ -74,8 +74,10 @@ int data_cifar_read(const cli *c, const char *folder, cli_data *data)
     }
     int code = !memory ? cli_no_memory(c) : complete ? CLI_OK : CLI_ABSENT;
     if (code == CLI_ABSENT && any)
-        code = cli_fail(c, "%s: of data_batch_1.bin to data_batch_5.bin and test_batch.bin some are "
-                        "missing or have another length than records of %d bytes", folder, RECORD);
+        code = cli_fail(c,
+                        "%s: of data_batch_1.bin to data_batch_5.bin and test_batch.bin some are "
+                        "missing or have another length than records of %d bytes",
+                        folder, RECORD);
     if (code == CLI_OK) {
         data->pixels = malloc((size_t)(data->train + data->test) * IMAGE);
         data->labels = malloc((size_t)(data->train + data->test));
@@ -123,9 +125,11 @@ static int convert(const cli *c, const char *source, const char *target, int bat
     if (code == CLI_OK)
         code = data_png_read(c, from, &width, &height, &pixels);
     if (code == CLI_OK && (width != CHANNEL || *label + height > (int64_t)json_array_size(labels)))
-        code = cli_fail(c, "%s is %lld x %lld with %zu labels, expected one row of %d pixels an "
-                        "image", from, (long long)width, (long long)height,
-                        json_array_size(labels), CHANNEL);
+        code =
+            cli_fail(c,
+                     "%s is %lld x %lld with %zu labels, expected one row of %d pixels an "
+                     "image",
+                     from, (long long)width, (long long)height, json_array_size(labels), CHANNEL);
     if (code == CLI_OK)
         code = write_batch(c, to, pixels, height, labels, *label);
     *label += height;

@@ -54,7 +54,8 @@ static int read_file(const cli *c, gzFile file, const char *path, int magic, idx
     if (out->bytes == NULL)
         return cli_no_memory(c);
     if (!read_all(file, out->bytes, size))
-        return cli_fail(c, "%s ends early or is damaged: its header promises %zu bytes", path, size);
+        return cli_fail(c, "%s ends early or is damaged: its header promises %zu bytes", path,
+                        size);
     /* This read also makes zlib check the sum at the end. */
     if (gzread(file, &end, 1) != 0)
         return cli_fail(c, "%s is damaged or longer than its header says", path);

@@ -139,10 +139,10 @@ static neumeta_status check_fingerprint(const nmi_trainer *trainer, const nmi_sa
     int64_t fingerprint = 0;
     neumeta_status status = nmi_archive_number(file, META_FINGERPRINT, &fingerprint);
     if (status == NEUMETA_OK && fingerprint != (int64_t)(trainer->fingerprint >> 1))
-        status = nmi_safetensors_within(
-            file,
-            nmi_fail(trainer->object.context, NEUMETA_ERR_STATE,
-                     "the checkpoint belongs to another topology, schedule, dataset or seed"));
+        status =
+            nmi_safetensors_within(file, nmi_fail(trainer->object.context, NEUMETA_ERR_STATE,
+                                                  "the checkpoint belongs to another topology, "
+                                                  "reference, schedule, dataset or seed"));
     return status;
 }
 

@@ -64,7 +64,7 @@ struct neumeta_trainer {
     nmi_settings *phases; /* [phase_count] */
     int32_t phase_count;
     uint64_t seed;
-    uint64_t fingerprint; /* of topology, INRs, schedule and dataset: what a checkpoint must fit */
+    uint64_t fingerprint; /* of all that a checkpoint must fit and does not hold */
 
     nmi_slot *slots;  /* [tensor_count] */
     bool *reached;    /* [tensor_count]: morphing, and added by this or an earlier phase */

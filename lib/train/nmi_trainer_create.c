@@ -124,6 +124,18 @@ static uint64_t mix_inrs(uint64_t hash, const nmi_inr_settings *inr)
     return hash;
 }
 
+/* The values that the trainer only reads, and so does not save. */
+static uint64_t mix_weights(uint64_t hash, const nmi_network *network)
+{
+    for (int32_t t = 0; t < network->topology->tensor_count; t++)
+        for (int64_t i = 0; i < network->tensors[t].count; i++) {
+            uint32_t bits;
+            memcpy(&bits, &network->tensors[t].data[i], sizeof bits);
+            hash = (hash ^ bits) * UINT64_C(0x100000001b3);
+        }
+    return hash;
+}
+
 /* A number that changes with anything a checkpoint's position would not fit any more. */
 static neumeta_status take_fingerprint(nmi_trainer *trainer)
 {
@@ -146,6 +158,8 @@ static neumeta_status take_fingerprint(nmi_trainer *trainer)
     }
     if (trainer->manifold != NULL)
         hash = mix_inrs(hash, &trainer->manifold->settings);
+    if (trainer->reference != NULL)
+        hash = mix_weights(hash, trainer->reference);
     int64_t train = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_TRAIN);
     trainer->fingerprint = nmi_random_key(hash, (uint64_t)train, trainer->seed);
     return status;

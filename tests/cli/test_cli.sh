@@ -4,6 +4,7 @@
 # interrupted and resumed.
 #
 #     test_cli.sh path/to/neumeta
+# shellcheck disable=SC2086 # several variables hold more than one option
 set -u
 neumeta=$(realpath "$1")
 source=$(dirname "$(realpath "$0")")
@@ -136,8 +137,8 @@ passes "progress is JSON" is_json_lines err
 passes "no checkpoint stays" test ! -e whole.safetensors.checkpoint
 stops=0
 for attempt in $(seq 200); do
-    timeout --preserve-status -s INT "0.$((attempt % 10 + 3))" "$neumeta" $plain --validate-epochs 5 \
-        --output pieces.safetensors --resume --quiet >out 2>err
+    timeout --preserve-status -s INT "0.$((attempt % 10 + 3))" "$neumeta" $plain \
+        --validate-epochs 5 --output pieces.safetensors --resume --quiet >out 2>err
     code=$?
     [ $code -eq 130 ] || break
     stops=$((stops + 1))
@@ -157,7 +158,8 @@ passes "it learned" test "$(member out 1 accuracy | cut -c 1-3)" != 0.1
 passes "results file equals output" cmp out rows.jsonl
 gives 0 "evaluation as a table" evaluate whole.safetensors $tiny --split held-out
 prints "accuracy %"
-gives 1 "evaluation of another width" evaluate whole.safetensors --data idx --topology resnet20-cifar
+gives 1 "evaluation of another topology" evaluate whole.safetensors --data idx \
+    --topology resnet20-cifar
 gives 2 "sizes of a network" evaluate whole.safetensors $tiny --gamma 0.5
 gives 2 "unknown split" evaluate whole.safetensors $tiny --split all
 gives 2 "unknown norm" evaluate whole.safetensors $tiny --norm layer
@@ -178,7 +180,8 @@ gives 0 "smoothing" smooth whole.safetensors $lenet --replace-norm fold \
 passes "it smooths" python3 -c 'import json, sys
 row = json.load(open("out")); sys.exit(row["roughness_after"] > row["roughness_before"])'
 gives 0 "evaluation after smoothing" evaluate smooth.safetensors $tiny --norm fold --json
-passes "smoothing keeps the accuracy" test "$(member out 1 accuracy)" = "$(member rows.jsonl 1 accuracy)"
+passes "smoothing keeps the accuracy" test "$(member out 1 accuracy)" = \
+    "$(member rows.jsonl 1 accuracy)"
 
 # --- a manifold ---
 morph="train --manifold $tiny --reference whole.safetensors --replace-norm fold --smooth
@@ -187,8 +190,8 @@ cat >phases.json <<'END'
 {"phases": [
     {"name": "first", "blocks": ["conv1", "conv2"], "epochs": 4, "batch": 20, "inr_init": "fitted",
      "fit_steps": 20, "learning_rate": 9},
-    {"name": "second", "blocks": [2, -1], "epochs": 16, "batch": 20, "group": 2, "size_draw": "sandwich",
-     "ema": 0.9, "loss_reconstruction": 1}
+    {"name": "second", "blocks": [2, -1], "epochs": 16, "batch": 20, "group": 2,
+     "size_draw": "sandwich", "ema": 0.9, "loss_reconstruction": 1}
 ]}
 END
 gives 0 "manifold" $morph --output m.safetensors
