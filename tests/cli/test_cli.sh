@@ -131,13 +131,24 @@ passes "and leaves nothing behind" test -z "$(ls cifar)"
 # --- a network: trained, interrupted, evaluated ---
 tiny="--data idx --topology lenet --channels 4 --held-out 40 --seed 7"
 plain="train $tiny --epochs 60 --batch 20 --optimizer sgd --learning-rate 0.02 --augment-shift 1"
+# Milliseconds since the last call; a third of a whole run, and a little more at each attempt, as
+# seconds: so interruptions hit whatever the machine's speed.
+clock() {
+    now=$(date +%s%N)
+    elapsed=$(((now - ${before:-now}) / 1000000))
+    before=$now
+}
+slice() { printf '%d.%03d' $((($1 / 3 + $2 * 10) / 1000)) $((($1 / 3 + $2 * 10) % 1000)); }
+clock
 gives 0 "training" $plain --validate-epochs 5 --output whole.safetensors --json
+clock
+whole=$elapsed
 passes "results are JSON" is_json_lines out
 passes "progress is JSON" is_json_lines err
 passes "no checkpoint stays" test ! -e whole.safetensors.checkpoint
 stops=0
 for attempt in $(seq 200); do
-    timeout --preserve-status -s INT "0.$((attempt % 10 + 3))" "$neumeta" $plain \
+    timeout --preserve-status -s INT "$(slice $whole $attempt)" "$neumeta" $plain \
         --validate-epochs 5 --output pieces.safetensors --resume --quiet >out 2>err
     code=$?
     [ $code -eq 130 ] || break
@@ -194,10 +205,13 @@ cat >phases.json <<'END'
      "size_draw": "sandwich", "ema": 0.9, "loss_reconstruction": 1}
 ]}
 END
+clock
 gives 0 "manifold" $morph --output m.safetensors
+clock
+whole=$elapsed
 stops=0
 for attempt in $(seq 200); do
-    timeout --preserve-status -s INT "0.$((attempt % 10 + 3))" "$neumeta" $morph \
+    timeout --preserve-status -s INT "$(slice $whole $attempt)" "$neumeta" $morph \
         --output p.safetensors --resume --quiet >out 2>err
     code=$?
     [ $code -eq 130 ] || break
