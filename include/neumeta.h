@@ -138,7 +138,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_METRIC_LEARNING_RATE 8 /**< rate of the last step */
 #define NEUMETA_METRIC_HELD_OUT_SCORE 9 /**< last accuracy on held-out items, 0 to 1; NaN: none */
 #define NEUMETA_METRIC_BEST_SCORE 10   /**< best of them in this phase; NaN: none */
-#define NEUMETA_METRIC_ITEMS_PER_SECOND 11 /**< training items per second of wall time */
+#define NEUMETA_METRIC_ITEMS_PER_SECOND 11 /**< training items per second of steps, wall time */
 #define NEUMETA_METRIC_SECONDS 12      /**< wall time spent training, checkpoints included */
 
 /** Settings, by number. neumeta_key_help() describes each; docs/settings.md lists them. */

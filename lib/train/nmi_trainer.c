@@ -81,7 +81,9 @@ static neumeta_status advance(nmi_trainer *trainer)
 
 static neumeta_status make_step(nmi_trainer *trainer)
 {
+    double before = wall_clock();
     neumeta_status status = nmi_trainer_train(trainer);
+    trainer->run_seconds += wall_clock() - before;
     if (status != NEUMETA_OK)
         return status;
     trainer->position.unjudged = true;
@@ -140,6 +142,7 @@ neumeta_status nmi_trainer_run(nmi_trainer *trainer)
     nmi_trainer_publish(trainer, false);
     trainer->run_start = trainer->last_checkpoint = wall_clock();
     trainer->run_items = 0;
+    trainer->run_seconds = 0;
     status = advance(trainer);
     if (status == NEUMETA_OK && trainer->checkpoint_owed)
         status = checkpoint_if_due(trainer, true);
@@ -211,7 +214,7 @@ neumeta_status nmi_trainer_metric(const nmi_trainer *trainer, int32_t metric, do
         *value = metrics->best_score;
         break;
     case NEUMETA_METRIC_ITEMS_PER_SECOND:
-        *value = running > 0 ? (double)trainer->run_items / running : 0;
+        *value = trainer->run_seconds > 0 ? (double)trainer->run_items / trainer->run_seconds : 0;
         break;
     case NEUMETA_METRIC_SECONDS:
         *value = metrics->seconds + running;

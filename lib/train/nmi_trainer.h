@@ -80,10 +80,11 @@ struct neumeta_trainer {
     nmi_batch batch;
     nmi_position position;
     nmi_metrics metrics;
-    bool published;   /* averages stand in the manifold or network */
-    bool ready;       /* derived state fits the present phase */
-    double run_start; /* wall clock of this run; items below were trained since */
-    int64_t run_items;
+    bool published;    /* averages stand in the manifold or network */
+    bool ready;        /* derived state fits the present phase */
+    double run_start;  /* wall clock of this run */
+    int64_t run_items; /* trained in this run, in so many seconds of steps alone */
+    double run_seconds;
     double last_checkpoint;
     char *checkpoint_path; /* NULL: none */
     double checkpoint_seconds;
