@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The block-wise recipe of arXiv 2505.05510 on all nine blocks of ResNet-20, short: small INRs, one epoch
-# a block. It is stopped after a while and resumed from its checkpoint, as a long run would be.
+# The block-wise recipe of arXiv 2505.05510 on all nine blocks of ResNet-20, short: small INRs, less than an
+# epoch a block instead of 50, and so higher rates for the residual scalars, which start at 0, and for the
+# directly trained classifier. It is stopped and resumed from its checkpoint, as a long run would be.
 #
 #     docs/results/ht-short.sh NEUMETA DATA REFERENCE WORK EPOCHS SEED
 #
@@ -18,7 +19,8 @@ train() {
         --reference "$reference" --replace-norm skip-init --smooth \
         --recipe ht --morph-blocks 1,2,3,4,5,6,7,8,9 \
         --inr-hidden 64 --inr-layers 3 --inr-octaves 16 --inr-function elu --noise-clamp 0.49 \
-        --inr-encoding integrated --epochs "$epochs" --warmup-epochs 0.2 \
+        --inr-encoding integrated --epochs "$epochs" --warmup-epochs 0.1 \
+        --residual-rate 1e-2 --direct-rate 1e-3 \
         --augment-shift 4 --augment-flip --seed "$seed" --resume --output "$name.safetensors" "$@"
 }
 
