@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# shellcheck shell=sh
 # Sourced by examples/demo.sh and tests/run.sh: gets the Debian packages that a script needs.
 
 # need_packages NAME...

@@ -14,7 +14,7 @@ neumeta=$1 data=$2 reference=$3 work=$4 encoding=$5 epochs=$6 seed=$7 mode=${8:-
 mkdir -p "$work"
 name=$work/$encoding-seed$seed-$mode
 images='--topology resnet20-cifar --data-mean 0.485,0.456,0.406 --data-std 0.229,0.224,0.225'
-held_out= split=test
+held_out='' split=test
 if [ "$mode" = tune ]; then
     held_out='--held-out 5000' split=held-out
 fi
