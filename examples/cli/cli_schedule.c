@@ -118,8 +118,7 @@ static int from_file(const cli *c, const neumeta_topology *topology, const char 
     return code;
 }
 
-/* --- recipes and single phases -----------------------------------------------------------------
- */
+/* --- recipes and single phases ---------------------------------------------------------------- */
 
 static int from_recipe(const cli *c, const neumeta_topology *topology, const char *recipe,
                        neumeta_schedule **schedule)

@@ -172,8 +172,7 @@ static int fetch_cifar(const cli *c, const char *folder, const char *from)
     return code;
 }
 
-/* --- Fashion-MNIST and MNIST ---------------------------------------------------------------------
- */
+/* --- Fashion-MNIST and MNIST ------------------------------------------------------------------ */
 
 static bool has_idx_files(const char *folder)
 {

@@ -124,8 +124,7 @@ neumeta_status nmi_trainer_save(nmi_trainer *trainer, const char *path)
     return status;
 }
 
-/* --- restoring ---------------------------------------------------------------------------------
- */
+/* --- restoring -------------------------------------------------------------------------------- */
 
 /* A checkpoint's small parts, read aside. */
 typedef struct saved_state {

@@ -27,8 +27,7 @@ nmi_loss nmi_trainer_output_loss(nmi_trainer *trainer, const float *outputs, int
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
     nmi_batch *batch = &trainer->batch;
-    int64_t train = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_TRAIN);
-    int64_t items = settings->batch < train ? settings->batch : train;
+    int64_t items = nmi_trainer_items(trainer, settings);
     int64_t classes = nmi_network_output_floats(trainer->network);
     double per_item = share / (double)items;
     nmi_cross_entropy(items, classes, outputs, batch->targets + minibatch * items,

@@ -114,6 +114,10 @@ bool nmi_trainer_finished(const nmi_trainer *trainer);
 /* Minibatches of data per step, per epoch, and steps of a phase. */
 int64_t nmi_trainer_minibatches_of_step(const nmi_settings *settings);
 int64_t nmi_trainer_minibatches_of_epoch(const nmi_trainer *trainer, const nmi_settings *settings);
+/* Items of one minibatch: BATCH, or all training items if they are fewer. */
+int64_t nmi_trainer_items(const nmi_trainer *trainer, const nmi_settings *settings);
+/* Epochs that one step takes. */
+double nmi_trainer_step_epochs(const nmi_trainer *trainer, const nmi_settings *settings);
 int64_t nmi_trainer_steps_of_phase(const nmi_trainer *trainer, int32_t phase);
 double nmi_trainer_epoch(const nmi_trainer *trainer);
 /* Whether the settings of every phase fit the topology and what is trained by then. */

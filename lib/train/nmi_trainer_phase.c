@@ -34,6 +34,18 @@ int64_t nmi_trainer_minibatches_of_epoch(const nmi_trainer *trainer, const nmi_s
     return count > 0 ? count : 1;
 }
 
+int64_t nmi_trainer_items(const nmi_trainer *trainer, const nmi_settings *settings)
+{
+    int64_t train = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_TRAIN);
+    return settings->batch < train ? settings->batch : train;
+}
+
+double nmi_trainer_step_epochs(const nmi_trainer *trainer, const nmi_settings *settings)
+{
+    return (double)nmi_trainer_minibatches_of_step(settings) /
+           (double)nmi_trainer_minibatches_of_epoch(trainer, settings);
+}
+
 int64_t nmi_trainer_steps_of_phase(const nmi_trainer *trainer, int32_t phase)
 {
     const nmi_settings *settings = &trainer->phases[phase];
@@ -86,6 +98,23 @@ static neumeta_status is_direct_block(const nmi_trainer *trainer, const nmi_sett
     return status;
 }
 
+/* `trains`: the phase trains the slot's block; `direct`: it is among DIRECT_BLOCKS. */
+static bool is_trained(const nmi_slot *slot, const nmi_settings *settings, bool trains,
+                       bool direct)
+{
+    switch (slot->kind) {
+    case NMI_SLOT_MAIN:
+    case NMI_SLOT_BUFFER:
+        return trains;
+    case NMI_SLOT_RESIDUAL:
+        return settings->residual_rate > 0 && (trains || direct);
+    case NMI_SLOT_DIRECT:
+        return settings->direct_rate > 0 && direct;
+    default:
+        return false;
+    }
+}
+
 static neumeta_status mark_slots(nmi_trainer *trainer, const nmi_settings *settings)
 {
     const nmi_topology *topology = trainer->topology;
@@ -101,11 +130,7 @@ static neumeta_status mark_slots(nmi_trainer *trainer, const nmi_settings *setti
                          nmi_trainer_reached_before(trainer, trainer->position.phase, block));
         trainer->held[t] = !morphing || trainer->reached[t] || trainer->reference == NULL;
         trainer->carried[t] = morphing && trains;
-        slot->trained = slot->kind == NMI_SLOT_MAIN || slot->kind == NMI_SLOT_BUFFER ? trains
-                        : slot->kind == NMI_SLOT_RESIDUAL
-                            ? settings->residual_rate > 0 && (trains || direct)
-                        : slot->kind == NMI_SLOT_DIRECT ? settings->direct_rate > 0 && direct
-                                                        : false;
+        slot->trained = is_trained(slot, settings, trains, direct);
     }
     for (int32_t n = 0; n < topology->node_count; n++) {
         int32_t block = topology->nodes[n].block;
@@ -208,7 +233,7 @@ static neumeta_status take_batch(nmi_trainer *trainer, const nmi_settings *setti
     nmi_context *context = trainer->object.context;
     nmi_batch *batch = &trainer->batch;
     int64_t train = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_TRAIN);
-    int64_t items = settings->batch < train ? settings->batch : train;
+    int64_t items = nmi_trainer_items(trainer, settings);
     int64_t minibatches = nmi_trainer_minibatches_of_step(settings);
     neumeta_status status = NEUMETA_OK;
     if (batch->order == NULL)

@@ -155,8 +155,7 @@ static neumeta_status step_group_slots(nmi_trainer *trainer)
     double norm = sqrt(clipped_norm(trainer, settings));
     if (!isfinite(norm))
         return fail_numeric(trainer, "gradient");
-    double width = (double)nmi_trainer_minibatches_of_step(settings) /
-                   (double)nmi_trainer_minibatches_of_epoch(trainer, settings);
+    double width = nmi_trainer_step_epochs(trainer, settings);
     group_step step = {.trainer = trainer, .settings = settings, .factor = 1};
     step.rate = nmi_settings_rate_at(settings, nmi_trainer_epoch(trainer), width);
     if (settings->clip_norm > 0 && norm > settings->clip_norm)
@@ -273,8 +272,7 @@ static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64
 
 static void start_epoch_metrics(nmi_trainer *trainer)
 {
-    double width = (double)nmi_trainer_minibatches_of_step(nmi_trainer_settings(trainer)) /
-                   (double)nmi_trainer_minibatches_of_epoch(trainer, nmi_trainer_settings(trainer));
+    double width = nmi_trainer_step_epochs(trainer, nmi_trainer_settings(trainer));
     double epoch = nmi_trainer_epoch(trainer);
     if (epoch - floor(epoch) < width * 0.999)
         trainer->metrics.loss_sum = trainer->metrics.task_sum = trainer->metrics.minibatches = 0;
@@ -295,8 +293,7 @@ static void undo_step(nmi_trainer *trainer, const nmi_metrics *metrics)
 neumeta_status nmi_trainer_train(nmi_trainer *trainer)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
-    int64_t train = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_TRAIN);
-    int64_t items = settings->batch < train ? settings->batch : train;
+    int64_t items = nmi_trainer_items(trainer, settings);
     neumeta_status status = fetch_step(trainer, items);
     if (status != NEUMETA_OK)
         return status;

@@ -12,8 +12,7 @@ static bool is_due(const nmi_trainer *trainer, const nmi_settings *settings)
         return false;
     if (trainer->position.step == nmi_trainer_steps_of_phase(trainer, trainer->position.phase))
         return true;
-    double width = (double)nmi_trainer_minibatches_of_step(settings) /
-                   (double)nmi_trainer_minibatches_of_epoch(trainer, settings);
+    double width = nmi_trainer_step_epochs(trainer, settings);
     double epoch = nmi_trainer_epoch(trainer);
     const double rounding = 1e-9;
     return floor(epoch / settings->validate_epochs + rounding) >
