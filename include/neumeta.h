@@ -186,6 +186,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_KEY_NOISE 70
 #define NEUMETA_KEY_NOISE_CLAMP 71
 #define NEUMETA_KEY_NOISE_DRAW 72
+#define NEUMETA_KEY_INR_EXTENT_OCTAVES 73
 /* Phases of a schedule */
 #define NEUMETA_KEY_EPOCHS 100
 #define NEUMETA_KEY_BATCH 101
@@ -662,7 +663,8 @@ NEUMETA_API void neumeta_dataset_free(neumeta_dataset *dataset);
  *
  * @param topology  Without NORM nodes: replace them first.
  * @param options   INR_KIND, INR_ENCODING, INR_HIDDEN, INR_LAYERS, INR_OCTAVES, INR_FUNCTION,
- *                  INR_SCALAR, COORDINATE_SCALE, MORPH_BLOCKS, NOISE, NOISE_CLAMP, SEED.
+ *                  INR_SCALAR, COORDINATE_SCALE, INR_EXTENT_OCTAVES, MORPH_BLOCKS, NOISE,
+ *                  NOISE_CLAMP, SEED.
  * @return NEUMETA_ERR_UNSUPPORTED naming the first NORM node; NEUMETA_ERR_ARGUMENT;
  *         NEUMETA_ERR_STATE if the topology is not sealed; NEUMETA_ERR_MEMORY.
  */

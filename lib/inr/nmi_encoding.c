@@ -30,15 +30,16 @@ static double half_waves(double amplitude, int64_t octave, double extent)
     return ldexp(amplitude, (int)octave - 1) / extent;
 }
 
-void nmi_encoding_plan(nmi_encoding *encoding, int32_t kind, int64_t octaves, double amplitude,
-                       const nmi_grid *largest)
+void nmi_encoding_plan(nmi_encoding *encoding, int32_t kind, int64_t octaves,
+                       int64_t extent_octaves, double amplitude, const nmi_grid *largest)
 {
     encoding->kind = kind;
     encoding->amplitude = kind == NMI_ENCODING_INTEGRATED ? amplitude : 0;
     encoding->pairs = 0;
     for (int j = 0; j < NMI_COORDINATES; j++) {
         int64_t count = 0;
-        while (count < octaves && half_waves(encoding->amplitude, count, extent_of(largest, j)) < 1)
+        const int64_t most = j < 3 ? octaves : extent_octaves;
+        while (count < most && half_waves(encoding->amplitude, count, extent_of(largest, j)) < 1)
             count++;
         encoding->octaves[j] = count;
         encoding->pairs += count;

@@ -33,9 +33,10 @@ typedef struct nmi_encoding {
     int64_t inputs; /* P */
 } nmi_encoding;
 
-/* `largest`: tensors, outputs and inputs at their largest over the manifold, and M. */
-void nmi_encoding_plan(nmi_encoding *encoding, int32_t kind, int64_t octaves, double amplitude,
-                       const nmi_grid *largest);
+/* Octaves of the three relative coordinates, and of their extents. `largest`: tensors, outputs and
+ * inputs at their largest over the manifold, and M. */
+void nmi_encoding_plan(nmi_encoding *encoding, int32_t kind, int64_t octaves,
+                       int64_t extent_octaves, double amplitude, const nmi_grid *largest);
 
 /* Doubles that the next function wants as `work` for `rows` rows. */
 int64_t nmi_encoding_work(const nmi_encoding *encoding, int64_t rows);

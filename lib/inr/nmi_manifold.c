@@ -129,13 +129,14 @@ static neumeta_status check_octaves(const nmi_manifold *manifold, const nmi_grid
     int64_t extent = largest->outputs > largest->inputs ? largest->outputs : largest->inputs;
     extent = extent > largest->tensors ? extent : largest->tensors;
     const double ratio = ((double)extent + 1) / (double)largest->scale;
-    if (ldexp(ratio, (int)manifold->settings.octaves - 1) <= ldexp(1, 40))
+    if (ldexp(ratio, (int)manifold->settings.extent_octaves - 1) <= ldexp(1, 40))
         return NEUMETA_OK;
     return nmi_fail(manifold->object.context, NEUMETA_ERR_ARGUMENT,
-                    "COORDINATE_SCALE %lld is too small for %lld channels and INR_OCTAVES %lld: "
+                    "COORDINATE_SCALE %lld is too small for %lld channels and %lld octaves of the "
+                    "extents (INR_EXTENT_OCTAVES, else INR_OCTAVES): "
                     "(channels + 1) / scale * 2^(octaves - 1) must not exceed 2^40",
                     (long long)largest->scale, (long long)extent,
-                    (long long)manifold->settings.octaves);
+                    (long long)manifold->settings.extent_octaves);
 }
 
 /* So many rows that what backward keeps of them stays within the second-level cache, in whole tiles
@@ -162,8 +163,8 @@ static neumeta_status plan_inr(nmi_manifold *manifold)
     status = check_octaves(manifold, &largest);
     if (status != NEUMETA_OK)
         return status;
-    nmi_encoding_plan(&inr->encoding, settings->encoding, settings->octaves, settings->noise,
-                      &largest);
+    nmi_encoding_plan(&inr->encoding, settings->encoding, settings->octaves,
+                      settings->extent_octaves, settings->noise, &largest);
     inr->hidden = settings->hidden;
     inr->layers = settings->layers;
     inr->activation = settings->function == 0 ? NMI_ACTIVATION_RELU : NMI_ACTIVATION_ELU;
@@ -183,6 +184,9 @@ static void read_settings(nmi_manifold *manifold, const nmi_options *options)
     s->hidden = nmi_options_int(options, NEUMETA_KEY_INR_HIDDEN);
     s->layers = nmi_options_int(options, NEUMETA_KEY_INR_LAYERS);
     s->octaves = nmi_options_int(options, NEUMETA_KEY_INR_OCTAVES);
+    s->extent_octaves = nmi_options_int(options, NEUMETA_KEY_INR_EXTENT_OCTAVES);
+    if (s->extent_octaves < 0)
+        s->extent_octaves = s->octaves;
     s->scalar = nmi_options_real(options, NEUMETA_KEY_INR_SCALAR);
     s->coordinate_scale = nmi_options_int(options, NEUMETA_KEY_COORDINATE_SCALE);
     s->noise = nmi_options_real(options, NEUMETA_KEY_NOISE);
@@ -198,10 +202,13 @@ neumeta_status nmi_manifold_plan(nmi_context *context, nmi_topology *topology,
                                  const nmi_options *options, nmi_manifold **out)
 {
     static const int32_t keys[] = {
-        NEUMETA_KEY_INR_KIND,   NEUMETA_KEY_INR_ENCODING,     NEUMETA_KEY_INR_HIDDEN,
-        NEUMETA_KEY_INR_LAYERS, NEUMETA_KEY_INR_OCTAVES,      NEUMETA_KEY_INR_FUNCTION,
-        NEUMETA_KEY_INR_SCALAR, NEUMETA_KEY_COORDINATE_SCALE, NEUMETA_KEY_MORPH_BLOCKS,
-        NEUMETA_KEY_NOISE,      NEUMETA_KEY_NOISE_CLAMP,      NEUMETA_KEY_SEED,
+        NEUMETA_KEY_INR_KIND,           NEUMETA_KEY_INR_ENCODING,
+        NEUMETA_KEY_INR_HIDDEN,         NEUMETA_KEY_INR_LAYERS,
+        NEUMETA_KEY_INR_OCTAVES,        NEUMETA_KEY_INR_FUNCTION,
+        NEUMETA_KEY_INR_SCALAR,         NEUMETA_KEY_COORDINATE_SCALE,
+        NEUMETA_KEY_MORPH_BLOCKS,       NEUMETA_KEY_NOISE,
+        NEUMETA_KEY_NOISE_CLAMP,        NEUMETA_KEY_SEED,
+        NEUMETA_KEY_INR_EXTENT_OCTAVES,
     };
     *out = NULL;
     neumeta_status status = nmi_options_allow(context, options, "manifold create", keys,

@@ -18,10 +18,11 @@ typedef struct neumeta_manifold nmi_manifold;
 typedef struct nmi_inr_settings {
     int32_t encoding; /* 0 plain, 1 integrated */
     int32_t function; /* 0 relu, 1 elu */
-    int64_t hidden, layers, octaves;
-    double scalar;             /* first value of the residual scalars */
-    int64_t coordinate_scale;  /* M; unset: the largest width axis that varies */
-    double noise, noise_clamp; /* of training; materialisation may choose others */
+    int64_t hidden, layers;
+    int64_t octaves, extent_octaves; /* of o, i, l and of their extents; the latter resolved */
+    double scalar;                   /* first value of the residual scalars */
+    int64_t coordinate_scale;        /* M; unset: the largest width axis that varies */
+    double noise, noise_clamp;       /* of training; materialisation may choose others */
 } nmi_inr_settings;
 
 /* How one tensor of the topology is held. Every field is a flat vector of parameters, so that

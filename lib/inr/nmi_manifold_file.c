@@ -93,6 +93,7 @@ static neumeta_status list_settings(const nmi_manifold *manifold, nmi_options *o
         {NEUMETA_KEY_INR_HIDDEN, s->hidden},
         {NEUMETA_KEY_INR_LAYERS, s->layers},
         {NEUMETA_KEY_INR_OCTAVES, s->octaves},
+        {NEUMETA_KEY_INR_EXTENT_OCTAVES, s->extent_octaves},
         {NEUMETA_KEY_COORDINATE_SCALE, s->coordinate_scale},
     };
     const struct {

@@ -115,10 +115,10 @@ static uint64_t mix_real(uint64_t hash, double value)
 /* What the INRs compute from equal parameters. */
 static uint64_t mix_inrs(uint64_t hash, const nmi_inr_settings *inr)
 {
-    const double values[] = {inr->encoding,        inr->function,
-                             (double)inr->hidden,  (double)inr->layers,
-                             (double)inr->octaves, (double)inr->coordinate_scale,
-                             inr->noise,           inr->noise_clamp};
+    const double values[] = {
+        inr->encoding,       inr->function,        (double)inr->hidden,
+        (double)inr->layers, (double)inr->octaves, (double)inr->coordinate_scale,
+        inr->noise,          inr->noise_clamp,     (double)inr->extent_octaves};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         hash = mix_real(hash, values[i]);
     return hash;

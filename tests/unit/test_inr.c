@@ -161,7 +161,7 @@ START_TEST(plain_features_are_sines_and_cosines_of_octaves)
     nmi_encoding e;
     double work[6 + 18];
     float out[42];
-    nmi_encoding_plan(&e, NMI_ENCODING_PLAIN, 3, 1, &grid);
+    nmi_encoding_plan(&e, NMI_ENCODING_PLAIN, 3, 3, 1, &grid);
     ck_assert_int_eq(e.inputs, 6 + 12 * 3);
     ck_assert_int_le(nmi_encoding_work(&e, 1), 24);
     nmi_encoding_rows(&e, &grid, NULL, 4 * 3 + 1, 1, work, out, 42); /* o = 3, i = 1 */
@@ -187,7 +187,7 @@ START_TEST(integrated_features_are_averages_over_the_numerators_noise)
     nmi_encoding e;
     double work[6 + NMI_ENCODING_PAIRS];
     float out[6 + 2 * NMI_ENCODING_PAIRS];
-    nmi_encoding_plan(&e, NMI_ENCODING_INTEGRATED, 6, amplitude, &grid);
+    nmi_encoding_plan(&e, NMI_ENCODING_INTEGRATED, 6, 6, amplitude, &grid);
     nmi_encoding_rows(&e, &grid, NULL, 7 * 5 + 2, 1, work, out, 6 + 2 * NMI_ENCODING_PAIRS);
     int64_t f = 0;
     for (int k = 0; k < 6; k++)
@@ -219,8 +219,8 @@ START_TEST(sampled_features_average_to_the_integrated_ones)
     double work[6 + NMI_ENCODING_PAIRS], mean[2 * PAIRS] = {0};
     float exact[6 + 2 * NMI_ENCODING_PAIRS], drawn[6 + 2 * NMI_ENCODING_PAIRS];
     nmi_noise noise = {.amplitude = 1, .clamp = 1, .key = 11, .draw = NMI_DRAW_QUASI_RANDOM};
-    nmi_encoding_plan(&integrated, NMI_ENCODING_INTEGRATED, 40, 1, &grid);
-    nmi_encoding_plan(&plain, NMI_ENCODING_PLAIN, OCTAVES, 1, &grid);
+    nmi_encoding_plan(&integrated, NMI_ENCODING_INTEGRATED, 40, 40, 1, &grid);
+    nmi_encoding_plan(&plain, NMI_ENCODING_PLAIN, OCTAVES, OCTAVES, 1, &grid);
     nmi_encoding_rows(&integrated, &grid, NULL, row, 1, work, exact, 0);
     for (int s = 0; s < SAMPLES; s++) {
         noise.sample = s;
@@ -249,15 +249,46 @@ START_TEST(integrated_encoding_drops_octaves_that_noise_erases)
     /* One block of 64 channels: 4 tensors. */
     const nmi_grid grid = {0, 4, 64, 64, 64};
     nmi_encoding e;
-    nmi_encoding_plan(&e, NMI_ENCODING_INTEGRATED, 16, 1, &grid);
+    nmi_encoding_plan(&e, NMI_ENCODING_INTEGRATED, 16, 16, 1, &grid);
     const int64_t octaves[6] = {3, 7, 7, 7, 7, 7};
     for (int j = 0; j < 6; j++)
         ck_assert_int_eq(e.octaves[j], octaves[j]);
     ck_assert_int_eq(e.inputs, 82);
-    nmi_encoding_plan(&e, NMI_ENCODING_INTEGRATED, 4, 1, &grid);
+    nmi_encoding_plan(&e, NMI_ENCODING_INTEGRATED, 4, 4, 1, &grid);
     ck_assert_int_eq(e.octaves[1], 4);
-    nmi_encoding_plan(&e, NMI_ENCODING_INTEGRATED, 16, 0, &grid); /* no noise erases nothing */
+    nmi_encoding_plan(&e, NMI_ENCODING_INTEGRATED, 16, 16, 0, &grid); /* no noise erases nothing */
     ck_assert_int_eq(e.inputs, 6 + 12 * 16);
+}
+END_TEST
+
+START_TEST(extents_can_have_octaves_of_their_own)
+{
+    const nmi_grid grid = {0, 4, 64, 64, 64};
+    nmi_encoding e;
+    nmi_encoding_plan(&e, NMI_ENCODING_PLAIN, 5, 0, 1, &grid);
+    const int64_t octaves[6] = {5, 5, 5, 0, 0, 0};
+    for (int j = 0; j < 6; j++)
+        ck_assert_int_eq(e.octaves[j], octaves[j]);
+    ck_assert_int_eq(e.inputs, 6 + 2 * 15);
+    nmi_encoding_plan(&e, NMI_ENCODING_INTEGRATED, 16, 2, 1, &grid);
+    ck_assert_int_eq(e.octaves[1], 7);
+    ck_assert_int_eq(e.octaves[4], 2);
+
+    /* With none, a row sees an extent only as one number: nothing else differs between two widths
+     * at the same relative place. */
+    nmi_encoding_plan(&e, NMI_ENCODING_PLAIN, 3, 0, 1, &grid);
+    const nmi_grid narrow = {0, 4, 32, 64, 64};
+    double work[6 + 9];
+    float wide_row[24], narrow_row[24];
+    ck_assert_int_eq(e.inputs, 24);
+    ck_assert_int_le(nmi_encoding_work(&e, 1), 15);
+    nmi_encoding_rows(&e, &grid, NULL, 40 * 64 + 5, 1, work, wide_row, 24);
+    nmi_encoding_rows(&e, &narrow, NULL, 20 * 64 + 5, 1, work, narrow_row, 24);
+    for (int i = 0; i < 24; i++)
+        if (i != 4) /* O / M */
+            ck_assert_float_eq(wide_row[i], narrow_row[i]);
+    ck_assert_float_eq(wide_row[4], 1.0f);
+    ck_assert_float_eq(narrow_row[4], 0.5f);
 }
 END_TEST
 
@@ -438,6 +469,9 @@ START_TEST(unfit_settings_and_topologies_are_refused_with_a_reason)
     assert_status(ctx, try_manifold(ctx, t, "INR_OCTAVES=40 COORDINATE_SCALE=1", &m),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(ctx, "COORDINATE_SCALE 1 is too small for 20 channels");
+    assert_status(ctx, try_manifold(ctx, t, "INR_EXTENT_OCTAVES=40 COORDINATE_SCALE=1", &m),
+                  NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(ctx, "40 octaves of the extents");
     ck_assert_ptr_null(m);
     neumeta_topology_free(t);
     neumeta_topology_free(normed);
@@ -749,6 +783,7 @@ int main(void)
     tcase_add_test(coordinates, integrated_features_are_averages_over_the_numerators_noise);
     tcase_add_test(coordinates, sampled_features_average_to_the_integrated_ones);
     tcase_add_test(coordinates, integrated_encoding_drops_octaves_that_noise_erases);
+    tcase_add_test(coordinates, extents_can_have_octaves_of_their_own);
     suite_add_tcase(suite, coordinates);
     TCase *fields = tcase_create("fields and starts");
     tcase_set_timeout(fields, 60);
