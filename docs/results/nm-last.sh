@@ -22,9 +22,10 @@ fi
 # shellcheck disable=SC2086 # lists of words
 "$neumeta" train --manifold --data "$data" $images $held_out --reference "$reference" \
     --replace-norm fold --smooth --recipe nm --morph-blocks 9 \
-    --inr-hidden 256 --inr-layers 5 --inr-octaves 16 --inr-encoding "$encoding" \
+    --inr-hidden 256 --inr-layers 5 --inr-octaves 16 --inr-extent-octaves 0 \
+    --inr-encoding "$encoding" \
     --inr-init fitted --fit-steps 3000 --fit-rate 2e-3 \
-    --epochs "$epochs" --batch 128 --rate cosine --learning-rate 5e-4 \
+    --epochs "$epochs" --batch 128 --rate cosine --learning-rate 5e-4 --warmup-epochs 1 \
     --augment-shift 4 --augment-flip --seed "$seed" --resume --output "$name.safetensors"
 
 samples=100
