@@ -140,6 +140,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_METRIC_BEST_SCORE 10   /**< best of them in this phase; NaN: none */
 #define NEUMETA_METRIC_ITEMS_PER_SECOND 11 /**< training items per second of steps, wall time */
 #define NEUMETA_METRIC_SECONDS 12      /**< wall time spent training, checkpoints included */
+#define NEUMETA_METRIC_FIT 13 /**< share done of the INRs' fit to the reference; NaN: none runs */
 
 /** Settings, by number. neumeta_key_help() describes each; docs/settings.md lists them. */
 /* Nodes of a topology */
@@ -273,7 +274,8 @@ typedef void (*neumeta_parallel_fn)(void *user, neumeta_task_fn task, void *argu
  *  fails the call that needed the data with NEUMETA_ERR_CALLBACK. */
 typedef int32_t (*neumeta_fetch_fn)(void *user, int32_t split, const int64_t *indices,
                                     int64_t count, float *inputs, int64_t *targets);
-/** Called after each optimiser step, by the thread that runs the trainer. It may read metrics and
+/** Called after each optimiser step, and each step that fits INRs to the reference, by the thread
+ *  that runs the trainer. It may read metrics and
  *  cancel, nothing else. Any result but 0 stops training with NEUMETA_CANCELLED. */
 typedef int32_t (*neumeta_progress_fn)(void *user, neumeta_trainer *trainer);
 /** @} */
@@ -786,8 +788,8 @@ NEUMETA_API neumeta_status neumeta_trainer_create_plain(neumeta_network *network
 /** Lets go of the trainer; NULL is fine, any thread. What was trained stays in the manifold or
  *  network. */
 NEUMETA_API void neumeta_trainer_free(neumeta_trainer *trainer);
-/** Have `progress` called after each step of neumeta_trainer_run(); NULL: nobody. `user` is handed
- *  to it. */
+/** Have `progress` called after each step of neumeta_trainer_run(), and of the regression where
+ *  INRs start fitted; NULL: nobody. `user` is handed to it. */
 NEUMETA_API neumeta_status neumeta_trainer_set_progress(neumeta_trainer *trainer,
                                                         neumeta_progress_fn progress, void *user);
 /** Train until the schedule ends (NEUMETA_OK), or until stopped (NEUMETA_CANCELLED; call again to
@@ -800,7 +802,8 @@ NEUMETA_API neumeta_status neumeta_trainer_run(neumeta_trainer *trainer);
 /** One optimiser step; NEUMETA_CANCELLED when the schedule has ended. Calls no progress callback
  *  and writes no checkpoint, and the averages of EMA stay aside until neumeta_trainer_run(). */
 NEUMETA_API neumeta_status neumeta_trainer_step(neumeta_trainer *trainer);
-/** Stop neumeta_trainer_run() after its present step; any thread may call this. */
+/** Stop neumeta_trainer_run() after its present step; any thread may call this. INRs that are being
+ *  fitted to the reference then start anew when training goes on, to the same end. */
 NEUMETA_API void neumeta_trainer_cancel(neumeta_trainer *trainer);
 /** One of NEUMETA_METRIC_*. The progress callback may call this.
  *  @return NEUMETA_ERR_ARGUMENT for an unknown metric or NULL; no message is left. */

@@ -90,6 +90,7 @@ int cli_numbers(const cli *c, const char *name, double minimum, double maximum, 
                 size_t *count);
 /* Options with the given settings of these keys; free them. */
 int cli_settings(const cli *c, const cli_keys *keys, neumeta_options **options);
+bool cli_has_key(const cli_keys *keys, int32_t key);
 /* Sets one JSON member, for settings of a file; `where` starts the sentence about a failure. */
 int cli_set_json(const cli *c, neumeta_options *options, const char *where, const char *name,
                  const json_t *value);
@@ -127,7 +128,8 @@ typedef struct cli_progress {
     double deadline;  /* of cli_seconds(), 0: none */
     bool late;        /* whether the deadline stopped it */
     bool bar;
-    double start, first; /* time and share done at the first call */
+    double start;        /* time of the first call */
+    double begun, first; /* time and share done at the first step, the last fit of INRs over */
     double next;
     double score; /* last held-out score told */
     int phase;

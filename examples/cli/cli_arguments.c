@@ -48,7 +48,7 @@ static bool same_name(const char *a, const char *b)
     return *a == *b;
 }
 
-static bool takes_key(const cli_keys *keys, int32_t key)
+bool cli_has_key(const cli_keys *keys, int32_t key)
 {
     for (; keys->first != 0; keys++)
         if (key >= keys->first && key <= keys->last)
@@ -70,7 +70,7 @@ static const cli_option *find_option(const cli_command *command, const char *nam
 static int32_t find_key(const cli_command *command, const char *name)
 {
     for (int32_t i = 0, key; (key = neumeta_key_at(i)) != 0; i++)
-        if (takes_key(command->keys, key) && same_name(neumeta_key_name(key), name))
+        if (cli_has_key(command->keys, key) && same_name(neumeta_key_name(key), name))
             return key;
     return 0;
 }
@@ -210,7 +210,8 @@ static size_t fill_table(const cli_command *command, struct option *table, char 
                 o->name, o->argument != NULL ? required_argument : no_argument, NULL, FIRST_OPTION};
     for (int32_t i = 0, key; (key = neumeta_key_at(i)) != 0; i++) {
         int32_t type = 0;
-        if (!takes_key(command->keys, key) || find_option(command, neumeta_key_name(key)) != NULL ||
+        if (!cli_has_key(command->keys, key) ||
+            find_option(command, neumeta_key_name(key)) != NULL ||
             neumeta_key_bounds(key, &type, NULL, NULL, NULL) != NEUMETA_OK)
             continue;
         cli_key_option(key, names, NAME_MAX_LENGTH);
@@ -406,7 +407,7 @@ int cli_settings(const cli *c, const cli_keys *keys, neumeta_options **options)
     int code = cli_check(c, neumeta_options_create(c->context, options), NULL);
     for (size_t i = 0; i < c->value_count && code == CLI_OK; i++) {
         const cli_value *value = &c->values[i];
-        if (value->key == 0 || !takes_key(keys, value->key))
+        if (value->key == 0 || !cli_has_key(keys, value->key))
             continue;
         if (neumeta_options_parse(*options, value->name, value->text) != NEUMETA_OK)
             code = cli_usage(c, "%s", neumeta_context_message(c->context));

@@ -75,9 +75,8 @@ void cli_help_settings(const cli_command *command, FILE *out)
     for (int32_t i = 0, key; (key = neumeta_key_at(i)) != 0; i++) {
         char option[64];
         cli_key_option(key, option, sizeof option);
-        for (const cli_keys *k = command->keys; k->first != 0; k++)
-            if (key >= k->first && key <= k->last && !is_option(command, option))
-                print_setting(out, key);
+        if (cli_has_key(command->keys, key) && !is_option(command, option))
+            print_setting(out, key);
     }
 }
 

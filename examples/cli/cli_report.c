@@ -99,6 +99,7 @@ bool cli_interrupted(void)
 
 typedef struct state {
     double share, epoch, loss, rate, score, speed;
+    double fitted; /* share of the INRs' fit while it runs, else NaN */
     int phase;
     const char *phase_name;
 } state;
@@ -130,6 +131,7 @@ static state read_state(const cli_progress *progress, const neumeta_trainer *tra
         .rate = metric(trainer, NEUMETA_METRIC_LEARNING_RATE),
         .score = metric(trainer, NEUMETA_METRIC_HELD_OUT_SCORE),
         .speed = metric(trainer, NEUMETA_METRIC_ITEMS_PER_SECOND),
+        .fitted = metric(trainer, NEUMETA_METRIC_FIT),
         .phase = isfinite(phase) ? (int)phase : 0,
     };
     const char *name = neumeta_schedule_phase_name(progress->schedule, s.phase);
@@ -137,23 +139,33 @@ static state read_state(const cli_progress *progress, const neumeta_trainer *tra
     return s;
 }
 
-static void show_bar(const cli_progress *progress, const state *s, double now)
+static const char *fill_bar(double share, char cells[BAR_CELLS + 1])
 {
-    char cells[BAR_CELLS + 1], score[32] = "", left[32] = "";
-    int done = (int)(s->share * BAR_CELLS);
+    int done = (int)(share * BAR_CELLS);
     for (int i = 0; i < BAR_CELLS; i++)
         cells[i] = i < done ? '=' : i == done ? '>' : ' ';
     cells[BAR_CELLS] = '\0';
+    return cells;
+}
+
+static void show_bar(const cli_progress *progress, const state *s, double now)
+{
+    char cells[BAR_CELLS + 1], score[32] = "", left[32] = "";
+    if (isfinite(s->fitted)) {
+        fprintf(stderr, "\r%s [%s] %3d %%  %s  fitting the INRs to the reference\033[K",
+                progress->name, fill_bar(s->fitted, cells), (int)(100 * s->fitted), s->phase_name);
+        return;
+    }
     if (isfinite(s->score))
         snprintf(score, sizeof score, "  held out %.2f %%", 100 * s->score);
     double gone = s->share - progress->first;
-    if (gone > 0.001 && now - progress->start > 1) {
-        int seconds = (int)((now - progress->start) * (1 - s->share) / gone);
+    if (gone > 0.001 && now - progress->begun > 1) {
+        int seconds = (int)((now - progress->begun) * (1 - s->share) / gone);
         snprintf(left, sizeof left, "  %d:%02d left", seconds / 60, seconds % 60);
     }
     fprintf(stderr, "\r%s [%s] %3d %%  %s  epoch %.1f  loss %.3f  %.0f images/s%s%s\033[K",
-            progress->name, cells, (int)(100 * s->share), s->phase_name, s->epoch, s->loss,
-            s->speed, score, left);
+            progress->name, fill_bar(s->share, cells), (int)(100 * s->share), s->phase_name,
+            s->epoch, s->loss, s->speed, score, left);
 }
 
 static void set_finite(json_t *row, const char *name, double value)
@@ -168,6 +180,7 @@ static void show_line(const cli_progress *progress, const state *s, double now)
                             "phase", s->phase, "phase_name", s->phase_name);
     set_finite(row, "seconds", round(10 * (now - progress->start)) / 10);
     set_finite(row, "progress", s->share);
+    set_finite(row, "fitted", s->fitted);
     set_finite(row, "epoch", s->epoch);
     set_finite(row, "loss", s->loss);
     set_finite(row, "learning_rate", s->rate);
@@ -183,10 +196,12 @@ int32_t cli_progress_step(void *user, neumeta_trainer *trainer)
     cli_progress *progress = user;
     double now = cli_seconds();
     state s = read_state(progress, trainer);
-    if (progress->start < 0) {
-        progress->start = now;
+    if (progress->start < 0 || isfinite(s.fitted)) {
+        progress->begun = now;
         progress->first = s.share;
     }
+    if (progress->start < 0)
+        progress->start = now;
     /* A terminal wants life; a log wants what is new. */
     bool news = !progress->bar && (s.phase != progress->phase || s.share >= 1 ||
                                    (isfinite(s.score) && s.score != progress->score));

@@ -87,7 +87,7 @@ static int check_usage(const cli *c, job *j)
     if (code == CLI_OK && c->operand_count > 0)
         code = cli_usage(c, "'%s' is one word too many", c->operands[0]);
     for (size_t i = 0; i < c->value_count && code == CLI_OK && !j->manifold_wanted; i++)
-        if (c->values[i].key >= manifold_keys[0].first && c->values[i].key <= manifold_keys[1].last)
+        if (cli_has_key(manifold_keys, c->values[i].key))
             code = cli_usage(c, "%s is for manifolds (--manifold)", c->values[i].name);
     if (code != CLI_OK)
         return code;

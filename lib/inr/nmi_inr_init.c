@@ -19,19 +19,25 @@ const nmi_inr_kind *nmi_inr_kind_at(int32_t index)
     return kinds[index];
 }
 
-void nmi_manifold_initialize(nmi_manifold *manifold, int32_t tensor, uint64_t key)
+/* Random parameters of a tensor's INR. */
+static void draw_parameters(const nmi_manifold *manifold, int32_t tensor, float *parameters)
 {
-    const nmi_field *field = &manifold->fields[tensor];
-    memset(field->parameters, 0, (size_t)field->parameter_count * sizeof(float));
-    if (!field->morphing)
-        return;
-    const uint64_t own = nmi_random_key(key, NMI_RANDOM_WEIGHTS, (uint64_t)tensor);
+    const uint64_t own = nmi_random_key(manifold->start_key, NMI_RANDOM_WEIGHTS, (uint64_t)tensor);
     nmi_inr_part part;
     for (int32_t p = 0; manifold->kind->part(&manifold->inr, p, &part); p++)
         for (int64_t i = part.offset; i < part.offset + part.count; i++) {
             const double unit = 2 * nmi_random_uniform_at(own, (uint64_t)i) - 1;
-            field->parameters[i] = (float)(part.bound > 0 ? part.bound * unit : part.value);
+            parameters[i] = (float)(part.bound > 0 ? part.bound * unit : part.value);
         }
+}
+
+void nmi_manifold_initialize(nmi_manifold *manifold, int32_t tensor)
+{
+    const nmi_field *field = &manifold->fields[tensor];
+    if (field->morphing)
+        draw_parameters(manifold, tensor, field->parameters);
+    else
+        memset(field->parameters, 0, (size_t)field->parameter_count * sizeof(float));
 }
 
 neumeta_status nmi_manifold_clone(nmi_manifold *manifold, int32_t from, int32_t to)
@@ -68,14 +74,6 @@ void nmi_manifold_hold(nmi_manifold *manifold, const nmi_network *reference)
 
 enum { PARAMETERS, GRADIENT, MOMENT, SQUARES, ARRAYS };
 
-/* What the fits of one call have in common. */
-typedef struct regression {
-    const nmi_fit_target *target;
-    int64_t steps;
-    double rate;
-    uint64_t key;
-} regression;
-
 static double mean_square_of(const nmi_tensor *target)
 {
     const double mean = nmi_squared_norm(target->count, target->data) / (double)target->count;
@@ -97,8 +95,10 @@ static neumeta_status place_target(const nmi_fit_target *target, int32_t tensor,
     return NEUMETA_OK;
 }
 
-static neumeta_status fit_field(nmi_manifold *manifold, int32_t tensor, const regression *fit,
-                                float *const arrays[ARRAYS])
+/* One INR's share of nmi_manifold_fit(); `done` and `all` count steps over all INRs. */
+static neumeta_status fit_field(nmi_manifold *manifold, int32_t tensor,
+                                const nmi_fit_target *target, const nmi_fit *fit,
+                                float *const arrays[ARRAYS], int64_t done, int64_t all)
 {
     const nmi_field *field = &manifold->fields[tensor];
     const size_t bytes = (size_t)field->parameter_count * sizeof(float);
@@ -110,56 +110,61 @@ static neumeta_status fit_field(nmi_manifold *manifold, int32_t tensor, const re
     };
     nmi_fit_batch batch = {.parameters = arrays[PARAMETERS], .noise = &noise};
     nmi_adamw adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f};
-    memcpy(arrays[PARAMETERS], field->parameters, bytes);
+    draw_parameters(manifold, tensor, arrays[PARAMETERS]);
     memset(arrays[MOMENT], 0, bytes);
     memset(arrays[SQUARES], 0, bytes);
-    neumeta_status status = NEUMETA_OK;
-    for (int64_t step = 0; step < fit->steps && status == NEUMETA_OK; step++) {
+    for (int64_t step = 0; step < fit->steps; step++) {
         const double angle = 3.14159265358979323846 * (double)step / (double)fit->steps;
         const uint64_t draw = (uint64_t)(step * manifold->morphing_count + field->index);
         adamw.rate = (float)(fit->rate * 0.5 * (1 + cos(angle)));
         adamw.step = step + 1;
         noise.sample = step;
         batch.key = nmi_random_key(fit->key, NMI_RANDOM_FIT, draw);
-        status = place_target(fit->target, tensor, step, &batch);
+        const neumeta_status status = place_target(target, tensor, step, &batch);
         if (status != NEUMETA_OK)
-            continue;
+            return status;
         memset(arrays[GRADIENT], 0, bytes);
         nmi_emission_fit(manifold, tensor, &batch, arrays[GRADIENT]);
         nmi_adamw_step(&adamw, field->parameter_count, arrays[GRADIENT], arrays[MOMENT],
                        arrays[SQUARES], arrays[PARAMETERS]);
+        if (fit->watch != NULL && fit->watch(fit->user, (double)(done + step + 1) / (double)all))
+            return NEUMETA_CANCELLED;
     }
-    return status;
+    if (!nmi_all_finite(field->parameter_count, arrays[PARAMETERS]))
+        return nmi_fail(manifold->object.context, NEUMETA_ERR_NUMERIC,
+                        "fitting the INR of tensor '%s' diverged: FIT_RATE %g is too large or the "
+                        "reference is not finite",
+                        manifold->topology->tensors[tensor].name, fit->rate);
+    memcpy(field->parameters, arrays[PARAMETERS], bytes);
+    return NEUMETA_OK;
+}
+
+static bool is_fitted(const nmi_manifold *manifold, const bool *fields, int32_t tensor)
+{
+    return manifold->fields[tensor].morphing && (fields == NULL || fields[tensor]);
 }
 
 neumeta_status nmi_manifold_fit(nmi_manifold *manifold, const bool *fields,
-                                const nmi_fit_target *target, int64_t steps, double rate,
-                                uint64_t key)
+                                const nmi_fit_target *target, const nmi_fit *fit)
 {
     nmi_context *ctx = manifold->object.context;
-    const regression fit = {target, steps, rate, key};
+    const int32_t tensors = manifold->topology->tensor_count;
     const int64_t parameters = manifold->kind->parameter_count(&manifold->inr);
     float *arrays[ARRAYS] = {NULL};
+    int64_t done = 0, all = 0;
     neumeta_status status = nmi_emission_prepare(manifold, true);
     for (int a = 0; a < ARRAYS && status == NEUMETA_OK; a++) {
         arrays[a] = nmi_alloc_array(ctx, parameters, sizeof(float));
         if (arrays[a] == NULL)
             status = NEUMETA_ERR_MEMORY;
     }
-    for (int32_t t = 0; t < manifold->topology->tensor_count && status == NEUMETA_OK; t++) {
-        const nmi_field *field = &manifold->fields[t];
-        if (!field->morphing || (fields != NULL && !fields[t]))
+    for (int32_t t = 0; t < tensors; t++)
+        all += is_fitted(manifold, fields, t) ? fit->steps : 0;
+    for (int32_t t = 0; t < tensors && status == NEUMETA_OK; t++) {
+        if (!is_fitted(manifold, fields, t))
             continue;
-        status = fit_field(manifold, t, &fit, arrays);
-        if (status != NEUMETA_OK)
-            break;
-        if (nmi_all_finite(parameters, arrays[PARAMETERS]))
-            memcpy(field->parameters, arrays[PARAMETERS], (size_t)parameters * sizeof(float));
-        else
-            status = nmi_fail(ctx, NEUMETA_ERR_NUMERIC,
-                              "fitting the INR of tensor '%s' diverged: FIT_RATE %g is too large "
-                              "or the reference is not finite",
-                              manifold->topology->tensors[t].name, rate);
+        status = fit_field(manifold, t, target, fit, arrays, done, all);
+        done += fit->steps;
     }
     for (int a = 0; a < ARRAYS; a++)
         nmi_free(ctx, arrays[a]);

@@ -262,9 +262,9 @@ neumeta_status nmi_manifold_create(nmi_context *context, nmi_topology *topology,
     const uint64_t seed = nmi_options_has(options, NEUMETA_KEY_SEED)
                               ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
                               : context->seed;
-    const uint64_t key = nmi_random_key(seed, NMI_RANDOM_WEIGHTS, 0);
+    (*out)->start_key = nmi_random_key(seed, NMI_RANDOM_WEIGHTS, 0);
     for (int32_t t = 0; t < topology->tensor_count; t++)
-        nmi_manifold_initialize(*out, t, key);
+        nmi_manifold_initialize(*out, t);
     return NEUMETA_OK;
 }
 

@@ -43,6 +43,7 @@ struct neumeta_manifold {
     nmi_field *fields;                    /* [tensor_count] */
     int32_t morphing_count;               /* L */
     bool *morphing_blocks;                /* [block_count] */
+    uint64_t start_key;                   /* of its random start; 0 if it was read from a file */
     struct nmi_manifold_scratch *scratch; /* per-worker buffers, sized when threads are known */
 };
 
@@ -80,9 +81,9 @@ neumeta_status nmi_manifold_backward(nmi_manifold *manifold, const nmi_network *
                                      float *const *weight_gradients,
                                      float *const *parameter_gradients);
 
-/* INR start, per field. Fresh random weights, from (key, tensor): linear layers uniform in
+/* INR start, per field. Fresh random weights, from (start_key, tensor): linear layers uniform in
  * +-1/sqrt(fan_in), weight and bias. A directly held tensor becomes zero. */
-void nmi_manifold_initialize(nmi_manifold *manifold, int32_t tensor, uint64_t key);
+void nmi_manifold_initialize(nmi_manifold *manifold, int32_t tensor);
 /* A copy of another field's parameters: NEUMETA_ERR_UNSUPPORTED unless both are INRs. */
 neumeta_status nmi_manifold_clone(nmi_manifold *manifold, int32_t from, int32_t to);
 /* What INRs are fitted to: a reference at full sizes, and what nmi_resample_tensor() makes of it at
@@ -94,15 +95,25 @@ typedef struct nmi_fit_target {
     int32_t count;
 } nmi_fit_target;
 
+typedef struct nmi_fit {
+    int64_t steps; /* for each INR */
+    double rate;
+    uint64_t key;
+    /* Called after each step with the share done, up to 1; true stops. May be NULL. */
+    bool (*watch)(void *user, double done);
+    void *user;
+} nmi_fit;
+
 /*
- * Regression of each marked INR onto the target's tensor, at its sizes in turn: `steps` steps of
- * AdamW, whose rate falls along half a cosine to zero, on the mean squared error over up to 8
- * blocks of rows, relative to the tensor's mean square, with the coordinate noise of training. All
- * from `key`. NEUMETA_ERR_NUMERIC if it diverges: that field is as it was, earlier ones are fitted.
+ * Regression of each marked INR, from its random start (start_key), onto the target's tensor, at
+ * its sizes in turn: `steps` steps of AdamW, whose rate falls along half a cosine to zero, on the
+ * mean squared error over up to 8 blocks of rows, relative to the tensor's mean square, with the
+ * coordinate noise of training. The draws come from `key`: made again, whatever became of it, it
+ * ends alike. NEUMETA_ERR_NUMERIC if it diverges, NEUMETA_CANCELLED if it is stopped: the field at
+ * hand is as it was, earlier ones are fitted.
  */
 neumeta_status nmi_manifold_fit(nmi_manifold *manifold, const bool *fields,
-                                const nmi_fit_target *target, int64_t steps, double rate,
-                                uint64_t key);
+                                const nmi_fit_target *target, const nmi_fit *fit);
 /* Copies the directly held tensors out of a network at full sizes. */
 void nmi_manifold_hold(nmi_manifold *manifold, const nmi_network *reference);
 

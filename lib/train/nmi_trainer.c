@@ -126,9 +126,10 @@ static neumeta_status checkpoint_if_due(nmi_trainer *trainer, bool force)
     return status;
 }
 
-/* True if the step must be the last one of this run. */
-static bool report(nmi_trainer *trainer)
+bool nmi_trainer_report(nmi_trainer *trainer)
 {
+    if (trainer->run_start <= 0) /* nmi_trainer_step() is bounded by itself */
+        return false;
     bool stop =
         trainer->progress != NULL && trainer->progress(trainer->progress_user, trainer) != 0;
     return atomic_exchange(&trainer->cancelled, false) || stop;
@@ -148,13 +149,19 @@ neumeta_status nmi_trainer_run(nmi_trainer *trainer)
         status = checkpoint_if_due(trainer, true);
     while (status == NEUMETA_OK && !nmi_trainer_finished(trainer)) {
         status = make_step(trainer);
-        bool stop = status == NEUMETA_OK && report(trainer);
-        if (status == NEUMETA_OK)
-            status = advance(trainer);
-        if (status == NEUMETA_OK)
-            status = checkpoint_if_due(trainer, stop || nmi_trainer_finished(trainer));
+        bool stop = status == NEUMETA_OK && nmi_trainer_report(trainer);
+        if (status == NEUMETA_OK && phase_is_done(trainer))
+            nmi_trainer_end_phase(trainer);
         if (status == NEUMETA_OK && stop && !nmi_trainer_finished(trainer))
             status = NEUMETA_CANCELLED;
+        if (status == NEUMETA_OK)
+            status = advance(trainer); /* may be stopped, too: a phase can begin with a long fit */
+        if (status == NEUMETA_OK)
+            status = checkpoint_if_due(trainer, nmi_trainer_finished(trainer));
+    }
+    if (status == NEUMETA_CANCELLED) {
+        const neumeta_status saved = checkpoint_if_due(trainer, true);
+        status = saved == NEUMETA_OK ? status : saved;
     }
     trainer->metrics.seconds += wall_clock() - trainer->run_start;
     trainer->run_start = 0;
@@ -218,6 +225,9 @@ neumeta_status nmi_trainer_metric(const nmi_trainer *trainer, int32_t metric, do
         break;
     case NEUMETA_METRIC_SECONDS:
         *value = metrics->seconds + running;
+        break;
+    case NEUMETA_METRIC_FIT:
+        *value = trainer->fitted;
         break;
     default:
         return NEUMETA_ERR_ARGUMENT;

@@ -89,6 +89,7 @@ struct neumeta_trainer {
     char *checkpoint_path; /* NULL: none */
     double checkpoint_seconds;
     bool checkpoint_owed; /* the last one could not be written */
+    double fitted;        /* share of the regression that runs; NaN: none does */
     neumeta_progress_fn progress;
     void *progress_user;
     atomic_bool cancelled;
@@ -106,6 +107,8 @@ neumeta_status nmi_trainer_check(const nmi_trainer *trainer);
 neumeta_status nmi_trainer_run(nmi_trainer *trainer);
 neumeta_status nmi_trainer_step(nmi_trainer *trainer);
 neumeta_status nmi_trainer_metric(const nmi_trainer *trainer, int32_t metric, double *value);
+/* Tells the progress callback, if nmi_trainer_run() is what runs; true: stop as soon as possible. */
+bool nmi_trainer_report(nmi_trainer *trainer);
 
 /* --- nmi_trainer_phase.c ---------------------------------------------------------------------- */
 

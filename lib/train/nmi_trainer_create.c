@@ -328,6 +328,7 @@ neumeta_status nmi_trainer_create(nmi_context *context, nmi_manifold *manifold,
     nmi_dataset_retain(dataset);
     trainer->dataset = dataset;
     trainer->metrics.score = trainer->metrics.best_score = NAN;
+    trainer->fitted = NAN;
     trainer->batch.order_epoch = -1;
     if (manifold != NULL) {
         nmi_manifold_retain(manifold);

@@ -99,8 +99,7 @@ static neumeta_status is_direct_block(const nmi_trainer *trainer, const nmi_sett
 }
 
 /* `trains`: the phase trains the slot's block; `direct`: it is among DIRECT_BLOCKS. */
-static bool is_trained(const nmi_slot *slot, const nmi_settings *settings, bool trains,
-                       bool direct)
+static bool is_trained(const nmi_slot *slot, const nmi_settings *settings, bool trains, bool direct)
 {
     switch (slot->kind) {
     case NMI_SLOT_MAIN:

@@ -4,6 +4,7 @@
 
 #include "nmi_random.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Morphing tensor number `index` of a block, or -1. */
@@ -98,6 +99,13 @@ static void list_fit_sizes(const nmi_trainer *trainer, const nmi_settings *setti
                     : trainer->full_sizes[a];
 }
 
+static bool watch_fit(void *user, double done)
+{
+    nmi_trainer *trainer = user;
+    trainer->fitted = done;
+    return nmi_trainer_report(trainer);
+}
+
 /* The network that training emits into is the room: the first step overwrites it. */
 static neumeta_status start_fitted(nmi_trainer *trainer, const nmi_settings *settings)
 {
@@ -108,12 +116,14 @@ static neumeta_status start_fitted(nmi_trainer *trainer, const nmi_settings *set
     neumeta_status status = fresh != NULL && sizes != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
     if (status == NEUMETA_OK) {
         nmi_fit_target target = {trainer->reference, trainer->network, sizes, settings->fit_sizes};
-        uint64_t key =
-            nmi_random_key(trainer->seed, NMI_RANDOM_FIT, (uint64_t)trainer->position.phase);
+        nmi_fit fit = {.steps = settings->fit_steps, .rate = settings->fit_rate};
+        fit.key = nmi_random_key(trainer->seed, NMI_RANDOM_FIT, (uint64_t)trainer->position.phase);
+        fit.watch = watch_fit;
+        fit.user = trainer;
         mark_fresh(trainer, fresh);
         list_fit_sizes(trainer, settings, sizes);
-        status = nmi_manifold_fit(trainer->manifold, fresh, &target, settings->fit_steps,
-                                  settings->fit_rate, key);
+        status = nmi_manifold_fit(trainer->manifold, fresh, &target, &fit);
+        trainer->fitted = NAN;
     }
     nmi_free(context, sizes);
     nmi_free(context, fresh);

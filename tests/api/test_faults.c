@@ -559,7 +559,7 @@ static int32_t intrude(void *user, neumeta_trainer *trainer)
 {
     intruder *self = user;
     double value = 0;
-    for (int32_t metric = NEUMETA_METRIC_PHASE; metric <= NEUMETA_METRIC_SECONDS; metric++)
+    for (int32_t metric = NEUMETA_METRIC_PHASE; metric <= NEUMETA_METRIC_FIT; metric++)
         ck_assert_int_eq(neumeta_trainer_metric(trainer, metric, &value), NEUMETA_OK);
     everything_is_busy(self->f);
     if (++self->calls == 2)

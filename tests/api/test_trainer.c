@@ -420,6 +420,83 @@ START_TEST(the_block_wise_recipe_runs_clones_and_resumes_between_and_within_phas
 }
 END_TEST
 
+typedef struct fit_watch {
+    int32_t stop_at, calls; /* calls while INRs are being fitted */
+    double last;
+} fit_watch;
+
+static int32_t watch_fit(void *user, neumeta_trainer *trainer)
+{
+    fit_watch *watch = user;
+    double fitted = 0, step = -1;
+    ck_assert_int_eq(neumeta_trainer_metric(trainer, NEUMETA_METRIC_FIT, &fitted), NEUMETA_OK);
+    ck_assert_int_eq(neumeta_trainer_metric(trainer, NEUMETA_METRIC_STEP, &step), NEUMETA_OK);
+    if (isnan(fitted)) {
+        ck_assert(step >= 1);
+        return 0;
+    }
+    ck_assert(step == 0 && fitted > watch->last && fitted <= 1);
+    watch->last = fitted;
+    return ++watch->calls == watch->stop_at;
+}
+
+/* Weights after a short training whose fit is stopped at a call (0: never), and which then goes on
+ * in place, or anew from the checkpoint that stopping left in `path`. */
+static float *train_fitted(int32_t stop_at, const char *path, int64_t *count)
+{
+    const char *const *pairs =
+        PAIRS("epochs", "0.2", "batch", "16", "inr-init", "fitted", "fit-steps", "6", "ema", "0.5");
+    test_problem problem;
+    neumeta_trainer *trainer = NULL;
+    fit_watch watch = {.stop_at = stop_at};
+    problem_create(&problem, 1, NEUMETA_NORM_FOLD, 0);
+    problem_manifold(&problem, 16);
+    neumeta_schedule *schedule = problem_schedule(&problem, 1, 9, pairs);
+    neumeta_options *options = problem_options(problem.context, PAIRS(NULL));
+    if (path != NULL)
+        assert_ok(problem.context, neumeta_options_parse(options, "checkpoint-path", path));
+    assert_ok(problem.context, neumeta_trainer_create(problem.manifold, problem.network, schedule,
+                                                      problem.dataset, options, &trainer));
+    assert_ok(problem.context, neumeta_trainer_set_progress(trainer, watch_fit, &watch));
+    if (stop_at > 0) {
+        assert_status(problem.context, neumeta_trainer_run(trainer), NEUMETA_CANCELLED);
+        ck_assert_int_eq(watch.calls, stop_at);
+        watch = (fit_watch){0};
+    }
+    if (path != NULL) {
+        neumeta_trainer_free(trainer);
+        assert_ok(problem.context,
+                  neumeta_trainer_create(problem.manifold, problem.network, schedule,
+                                         problem.dataset, options, &trainer));
+        assert_ok(problem.context, neumeta_trainer_restore(trainer, path));
+        assert_ok(problem.context, neumeta_trainer_set_progress(trainer, watch_fit, &watch));
+    }
+    assert_ok(problem.context, neumeta_trainer_run(trainer));
+    ck_assert_int_eq(watch.calls, 36 * 6); /* weight and bias of 18 convolutions */
+    ck_assert(watch.last == 1);
+    float *weights = problem_morphed(&problem, 0.25, count);
+    neumeta_options_free(options);
+    neumeta_schedule_free(schedule);
+    neumeta_trainer_free(trainer);
+    problem_free(&problem);
+    return weights;
+}
+
+START_TEST(the_fit_to_the_reference_is_watched_and_can_be_stopped)
+{
+    char *folder = test_directory(), *path = test_path(folder, "c");
+    int64_t counts[3] = {0};
+    float *weights[3] = {train_fitted(0, NULL, &counts[0]), train_fitted(100, NULL, &counts[1]),
+                         train_fitted(100, path, &counts[2])};
+    assert_equal_bits(weights[0], counts[0], weights[1], counts[1]);
+    assert_equal_bits(weights[0], counts[0], weights[2], counts[2]);
+    for (int i = 0; i < 3; i++)
+        free(weights[i]);
+    free(path);
+    test_directory_remove(folder);
+}
+END_TEST
+
 START_TEST(the_sandwich_rule_shares_items_and_teaches_narrow_sizes)
 {
     test_problem problem;
@@ -510,6 +587,7 @@ int main(void)
     tcase_add_test(cases, an_untrained_block_is_refused);
     tcase_add_test(cases, damaged_or_foreign_checkpoints_change_nothing);
     tcase_add_test(cases, the_block_wise_recipe_runs_clones_and_resumes_between_and_within_phases);
+    tcase_add_test(cases, the_fit_to_the_reference_is_watched_and_can_be_stopped);
     tcase_add_test(cases, the_sandwich_rule_shares_items_and_teaches_narrow_sizes);
     tcase_add_test(cases, checkpoints_are_written_while_training_runs);
     tcase_add_test(cases, handles_of_a_training_may_be_freed_in_any_order);

@@ -587,7 +587,8 @@ START_TEST(fitting_approaches_the_reference)
     const double before = squared_error(network, reference, a);
     const double other = squared_error(network, reference, fc);
     const nmi_fit_target target = {reference, network, reference->sizes, 1};
-    assert_ok(ctx, nmi_manifold_fit(m, only, &target, 300, 3e-3, 4));
+    nmi_fit fit = {.steps = 300, .rate = 3e-3, .key = 4};
+    assert_ok(ctx, nmi_manifold_fit(m, only, &target, &fit));
     assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL));
     ck_assert_double_lt(squared_error(network, reference, a), 0.02 * before);
     ck_assert_double_eq(squared_error(network, reference, fc), other);
@@ -595,7 +596,8 @@ START_TEST(fitting_approaches_the_reference)
     float *kept = malloc((size_t)m->fields[a].parameter_count * sizeof(float));
     memcpy(kept, m->fields[a].parameters, (size_t)m->fields[a].parameter_count * sizeof(float));
     reference->tensors[a].data[3] = NAN;
-    assert_status(ctx, nmi_manifold_fit(m, only, &target, 10, 1e-3, 4), NEUMETA_ERR_NUMERIC);
+    fit.steps = 10;
+    assert_status(ctx, nmi_manifold_fit(m, only, &target, &fit), NEUMETA_ERR_NUMERIC);
     assert_message_contains(ctx, "'a.weight'");
     ck_assert_mem_eq(kept, m->fields[a].parameters,
                      (size_t)m->fields[a].parameter_count * sizeof(float));
@@ -688,7 +690,8 @@ static float *everything(int32_t threads, int64_t *total)
     nmi_network *room = NULL;
     assert_ok(ctx, nmi_network_copy(full, &room));
     const nmi_fit_target target = {full, room, full->sizes, 1};
-    assert_ok(ctx, nmi_manifold_fit(m, NULL, &target, 3, 1e-3, 4));
+    const nmi_fit fit = {.steps = 3, .rate = 1e-3, .key = 4};
+    assert_ok(ctx, nmi_manifold_fit(m, NULL, &target, &fit));
     nmi_network_release(room);
     float *all = calloc((size_t)*total, sizeof(float)), *at = all;
     for (int32_t i = 0; i < t->tensor_count; i++) {
