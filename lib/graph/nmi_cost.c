@@ -122,3 +122,32 @@ neumeta_status nmi_graph_block_number(const nmi_topology *topology, int64_t numb
     *out = (int32_t)(number < 0 ? number + count : number);
     return NEUMETA_OK;
 }
+
+/* Convolutions and linear layers of a block. */
+static int32_t count_weights(const nmi_topology *topology, int32_t block)
+{
+    int32_t count = 0;
+    for (int32_t t = 0; t < topology->tensor_count; t++)
+        count += topology->tensors[t].role == NMI_ROLE_WEIGHT &&
+                 topology->nodes[topology->tensors[t].node].block == block;
+    return count;
+}
+
+/* Shape at the last node of a block, zero if it has none. */
+static nmi_shape block_output(const nmi_topology *topology, const nmi_shape *shapes, int32_t block)
+{
+    nmi_shape shape = {0, 0, 0};
+    for (int32_t n = 0; n < topology->node_count; n++)
+        if (topology->nodes[n].block == block)
+            shape = shapes[n];
+    return shape;
+}
+
+bool nmi_graph_same_stage(const nmi_topology *topology, const nmi_shape *shapes, int32_t before,
+                          int32_t block)
+{
+    const nmi_shape a = block_output(topology, shapes, before);
+    const nmi_shape b = block_output(topology, shapes, block);
+    return a.channels == b.channels && a.height == b.height && a.width == b.width &&
+           count_weights(topology, block) <= count_weights(topology, before);
+}

@@ -155,6 +155,10 @@ neumeta_status nmi_graph_cost(const nmi_topology *topology, const int64_t *sizes
                               int64_t *parameters, int64_t *flops);
 /* -1 counts from the end; NEUMETA_ERR_ARGUMENT names the number and the range. */
 neumeta_status nmi_graph_block_number(const nmi_topology *topology, int64_t number, int32_t *out);
+/* Whether `block` goes on with the stage of block `before`: its output has the same shape, and it
+ * has no more weights (a stage's first block may have those of its shortcut as well). */
+bool nmi_graph_same_stage(const nmi_topology *topology, const nmi_shape *shapes, int32_t before,
+                          int32_t block);
 
 /* --- ties (nmi_ties.c) --------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
  */
 #include "nmi_settings.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef struct setting {
@@ -17,7 +18,6 @@ static const setting nm_settings[] = {
     {"LEARNING_RATE", "1e-3"},
     {"WEIGHT_DECAY", "1e-2"},
     {"RATE", "multistep"},
-    {"MILESTONES", "100,150"},
     {"CLIP_VALUE", "10"},
     {"EMA", "0.995"},
     {"LOSS_NORM", "1e-4"},
@@ -45,7 +45,9 @@ static const setting ht_settings[] = {
     {"DIRECT_RATE", "7e-5"},
     {"DIRECT_DECAY", "1e-2"},
 };
-static const setting ht_stage_start = {"WARMUP_EPOCHS", "20"};
+/* The papers' phases in epochs: where NM's rate falls, how long HT's rises where a stage begins. */
+static const double nm_epochs = 200, nm_milestones[] = {100, 150};
+static const double ht_epochs = 50, ht_warmup_epochs = 20;
 
 static neumeta_status apply(nmi_options *options, const setting *settings, size_t count)
 {
@@ -55,19 +57,37 @@ static neumeta_status apply(nmi_options *options, const setting *settings, size_
     return status;
 }
 
-/* Adds a phase with a recipe's settings and the caller's. What the caller's leave without effect is
- * dropped, unless the caller asked for it: then adding the phase says so. */
+/* Adds a phase with a recipe's settings, the caller's among them. What the caller's leave without
+ * effect is dropped, unless the caller asked for it: then adding the phase says so. */
 static neumeta_status add_phase(nmi_schedule *schedule, const char *name, int32_t first,
                                 int32_t last, nmi_options *settings, const nmi_options *with)
 {
-    neumeta_status status = nmi_options_merge(settings, with);
     const nmi_key *idle;
     for (int32_t i = 0; (idle = nmi_settings_idle(settings, &i)) != NULL;)
         if (!nmi_options_has(with, idle->number))
             nmi_options_unset(settings, idle->number);
-    if (status == NEUMETA_OK)
-        status = nmi_schedule_add_phase(schedule, name, first, last, settings);
-    return status;
+    return nmi_schedule_add_phase(schedule, name, first, last, settings);
+}
+
+/* A phase that is shorter or longer than the paper's has its milestones at the same shares; one too
+ * short for any keeps its rate. */
+static neumeta_status place_milestones(nmi_options *settings, const nmi_options *with)
+{
+    const double epochs = nmi_options_real(settings, NEUMETA_KEY_EPOCHS);
+    int64_t milestones[2], count = 0;
+    if (nmi_options_has(with, NEUMETA_KEY_MILESTONES) ||
+        nmi_options_choice(settings, NEUMETA_KEY_RATE) != NMI_RATE_MULTISTEP)
+        return NEUMETA_OK;
+    for (size_t i = 0; i < sizeof nm_milestones / sizeof *nm_milestones; i++) {
+        const double milestone = round(nm_milestones[i] / nm_epochs * epochs);
+        if (milestone >= 1 && milestone < epochs)
+            milestones[count++] = (int64_t)milestone;
+    }
+    if (count == 0)
+        return nmi_options_has(with, NEUMETA_KEY_RATE)
+                   ? NEUMETA_OK
+                   : nmi_options_parse(settings, "RATE", "constant");
+    return nmi_options_set_ints(settings, NEUMETA_KEY_MILESTONES, milestones, count);
 }
 
 static neumeta_status add_nm(const nmi_topology *topology, const int32_t *blocks, int32_t count,
@@ -84,21 +104,13 @@ static neumeta_status add_nm(const nmi_topology *topology, const int32_t *blocks
     if (status == NEUMETA_OK)
         status = apply(settings, nm_settings, sizeof nm_settings / sizeof *nm_settings);
     if (status == NEUMETA_OK)
+        status = nmi_options_merge(settings, with);
+    if (status == NEUMETA_OK)
+        status = place_milestones(settings, with);
+    if (status == NEUMETA_OK)
         status = add_phase(schedule, "nm", first, last, settings, with);
     nmi_options_release(settings);
     return status;
-}
-
-/* Shape of the block's first weight tensor at full sizes: blocks of one stage have equal ones. */
-static bool first_weight_dims(const nmi_topology *topology, const int64_t *sizes,
-                              const nmi_shape *shapes, int32_t block, int64_t dims[4])
-{
-    for (int32_t t = 0; t < topology->tensor_count; t++) {
-        const nmi_tensor_info *info = &topology->tensors[t];
-        if (info->role == NMI_ROLE_WEIGHT && topology->nodes[info->node].block == block)
-            return nmi_graph_tensor_dims(topology, sizes, shapes, t, dims) > 0;
-    }
-    return false;
 }
 
 /* Blocks that hold tensors, do not morph and come after the last morphing one: the paper trains the
@@ -127,6 +139,19 @@ static neumeta_status set_direct_blocks(const nmi_topology *topology, const int3
     return status;
 }
 
+/* Only the first phase of a stage warms up, over the paper's share of its epochs or the caller's
+ * WARMUP_EPOCHS. */
+static neumeta_status set_warmup(nmi_options *settings, const nmi_options *with, bool stage_start)
+{
+    const double epochs = nmi_options_real(settings, NEUMETA_KEY_EPOCHS);
+    if (!stage_start)
+        nmi_options_unset(settings, NEUMETA_KEY_WARMUP_EPOCHS);
+    else if (!nmi_options_has(with, NEUMETA_KEY_WARMUP_EPOCHS))
+        return nmi_options_set_real(settings, NEUMETA_KEY_WARMUP_EPOCHS,
+                                    ht_warmup_epochs / ht_epochs * epochs);
+    return NEUMETA_OK;
+}
+
 static neumeta_status add_ht_phase(const nmi_topology *topology, const int32_t *blocks,
                                    int32_t count, int32_t block, bool stage_start,
                                    const nmi_options *with, nmi_schedule *schedule)
@@ -135,10 +160,12 @@ static neumeta_status add_ht_phase(const nmi_topology *topology, const int32_t *
     neumeta_status status = nmi_options_create(topology->object.context, &settings);
     if (status == NEUMETA_OK)
         status = apply(settings, ht_settings, sizeof ht_settings / sizeof *ht_settings);
-    if (status == NEUMETA_OK && stage_start)
-        status = apply(settings, &ht_stage_start, 1);
     if (status == NEUMETA_OK)
         status = set_direct_blocks(topology, blocks, count, settings);
+    if (status == NEUMETA_OK)
+        status = nmi_options_merge(settings, with);
+    if (status == NEUMETA_OK)
+        status = set_warmup(settings, with, stage_start);
     if (status == NEUMETA_OK)
         status = add_phase(schedule, topology->blocks[block], block, block, settings, with);
     nmi_options_release(settings);
@@ -156,13 +183,10 @@ static neumeta_status add_ht(const nmi_topology *topology, const int32_t *blocks
         nmi_graph_full_sizes(topology, sizes);
         status = nmi_graph_shapes(topology, sizes, shapes);
     }
-    int64_t before[4] = {0, 0, 0, 0};
     for (int32_t i = 0; i < count && status == NEUMETA_OK; i++) {
-        int64_t dims[4] = {0, 0, 0, 0};
-        first_weight_dims(topology, sizes, shapes, blocks[i], dims);
-        bool stage_start = memcmp(dims, before, sizeof dims) != 0;
+        bool stage_start =
+            i == 0 || !nmi_graph_same_stage(topology, shapes, blocks[i - 1], blocks[i]);
         status = add_ht_phase(topology, blocks, count, blocks[i], stage_start, with, schedule);
-        memcpy(before, dims, sizeof dims);
     }
     nmi_free(context, shapes);
     nmi_free(context, sizes);

@@ -17,30 +17,16 @@ static int32_t morphing_tensor(const nmi_trainer *trainer, int32_t block, int32_
     return -1;
 }
 
-/* Whether two blocks have morphing tensors of equal shapes at full sizes: blocks of one stage. */
-static bool alike(const nmi_trainer *trainer, int32_t a, int32_t b)
-{
-    for (int32_t i = 0;; i++) {
-        int32_t x = morphing_tensor(trainer, a, i), y = morphing_tensor(trainer, b, i);
-        if (x < 0 || y < 0)
-            return x == y && i > 0;
-        int64_t dims_x[4], dims_y[4];
-        const nmi_shape *shapes = trainer->network->shapes;
-        nmi_graph_tensor_dims(trainer->topology, trainer->full_sizes, shapes, x, dims_x);
-        nmi_graph_tensor_dims(trainer->topology, trainer->full_sizes, shapes, y, dims_y);
-        if (memcmp(dims_x, dims_y, sizeof dims_x) != 0)
-            return false;
-    }
-}
-
+/* Tensor by tensor, in their order: those of a shortcut, which come last, are left over. */
 static neumeta_status clone_block(nmi_trainer *trainer, int32_t from, int32_t to)
 {
     neumeta_status status = NEUMETA_OK;
     for (int32_t i = 0; status == NEUMETA_OK; i++) {
         int32_t source = morphing_tensor(trainer, from, i);
-        if (source < 0)
+        int32_t target = morphing_tensor(trainer, to, i);
+        if (source < 0 || target < 0)
             break;
-        status = nmi_manifold_clone(trainer->manifold, source, morphing_tensor(trainer, to, i));
+        status = nmi_manifold_clone(trainer->manifold, source, target);
     }
     return status;
 }
@@ -70,7 +56,7 @@ static neumeta_status start_cloned(nmi_trainer *trainer, const nmi_settings *set
             nmi_trainer_reached_before(trainer, trainer->position.phase, b) ||
             morphing_tensor(trainer, b, 0) < 0)
             continue;
-        if (alike(trainer, before, b))
+        if (nmi_graph_same_stage(trainer->topology, trainer->network->shapes, before, b))
             status = clone_block(trainer, before, b);
     }
     return status;

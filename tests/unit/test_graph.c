@@ -564,6 +564,35 @@ START_TEST(any_failing_allocation_is_reported_and_nothing_leaks)
 }
 END_TEST
 
+START_TEST(blocks_of_a_stage_have_outputs_of_one_shape)
+{
+    for (int projected = 0; projected < 2; projected++) {
+        neumeta_context *context = test_context();
+        nmi_options *options = NULL;
+        nmi_topology *topology = NULL;
+        assert_ok(context, nmi_options_create(context, &options));
+        assert_ok(context, nmi_options_parse(options, "shortcut",
+                                             projected != 0 ? "projection" : "option-a"));
+        assert_ok(context,
+                  nmi_topology_create_builtin(context, "resnet20-cifar", options, &topology));
+        int64_t *sizes = calloc((size_t)topology->axis_count, sizeof *sizes);
+        nmi_shape *shapes = calloc((size_t)topology->node_count, sizeof *shapes);
+        nmi_graph_full_sizes(topology, sizes);
+        assert_ok(context, nmi_graph_shapes(topology, sizes, shapes));
+        /* stem, three stages of three blocks, classifier */
+        const bool same[] = {false, true, true, false, true, true, false, true, true, false};
+        for (int32_t b = 1; b < topology->block_count; b++)
+            ck_assert_msg(nmi_graph_same_stage(topology, shapes, b - 1, b) == same[b - 1],
+                          "blocks '%s' and '%s'", topology->blocks[b - 1], topology->blocks[b]);
+        free(shapes);
+        free(sizes);
+        nmi_topology_release(topology);
+        nmi_options_release(options);
+        neumeta_context_free(context);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("graph");
@@ -583,6 +612,7 @@ int main(void)
     tcase_add_test(tests, damaged_nodes_are_refused_and_change_nothing);
     tcase_add_test(tests, absurd_sizes_are_refused_before_they_overflow);
     tcase_add_test(tests, any_failing_allocation_is_reported_and_nothing_leaks);
+    tcase_add_test(tests, blocks_of_a_stage_have_outputs_of_one_shape);
     suite_add_tcase(suite, tests);
     return test_main(suite);
 }

@@ -192,6 +192,53 @@ START_TEST(recipes_have_the_settings_of_the_papers)
 }
 END_TEST
 
+START_TEST(shorter_recipes_keep_the_shares_of_their_phases)
+{
+    neumeta_context *context = test_context();
+    nmi_topology *topology = NULL;
+    nmi_schedule *schedule = NULL;
+    neumeta_options *mine = NULL;
+    const int64_t last[] = {9};
+    int64_t count = 0;
+    assert_ok(context, nmi_topology_create_builtin(context, "resnet20-cifar", NULL, &topology));
+    assert_ok(context, nmi_options_create(context, &mine));
+    const struct {
+        const char *epochs;
+        int64_t count, milestones[2];
+    } shares[] = {
+        {"200", 2, {100, 150}}, {"40", 2, {20, 30}}, {"2", 1, {1, 0}}, {"0.5", 0, {0, 0}}};
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+        assert_ok(context, nmi_options_parse(mine, "epochs", shares[i].epochs));
+        assert_ok(context, nmi_schedule_create_recipe(topology, "nm", last, 1, mine, &schedule));
+        const nmi_options *options = schedule->phases[0].options;
+        const int64_t *milestones = nmi_options_ints(options, NEUMETA_KEY_MILESTONES, &count);
+        ck_assert_int_eq(nmi_options_choice(options, NEUMETA_KEY_RATE),
+                         shares[i].count > 0 ? NMI_RATE_MULTISTEP : NMI_RATE_CONSTANT);
+        ck_assert_int_eq(count, shares[i].count > 0 ? shares[i].count : 0);
+        for (int64_t m = 0; m < shares[i].count; m++)
+            ck_assert_int_eq(milestones[m], shares[i].milestones[m]);
+        nmi_schedule_release(schedule);
+    }
+    /* HT warms up in the first phase of a stage alone, whoever says for how long. */
+    for (int given = 0; given < 2; given++) {
+        assert_ok(context, nmi_options_parse(mine, "epochs", "5"));
+        if (given != 0)
+            assert_ok(context, nmi_options_parse(mine, "warmup-epochs", "0.25"));
+        assert_ok(context, nmi_schedule_create_recipe(topology, "ht", NULL, 0, mine, &schedule));
+        for (int32_t p = 0; p < schedule->count; p++) {
+            const nmi_phase *phase = &schedule->phases[p];
+            const double warmup = nmi_options_real(phase->options, NEUMETA_KEY_WARMUP_EPOCHS);
+            const bool within = strchr(phase->name, '.') != NULL && phase->name[7] != '0';
+            ck_assert_double_eq(warmup, within ? 0 : given != 0 ? 0.25 : 2);
+        }
+        nmi_schedule_release(schedule);
+    }
+    nmi_options_release(mine);
+    nmi_topology_release(topology);
+    neumeta_context_free(context);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("schedule");
@@ -201,6 +248,7 @@ int main(void)
     tcase_add_test(cases, sizes_are_drawn_evenly_between_the_compressions);
     tcase_add_test(cases, groups_begin_full_and_sandwiches_have_two_ends);
     tcase_add_test(cases, recipes_have_the_settings_of_the_papers);
+    tcase_add_test(cases, shorter_recipes_keep_the_shares_of_their_phases);
     suite_add_tcase(suite, cases);
     return test_main(suite);
 }
