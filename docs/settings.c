@@ -37,9 +37,9 @@ static const struct group {
      "also\n"
      "serves manifolds, materialisation and trainers."},
     {60, "Manifolds",
-     "`neumeta_manifold_create()` (all but SAMPLES and NOISE_DRAW) and "
-     "`neumeta_manifold_materialize()`\n"
-     "(SAMPLES, NOISE, NOISE_CLAMP, NOISE_DRAW)."},
+     "`neumeta_manifold_create()` (all but SAMPLES, CLEAN_SAMPLE and NOISE_DRAW) "
+     "and\n`neumeta_manifold_materialize()` "
+     "(SAMPLES, CLEAN_SAMPLE, NOISE, NOISE_CLAMP, NOISE_DRAW)."},
     {100, "Phases of a schedule",
      "`neumeta_schedule_add_phase()` and `neumeta_schedule_create_recipe()`. Plain training "
      "refuses what\n"

@@ -188,6 +188,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_KEY_NOISE_CLAMP 71
 #define NEUMETA_KEY_NOISE_DRAW 72
 #define NEUMETA_KEY_INR_EXTENT_OCTAVES 73
+#define NEUMETA_KEY_CLEAN_SAMPLE 74
 /* Phases of a schedule */
 #define NEUMETA_KEY_EPOCHS 100
 #define NEUMETA_KEY_BATCH 101
@@ -274,6 +275,9 @@ typedef void (*neumeta_parallel_fn)(void *user, neumeta_task_fn task, void *argu
  *  fails the call that needed the data with NEUMETA_ERR_CALLBACK. */
 typedef int32_t (*neumeta_fetch_fn)(void *user, int32_t split, const int64_t *indices,
                                     int64_t count, float *inputs, int64_t *targets);
+/** Takes the next `size` bytes of a file, in order. Any result but 0 fails the call that writes with
+ *  NEUMETA_ERR_CALLBACK. */
+typedef int32_t (*neumeta_write_fn)(void *user, const void *data, int64_t size);
 /** Called after each optimiser step, and each step that fits INRs to the reference, by the thread
  *  that runs the trainer. It may read metrics and
  *  cancel, nothing else. Any result but 0 stops training with NEUMETA_CANCELLED. */
@@ -687,6 +691,11 @@ NEUMETA_API void neumeta_manifold_free(neumeta_manifold *manifold);
 /** Write topology, settings and all parameters as safetensors, atomically. */
 NEUMETA_API neumeta_status neumeta_manifold_save(const neumeta_manifold *manifold,
                                                  const char *path);
+/** Hand the same bytes to `write`, piece by piece, to be kept anywhere; `user` is handed to it. The
+ *  counterpart of neumeta_manifold_load_memory().
+ *  @return NEUMETA_ERR_CALLBACK if `write` failed; NEUMETA_ERR_MEMORY. */
+NEUMETA_API neumeta_status neumeta_manifold_write(const neumeta_manifold *manifold,
+                                                  neumeta_write_fn write, void *user);
 /** The manifold's topology; free it too. */
 NEUMETA_API neumeta_status neumeta_manifold_topology(const neumeta_manifold *manifold,
                                                      neumeta_topology **topology);
@@ -703,7 +712,7 @@ NEUMETA_API neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *man
  * @param sizes    One entry for each axis. Axes on which a directly held tensor depends must be at
  *                 their maximum. Sizes outside the trained range are extrapolated.
  * @param count    The number of axes.
- * @param options  SAMPLES, NOISE, NOISE_CLAMP, NOISE_DRAW, SEED.
+ * @param options  SAMPLES, CLEAN_SAMPLE, NOISE, NOISE_CLAMP, NOISE_DRAW, SEED.
  * @return NEUMETA_ERR_ARGUMENT or NEUMETA_ERR_SHAPE naming the axis whose size is wrong;
  *         NEUMETA_ERR_NUMERIC if the manifold yields something infinite.
  * @note Time O(SAMPLES * rows * INR_LAYERS * INR_HIDDEN^2), a row being one pair of an output and
@@ -813,8 +822,8 @@ NEUMETA_API neumeta_status neumeta_trainer_metric(const neumeta_trainer *trainer
  *  same parts that restores it goes on bit for bit. */
 NEUMETA_API neumeta_status neumeta_trainer_save(neumeta_trainer *trainer, const char *path);
 /** Go on from a checkpoint. The trainer must have been made from an equal topology, schedule,
- *  number of training items and seed, and from the same reference and data, which cannot be
- *  checked.
+ *  reference, number of training items, seed and settings of the INRs, and from the same data,
+ *  which cannot be checked.
  *  @return NEUMETA_ERR_STATE if the checkpoint belongs to another training; NEUMETA_ERR_IO;
  *          NEUMETA_ERR_FORMAT; NEUMETA_ERR_VERSION. On failure the trainer is as it was. */
 NEUMETA_API neumeta_status neumeta_trainer_restore(neumeta_trainer *trainer, const char *path);

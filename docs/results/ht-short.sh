@@ -24,7 +24,7 @@ train() {
         --augment-shift 4 --augment-flip --seed "$seed" --resume --output "$name.safetensors" "$@"
 }
 
-train --hours 0.01 || true # stops within the first phase and leaves a checkpoint
+train --hours 0.01 || true # stops within an early phase and leaves a checkpoint
 train
 # shellcheck disable=SC2086
 "$neumeta" evaluate "$name.safetensors" --data "$data" $images --gamma 0,0.1,0.25,0.4,0.5,0.6,0.75 \

@@ -10,7 +10,9 @@ static const cli_keys norm_keys[] = {{NEUMETA_KEY_RESIDUAL_SCALE, NEUMETA_KEY_RE
                                      {0, 0}};
 static const cli_keys smooth_keys[] = {{NEUMETA_KEY_SMOOTH_SOLVER, NEUMETA_KEY_SMOOTH_TIME_LIMIT},
                                        {0, 0}};
-static const cli_keys sampling_keys[] = {{NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW}, {0, 0}};
+static const cli_keys sampling_keys[] = {{NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW},
+                                         {NEUMETA_KEY_CLEAN_SAMPLE, NEUMETA_KEY_CLEAN_SAMPLE},
+                                         {0, 0}};
 
 static const struct norm_name {
     const char *name;

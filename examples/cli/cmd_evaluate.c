@@ -29,6 +29,7 @@ static const cli_keys keys[] = {
     {NEUMETA_KEY_HELD_OUT, NEUMETA_KEY_DATA_STD},
     {NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_RESIDUAL_LEARNED},
     {NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW},
+    {NEUMETA_KEY_CLEAN_SAMPLE, NEUMETA_KEY_CLEAN_SAMPLE},
     {0, 0},
 };
 static const cli_column columns[] = {

@@ -11,7 +11,9 @@ static const cli_option options[] = {
     {"sizes", "N,N,...", "one size for each axis that varies"},
     {NULL, NULL, NULL},
 };
-static const cli_keys keys[] = {{NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW}, {0, 0}};
+static const cli_keys keys[] = {{NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW},
+                                {NEUMETA_KEY_CLEAN_SAMPLE, NEUMETA_KEY_CLEAN_SAMPLE},
+                                {0, 0}};
 static const cli_column columns[] = {
     {"output", "output", 1, 0},
     {"gamma", "gamma", 1, 3},

@@ -64,6 +64,40 @@ neumeta_status neumeta_manifold_save(const neumeta_manifold *manifold, const cha
     return nmi_api_end(ctx, status);
 }
 
+typedef struct receiver {
+    nmi_context *context;
+    neumeta_write_fn write;
+    void *user;
+} receiver;
+
+static neumeta_status pass_on(void *user, const void *data, size_t size)
+{
+    const receiver *to = user;
+    const int32_t result = to->write(to->user, data, (int64_t)size);
+    if (result == 0)
+        return NEUMETA_OK;
+    return nmi_fail(to->context, NEUMETA_ERR_CALLBACK,
+                    "the write callback failed with %d on %lld bytes", (int)result,
+                    (long long)size);
+}
+
+neumeta_status neumeta_manifold_write(const neumeta_manifold *manifold, neumeta_write_fn write,
+                                      void *user)
+{
+    nmi_context *ctx = nmi_api_context(manifold);
+    receiver to = {ctx, write, user};
+    neumeta_status status = nmi_api_begin(ctx);
+    if (status != NEUMETA_OK)
+        return status;
+    nmi_manifold *held = (nmi_manifold *)(uintptr_t)manifold;
+    nmi_manifold_retain(held); /* a callback may free it */
+    status = write == NULL ? nmi_fail(ctx, NEUMETA_ERR_ARGUMENT, "write is NULL")
+                           : nmi_manifold_write(manifold, pass_on, &to);
+    status = nmi_api_end(ctx, status);
+    nmi_manifold_release(held);
+    return status;
+}
+
 neumeta_status neumeta_manifold_topology(const neumeta_manifold *manifold,
                                          neumeta_topology **topology)
 {

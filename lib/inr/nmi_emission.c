@@ -43,6 +43,7 @@ struct nmi_manifold_scratch {
     const nmi_manifold *manifold;
     const nmi_noise *noise;
     int64_t samples;
+    bool clean_first;
     slot slots[SLOTS];
     int32_t slot_count;
     int64_t task_count;
@@ -117,10 +118,12 @@ static nmi_inr_slice central_slice(int64_t outputs, int64_t taps)
     return slice;
 }
 
-static void start_wave(struct nmi_manifold_scratch *s, const nmi_noise *noise, int64_t samples)
+static void start_wave(struct nmi_manifold_scratch *s, const nmi_noise *noise, int64_t samples,
+                       bool clean_first)
 {
     s->noise = noise;
     s->samples = samples;
+    s->clean_first = clean_first;
     s->slot_count = 0;
     s->task_count = 0;
 }
@@ -196,8 +199,9 @@ static void pack_task(void *argument, int64_t index, int32_t worker)
 /* --- forward ----------------------------------------------------------------------------- */
 
 static void emit_block(const nmi_manifold *manifold, nmi_inr_rows *rows, int64_t samples,
-                       float *buffer, float *values)
+                       bool clean_first, float *buffer, float *values)
 {
+    const int64_t clean = clean_first ? 1 : 0;
     const int64_t count = rows->rows * rows->slice.count;
     if (samples == 1) {
         manifold->kind->emit(rows, values);
@@ -207,8 +211,8 @@ static void emit_block(const nmi_manifold *manifold, nmi_inr_rows *rows, int64_t
     void *behind = buffer + block_values(rows->inr);
     double *sums = behind;
     for (int64_t sample = 0; sample < samples; sample++) {
-        noise.sample = sample - 1;
-        rows->noise = sample > 0 ? &noise : NULL;
+        noise.sample = sample - clean;
+        rows->noise = noise.sample >= 0 ? &noise : NULL;
         manifold->kind->emit(rows, buffer);
         for (int64_t i = 0; i < count; i++)
             sums[i] = sample > 0 ? sums[i] + (double)buffer[i] : (double)buffer[i];
@@ -223,7 +227,7 @@ static void emit_task(void *argument, int64_t index, int32_t worker)
     const slot *tensor = slot_of_task(s, index);
     float *buffer;
     nmi_inr_rows rows = block_rows(s, tensor, index - tensor->first_task, worker, &buffer);
-    emit_block(s->manifold, &rows, s->samples, buffer,
+    emit_block(s->manifold, &rows, s->samples, s->clean_first, buffer,
                tensor->values + rows.first * rows.slice.count);
 }
 
@@ -233,7 +237,7 @@ static bool marked(const bool *fields, int32_t tensor)
 }
 
 static neumeta_status emit_all(nmi_manifold *manifold, nmi_network *network, const bool *fields,
-                               const nmi_noise *noise, int64_t samples)
+                               const nmi_noise *noise, int64_t samples, bool clean_first)
 {
     nmi_context *ctx = manifold->object.context;
     const int32_t count = manifold->topology->tensor_count;
@@ -250,7 +254,7 @@ static neumeta_status emit_all(nmi_manifold *manifold, nmi_network *network, con
     }
     struct nmi_manifold_scratch *s = manifold->scratch;
     for (int32_t t = 0; t < count;) {
-        start_wave(s, noise, samples);
+        start_wave(s, noise, samples, clean_first);
         for (; t < count; t++) {
             const nmi_field *field = &manifold->fields[t];
             const nmi_tensor *tensor = &network->tensors[t];
@@ -271,14 +275,15 @@ static neumeta_status emit_all(nmi_manifold *manifold, nmi_network *network, con
 neumeta_status nmi_manifold_emit(nmi_manifold *manifold, nmi_network *network, const bool *fields,
                                  const nmi_noise *noise)
 {
-    return emit_all(manifold, network, fields, noise, 1);
+    return emit_all(manifold, network, fields, noise, 1, false);
 }
 
 neumeta_status nmi_manifold_emit_average(nmi_manifold *manifold, nmi_network *network,
                                          const bool *fields, const nmi_noise *noise,
-                                         int64_t samples)
+                                         int64_t samples, bool clean_first)
 {
-    return emit_all(manifold, network, fields, samples > 1 ? noise : NULL, samples);
+    const bool clean = clean_first && samples == 1;
+    return emit_all(manifold, network, fields, clean ? NULL : noise, samples, clean_first);
 }
 
 /* --- backward ---------------------------------------------------------------------------- */
@@ -355,7 +360,7 @@ neumeta_status nmi_manifold_backward(nmi_manifold *manifold, const nmi_network *
                            parameter_gradients[t]);
     struct nmi_manifold_scratch *s = manifold->scratch;
     for (int32_t t = 0; t < count;) {
-        start_wave(s, noise, 1);
+        start_wave(s, noise, 1, false);
         for (; t < count; t++) {
             const nmi_field *field = &manifold->fields[t];
             const nmi_tensor *tensor = &network->tensors[t];
@@ -376,7 +381,7 @@ void nmi_emission_fit(nmi_manifold *manifold, int32_t tensor, const nmi_fit_batc
                       float *gradient)
 {
     struct nmi_manifold_scratch *s = manifold->scratch;
-    start_wave(s, batch->noise, 1);
+    start_wave(s, batch->noise, 1, false);
     slot *added = add_slot(s, &manifold->fields[tensor], batch->target, batch->parameters, true);
     added->fit = batch;
     added->gradient = gradient;

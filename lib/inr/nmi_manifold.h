@@ -9,6 +9,7 @@
 #ifndef NMI_MANIFOLD_H
 #define NMI_MANIFOLD_H
 
+#include "nmi_file.h"
 #include "nmi_graph.h"
 #include "nmi_inr.h"
 #include "nmi_network.h"
@@ -63,11 +64,11 @@ void nmi_manifold_release(nmi_manifold *manifold);
 neumeta_status nmi_manifold_emit(nmi_manifold *manifold, nmi_network *network, const bool *fields,
                                  const nmi_noise *noise);
 
-/* Writes the average of `samples` emissions instead: a clean one and `samples` - 1 draws of the
- * noise, numbered from 0; summed in double. With 1 sample, the clean emission. */
+/* Writes the average of `samples` emissions instead, summed in double: draws of the noise, numbered
+ * from 0, the first of them replaced by a clean emission if so wanted. */
 neumeta_status nmi_manifold_emit_average(nmi_manifold *manifold, nmi_network *network,
                                          const bool *fields, const nmi_noise *noise,
-                                         int64_t samples);
+                                         int64_t samples, bool clean_first);
 
 /*
  * Carries weight gradients to parameters: for each tensor t marked in `fields`, adds to
@@ -128,15 +129,16 @@ void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *
 /* Parameters of all fields. */
 int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold);
 
-/* The network at these sizes, independent of the manifold. Options: SAMPLES, NOISE, NOISE_CLAMP,
- * NOISE_DRAW, SEED; the integrated encoding, which leaves nothing to sample, takes only SAMPLES 1
- * and SEED. NEUMETA_ERR_NUMERIC names the first tensor that is not finite. */
+/* The network at these sizes, independent of the manifold. Options: SAMPLES, CLEAN_SAMPLE, NOISE,
+ * NOISE_CLAMP, NOISE_DRAW, SEED; the integrated encoding, which leaves nothing to sample, takes
+ * only SAMPLES 1 and SEED. NEUMETA_ERR_NUMERIC names the first tensor that is not finite. */
 neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *sizes,
                                         const nmi_options *options, nmi_network **out);
 
 /* One safetensors file; docs/methods/inr.md lists its tensors. Reading refuses any tensor that is
  * missing, surplus or of another shape than topology and settings demand. */
 neumeta_status nmi_manifold_save(const nmi_manifold *manifold, const char *path);
+neumeta_status nmi_manifold_write(const nmi_manifold *manifold, nmi_sink sink, void *user);
 neumeta_status nmi_manifold_load_memory(nmi_context *context, const void *data, int64_t size,
                                         nmi_manifold **out);
 neumeta_status nmi_manifold_load(nmi_context *context, const char *path, nmi_manifold **out);

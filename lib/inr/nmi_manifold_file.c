@@ -154,24 +154,42 @@ static neumeta_status add_settings(const nmi_manifold *manifold, nmi_safetensors
 
 /* --- writing ----------------------------------------------------------------------------- */
 
-neumeta_status nmi_manifold_save(const nmi_manifold *manifold, const char *path)
+/* A writer that holds all of the manifold, to be freed whatever the result. */
+static neumeta_status collect(const nmi_manifold *manifold, nmi_safetensors_writer **writer)
 {
-    nmi_safetensors_writer *writer = NULL;
     walk w;
     entry e;
     neumeta_status status = start_walk(manifold, &w);
+    *writer = NULL;
     if (status == NEUMETA_OK)
-        status = nmi_archive_create(manifold->object.context, NMI_KIND_MANIFOLD, &writer);
+        status = nmi_archive_create(manifold->object.context, NMI_KIND_MANIFOLD, writer);
     if (status == NEUMETA_OK)
-        status = nmi_archive_add_topology(writer, manifold->topology);
+        status = nmi_archive_add_topology(*writer, manifold->topology);
     if (status == NEUMETA_OK)
-        status = add_settings(manifold, writer);
+        status = add_settings(manifold, *writer);
     while (status == NEUMETA_OK && next_entry(&w, &e))
-        status = nmi_safetensors_add(writer, e.name, NMI_DTYPE_F32, e.rank, e.dims, e.data);
+        status = nmi_safetensors_add(*writer, e.name, NMI_DTYPE_F32, e.rank, e.dims, e.data);
+    end_walk(&w);
+    return status;
+}
+
+neumeta_status nmi_manifold_save(const nmi_manifold *manifold, const char *path)
+{
+    nmi_safetensors_writer *writer;
+    neumeta_status status = collect(manifold, &writer);
     if (status == NEUMETA_OK)
         status = nmi_safetensors_save(writer, path);
     nmi_safetensors_writer_free(writer);
-    end_walk(&w);
+    return status;
+}
+
+neumeta_status nmi_manifold_write(const nmi_manifold *manifold, nmi_sink sink, void *user)
+{
+    nmi_safetensors_writer *writer;
+    neumeta_status status = collect(manifold, &writer);
+    if (status == NEUMETA_OK)
+        status = nmi_safetensors_write(writer, sink, user);
+    nmi_safetensors_writer_free(writer);
     return status;
 }
 

@@ -3,7 +3,8 @@
  * Materialisation: an ordinary network out of a manifold, at any sizes.
  *
  * Source: Neural Metamorphosis, arXiv 2410.11878, section 3.3: the average of several noisy
- * samples of the manifold, the first one clean.
+ * samples of the manifold, the first one clean. Without CLEAN_SAMPLE all are noisy, as in How to
+ * Train Your Metamorphic Deep Neural Network, arXiv 2505.05510.
  */
 #include "nmi_manifold.h"
 #include "nmi_optimizer.h"
@@ -11,8 +12,9 @@
 /* What the integrated encoding has averaged already cannot be asked for again. */
 static neumeta_status check_options(const nmi_manifold *manifold, const nmi_options *options)
 {
-    static const int32_t keys[] = {NEUMETA_KEY_SAMPLES, NEUMETA_KEY_SEED, NEUMETA_KEY_NOISE,
-                                   NEUMETA_KEY_NOISE_CLAMP, NEUMETA_KEY_NOISE_DRAW};
+    static const int32_t keys[] = {NEUMETA_KEY_SAMPLES,    NEUMETA_KEY_SEED,
+                                   NEUMETA_KEY_NOISE,      NEUMETA_KEY_NOISE_CLAMP,
+                                   NEUMETA_KEY_NOISE_DRAW, NEUMETA_KEY_CLEAN_SAMPLE};
     nmi_context *ctx = manifold->object.context;
     const bool integrated = manifold->settings.encoding == NMI_ENCODING_INTEGRATED;
     const int64_t samples = nmi_options_int(options, NEUMETA_KEY_SAMPLES);
@@ -24,7 +26,7 @@ static neumeta_status check_options(const nmi_manifold *manifold, const nmi_opti
     return nmi_options_allow(ctx, options,
                              integrated ? "manifold materialize with the integrated encoding"
                                         : "manifold materialize",
-                             keys, integrated ? 2 : 5);
+                             keys, integrated ? 2 : 6);
 }
 
 static neumeta_status check_finite(const nmi_manifold *manifold, const nmi_network *network)
@@ -56,7 +58,8 @@ static nmi_noise choose_noise(const nmi_manifold *manifold, const nmi_options *o
                      : trained->noise_clamp,
         .key = nmi_random_key(seed, NMI_RANDOM_NOISE, 0),
         .draw = nmi_options_choice(options, NEUMETA_KEY_NOISE_DRAW),
-        .samples = nmi_options_int(options, NEUMETA_KEY_SAMPLES) - 1,
+        .samples = nmi_options_int(options, NEUMETA_KEY_SAMPLES) -
+                   nmi_options_int(options, NEUMETA_KEY_CLEAN_SAMPLE),
     };
     return noise;
 }
@@ -78,7 +81,8 @@ neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *s
     if (status == NEUMETA_OK) {
         const nmi_noise noise = choose_noise(manifold, options);
         status = nmi_manifold_emit_average(manifold, network, NULL, &noise,
-                                           nmi_options_int(options, NEUMETA_KEY_SAMPLES));
+                                           nmi_options_int(options, NEUMETA_KEY_SAMPLES),
+                                           nmi_options_int(options, NEUMETA_KEY_CLEAN_SAMPLE) != 0);
     }
     if (status == NEUMETA_OK)
         status = check_finite(manifold, network);

@@ -61,6 +61,7 @@ START_TEST(a_call_without_its_handle_is_refused)
     no_handle(neumeta_manifold_load(NULL, "f", &manifold));
     no_handle(neumeta_manifold_load_memory(NULL, &number, 8, &manifold));
     no_handle(neumeta_manifold_save(NULL, "f"));
+    no_handle(neumeta_manifold_write(NULL, NULL, NULL));
     no_handle(neumeta_manifold_topology(NULL, &topology));
     no_handle(neumeta_manifold_parameters(NULL, &number));
     no_handle(neumeta_manifold_sizes_at(NULL, 0, &number, 1));
@@ -175,6 +176,7 @@ START_TEST(missing_arguments_are_named_of_training)
     const int64_t sizes[] = {4, FAULT_CLASSES, 2, 3, 2};
     refuse(f, neumeta_manifold_create(f->topology, NULL, NULL), "manifold is NULL");
     refuse(f, neumeta_manifold_save(f->manifold, NULL), "path is NULL");
+    refuse(f, neumeta_manifold_write(f->manifold, NULL, NULL), "write is NULL");
     refuse(f, neumeta_manifold_topology(f->manifold, NULL), "topology is NULL");
     refuse(f, neumeta_manifold_parameters(f->manifold, NULL), "parameters is NULL");
     refuse(f, neumeta_manifold_sizes_at(f->manifold, 0.5, NULL, 5), "sizes is NULL");
@@ -483,7 +485,7 @@ START_TEST(every_call_refuses_every_setting_that_it_does_not_use)
     static const use trained[] = {
         {"smooth", call_smooth, {{43, 45}}},
         {"manifold_create", call_manifold, {{45, 45}, {60, 68}, {70, 71}, {73, 73}}},
-        {"manifold_materialize", call_materialize, {{45, 45}, {69, 72}}},
+        {"manifold_materialize", call_materialize, {{45, 45}, {69, 72}, {74, 74}}},
         {"schedule_create_recipe", call_recipe, {{100, 159}}},
         {"schedule_add_phase", call_phase, {{100, 159}}},
         {"trainer_create", call_trainer, {{45, 45}, {160, 161}}},

@@ -464,6 +464,7 @@ static void everything_is_busy(faults *f)
     busy(neumeta_manifold_create(f->topology, NULL, &manifold));
     busy(neumeta_manifold_load(f->context, f->path, &manifold));
     busy(neumeta_manifold_save(f->manifold, f->path));
+    busy(neumeta_manifold_write(f->manifold, NULL, NULL));
     busy(neumeta_manifold_parameters(f->manifold, sizes));
     busy(neumeta_manifold_materialize(f->manifold, sizes, 5, NULL, &network));
     busy(neumeta_schedule_create(f->context, &schedule));

@@ -333,6 +333,45 @@ static image file_of(neumeta_context *ctx, const neumeta_manifold *manifold)
     return file;
 }
 
+typedef struct receiver {
+    unsigned char *bytes;
+    int64_t size, limit; /* fails past this many bytes */
+} receiver;
+
+static int32_t receive(void *user, const void *data, int64_t size)
+{
+    receiver *to = user;
+    if (to->size + size > to->limit)
+        return 28;
+    to->bytes = realloc(to->bytes, (size_t)(to->size + size));
+    ck_assert_ptr_nonnull(to->bytes);
+    memcpy(to->bytes + to->size, data, (size_t)size);
+    to->size += size;
+    return 0;
+}
+
+START_TEST(a_callback_receives_what_the_file_would_hold)
+{
+    neumeta_context *ctx = test_context();
+    neumeta_manifold *m = make_manifold(ctx, SMALL), *loaded = NULL;
+    image file = file_of(ctx, m);
+    receiver to = {.limit = INT64_MAX}, full = {.limit = file.size / 2};
+    assert_ok(ctx, neumeta_manifold_write(m, receive, &to));
+    ck_assert_int_eq(to.size, file.size);
+    ck_assert_mem_eq(to.bytes, file.bytes, (size_t)file.size);
+    assert_ok(ctx, neumeta_manifold_load_memory(ctx, to.bytes, to.size, &loaded));
+    assert_status(ctx, neumeta_manifold_write(m, receive, &full), NEUMETA_ERR_CALLBACK);
+    assert_message_contains(ctx, "the write callback failed with 28");
+    assert_ok(ctx, neumeta_manifold_write(loaded, receive, &to));
+    free(to.bytes);
+    free(full.bytes);
+    free(file.bytes);
+    neumeta_manifold_free(loaded);
+    neumeta_manifold_free(m);
+    neumeta_context_free(ctx);
+}
+END_TEST
+
 START_TEST(files_keep_every_bit)
 {
     neumeta_context *ctx = test_context();
@@ -589,6 +628,7 @@ int main(void)
     suite_add_tcase(suite, use);
     TCase *files = tcase_create("files");
     tcase_set_timeout(files, 120);
+    tcase_add_test(files, a_callback_receives_what_the_file_would_hold);
     tcase_add_test(files, files_keep_every_bit);
     tcase_add_test(files, a_loaded_topology_equals_the_saved_one);
     tcase_add_test(files, edited_files_are_refused_with_a_reason);

@@ -154,7 +154,7 @@ static neumeta_status backward(bench *b)
 
 static neumeta_status average(bench *b)
 {
-    return nmi_manifold_emit_average(b->manifold, b->network, NULL, &b->noise, 8);
+    return nmi_manifold_emit_average(b->manifold, b->network, NULL, &b->noise, 8, true);
 }
 
 static void run(bench *b, int repetitions, int64_t hidden, int64_t layers, int64_t octaves,
