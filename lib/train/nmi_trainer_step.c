@@ -222,6 +222,16 @@ static void note_loss(nmi_trainer *trainer, double total, double task)
     trainer->metrics.minibatches++;
 }
 
+/* Sizes that share their items differ only from the lowest tensor on that is drawn anew. */
+static const float *forward(nmi_trainer *trainer, int64_t index, const float *inputs, int64_t items)
+{
+    const bool manifold = trainer->manifold != NULL;
+    if (manifold && index > 0 && inputs == trainer->batch.inputs)
+        return nmi_pass_forward_again(trainer->pass, trainer->network, trainer->redrawn);
+    return nmi_pass_forward(trainer->pass, trainer->network, inputs, items,
+                            manifold ? NULL : trainer->batch_norm);
+}
+
 static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64_t items)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
@@ -244,8 +254,7 @@ static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64
     }
     if (status != NEUMETA_OK)
         return status;
-    const float *outputs = nmi_pass_forward(trainer->pass, trainer->network, inputs, items,
-                                            manifold ? NULL : trainer->batch_norm);
+    const float *outputs = forward(trainer, index, inputs, items);
     bool distil = false;
     status = find_teacher(trainer, inputs, items, outputs, index, &distil);
     if (status != NEUMETA_OK)
