@@ -611,15 +611,15 @@ START_TEST(a_forward_again_equals_a_fresh_one_to_the_bit)
         compare_again(&s, changed);
         changed[t] = false;
     }
+    fill_weights(s.network);
+    nmi_pass_forward(s.pass, s.network, s.inputs, 5, NULL);
     for (int32_t a = 0; a < s.topology->axis_count; a++) {
-        memcpy(sizes, full, sizeof full);
+        nmi_graph_full_sizes(s.topology, sizes);
         sizes[a] = s.topology->axes[a].min;
         for (int there = 1; there >= 0; there--) { /* and back */
             assert_ok(s.context, nmi_network_resize(s.network, there ? sizes : full));
             fill_weights(s.network);
-            for (int32_t t = 0; t < s.topology->tensor_count; t++)
-                changed[t] = a == 0 || nmi_graph_tensor_depends(s.topology, t, a);
-            compare_again(&s, changed);
+            compare_again(&s, changed); /* nothing is marked: shapes tell */
         }
     }
     free(changed);
