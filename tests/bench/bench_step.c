@@ -62,6 +62,8 @@ CLOCKED(FORWARD, const float *, nmi_pass_forward,
         (nmi_pass * pass, nmi_network *network, const float *inputs, int64_t items,
          const bool *batch_norm),
         (pass, network, inputs, items, batch_norm))
+CLOCKED(FORWARD, const float *, nmi_pass_forward_again,
+        (nmi_pass * pass, nmi_network *network, const bool *changed), (pass, network, changed))
 CLOCKED(LOSSES, nmi_loss, nmi_trainer_output_loss,
         (nmi_trainer * trainer, const float *outputs, int64_t minibatch, bool distil, double share),
         (trainer, outputs, minibatch, distil, share))
