@@ -252,9 +252,11 @@ static neumeta_status allocate_tables(nmi_pass *pass)
     pass->needed = nmi_alloc_zero_array(context, nodes, sizeof *pass->needed);
     pass->reached = nmi_alloc_zero_array(context, nodes, sizeof *pass->reached);
     pass->weights = nmi_alloc_zero_array(context, nodes, sizeof *pass->weights);
+    pass->shapes = nmi_alloc_zero_array(context, nodes, sizeof *pass->shapes);
     if (pass->tensors == NULL || pass->places == NULL || pass->value_offset == NULL ||
         pass->gradient_offset == NULL || pass->first_input == NULL || pass->batch_norm == NULL ||
-        pass->needed == NULL || pass->reached == NULL || pass->weights == NULL)
+        pass->needed == NULL || pass->reached == NULL || pass->weights == NULL ||
+        pass->shapes == NULL)
         return NEUMETA_ERR_MEMORY;
     for (int32_t n = 0; n < nodes; n++) {
         pass->first_input[n] = (int32_t)inputs;
@@ -338,7 +340,7 @@ void nmi_pass_free(nmi_pass *pass)
                            pass->flow,    pass->needed,   pass->first_input,  pass->batch_norm,
                            pass->reached, pass->weights,  pass->values,       pass->gradients,
                            pass->packed,  pass->partials, pass->factors,      pass->outputs,
-                           pass->sums,    pass->totals,   pass->workspaces};
+                           pass->sums,    pass->totals,   pass->workspaces,   pass->shapes};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         nmi_free(context, parts[i]);
     nmi_steps_free(context, &pass->steps);

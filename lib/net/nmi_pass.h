@@ -28,6 +28,14 @@ const float *nmi_pass_forward(nmi_pass *pass, nmi_network *network, const float 
                               int64_t items, const bool *batch_norm);
 
 /*
+ * The same once more for the inputs of the last forward, which must still be there, on the same
+ * network with other sizes or other values of the tensors marked in `changed` ([tensor_count]).
+ * Nodes in front of the first one that either concerns keep their activations; the outputs are
+ * those that nmi_pass_forward() would give, to the bit.
+ */
+const float *nmi_pass_forward_again(nmi_pass *pass, nmi_network *network, const bool *changed);
+
+/*
  * After a forward with the same network: adds d loss / d tensor to gradients[t] (OIHW, the
  * tensor's present count) for each tensor t with gradients[t] != NULL. Nodes below the lowest such
  * tensor are not visited, and nothing is computed for tensors with NULL.

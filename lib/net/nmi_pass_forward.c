@@ -49,7 +49,7 @@ static void prepare_step(void *argument, int64_t index, int32_t worker)
     const float *weight = tensor_data(pass, pass->tensors[n].weight);
     nmi_step_weights *out = &pass->weights[n];
     (void)worker;
-    if (!nmi_pass_is_live(pass, step))
+    if (index < pass->begin || !nmi_pass_is_live(pass, step))
         return;
     *out = (nmi_step_weights){.bias = tensor_data(pass, pass->tensors[n].bias)};
     switch (node->op) {
@@ -145,23 +145,16 @@ static void finish_norm(nmi_pass *pass, int32_t number)
                     pass->network->tensors[tensors->variance].data);
 }
 
-const float *nmi_pass_forward(nmi_pass *pass, nmi_network *network, const float *inputs,
-                              int64_t items, const bool *batch_norm)
+/* Runs the steps from `first` on; the values of those before are there. */
+static const float *forward_from(nmi_pass *pass, int32_t first)
 {
     int32_t count = pass->steps.count;
     bool tracked = false;
-    NMI_ASSERT(items > 0 && items <= pass->batch);
-    pass->network = network;
-    pass->inputs = inputs;
-    pass->items = items;
-    pass->chunk_items = (items + NMI_PASS_CHUNKS - 1) / NMI_PASS_CHUNKS;
-    pass->chunks = (items + pass->chunk_items - 1) / pass->chunk_items;
-    nmi_steps_resolve(&pass->steps, pass->topology, network->sizes);
-    for (int32_t n = 0; n < pass->topology->node_count; n++)
-        pass->batch_norm[n] =
-            batch_norm != NULL && batch_norm[n] && pass->topology->nodes[n].op == NEUMETA_OP_NORM;
+    memcpy(pass->shapes, pass->network->shapes,
+           (size_t)pass->topology->node_count * sizeof *pass->shapes);
+    pass->begin = first;
     nmi_run(pass->context, count, prepare_step, pass);
-    for (pass->begin = 0; pass->begin < count; pass->begin = pass->stop) {
+    for (; pass->begin < count; pass->begin = pass->stop) {
         /* A norm that begins a job has its statistics already. */
         pass->stop = pass->begin + (tracked ? 1 : 0);
         while (pass->stop < count && !nmi_pass_is_barrier(pass, &pass->steps.steps[pass->stop]))
@@ -173,6 +166,68 @@ const float *nmi_pass_forward(nmi_pass *pass, nmi_network *network, const float 
         }
     }
     if (tracked)
-        nmi_network_touch(network);
+        nmi_network_touch(pass->network);
     return pass->outputs;
+}
+
+const float *nmi_pass_forward(nmi_pass *pass, nmi_network *network, const float *inputs,
+                              int64_t items, const bool *batch_norm)
+{
+    NMI_ASSERT(items > 0 && items <= pass->batch);
+    pass->network = network;
+    pass->inputs = inputs;
+    pass->items = items;
+    pass->chunk_items = (items + NMI_PASS_CHUNKS - 1) / NMI_PASS_CHUNKS;
+    pass->chunks = (items + pass->chunk_items - 1) / pass->chunk_items;
+    nmi_steps_resolve(&pass->steps, pass->topology, network->sizes);
+    for (int32_t n = 0; n < pass->topology->node_count; n++)
+        pass->batch_norm[n] =
+            batch_norm != NULL && batch_norm[n] && pass->topology->nodes[n].op == NEUMETA_OP_NORM;
+    return forward_from(pass, 0);
+}
+
+/* --- once more ------------------------------------------------------------------------------- */
+
+/* Whether the step gives something else than at the last forward if its inputs are the same. */
+static bool is_changed(const nmi_pass *pass, const nmi_step *step, const bool *changed)
+{
+    const nmi_shape *now = &pass->network->shapes[step->end], *then = &pass->shapes[step->end];
+    const nmi_node_tensors *own = &pass->tensors[step->node];
+    const int32_t tensors[] = {own->weight, own->bias, own->mean, own->variance};
+    if (now->channels != then->channels || now->height != then->height ||
+        now->width != then->width || nmi_pass_is_barrier(pass, step))
+        return true;
+    for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++)
+        if (tensors[i] >= 0 && changed[tensors[i]])
+            return true;
+    return false;
+}
+
+/* The first changed step, or one before it whose value has been overwritten since, from which a
+ * step that runs again starts. */
+static int32_t first_to_repeat(const nmi_pass *pass, const bool *changed)
+{
+    const nmi_steps *steps = &pass->steps;
+    int32_t first = 0;
+    while (first < steps->count && !is_changed(pass, &steps->steps[first], changed))
+        first++;
+    for (int32_t s = steps->count - 1; s >= first; s--) {
+        const nmi_step *step = &steps->steps[s];
+        const nmi_node *node = &pass->topology->nodes[step->node];
+        for (int32_t k = 0; k < node->input_count; k++) {
+            int32_t input = steps->end[node->inputs[k]];
+            if (pass->value_offset[input] != pass->value_offset[step->end])
+                continue;
+            while (first > 0 && steps->steps[first - 1].end >= input)
+                first--;
+        }
+    }
+    return first;
+}
+
+const float *nmi_pass_forward_again(nmi_pass *pass, nmi_network *network, const bool *changed)
+{
+    NMI_ASSERT(network == pass->network);
+    nmi_steps_resolve(&pass->steps, pass->topology, network->sizes);
+    return forward_from(pass, first_to_repeat(pass, changed));
 }

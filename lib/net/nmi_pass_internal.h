@@ -44,6 +44,7 @@ struct nmi_pass {
     bool *needed;              /* [node_count] a tensor at or below it is trained */
     bool *reached;             /* [node_count] its gradient has been written */
     nmi_step_weights *weights; /* [node_count], by node */
+    nmi_shape *shapes;         /* [node_count] of the last forward */
     float *values, *gradients, *packed, *partials, *factors, *outputs;
     double *sums, *totals;
     unsigned char *workspaces;         /* one for each chunk that may run */

@@ -7,8 +7,10 @@
 #include <math.h>
 #include <string.h>
 
-void nmi_sgd_step(const nmi_sgd *settings, int64_t count, const float *gradient, float *moment,
-                  float *w)
+enum { NORM_BLOCK = 1024, NORM_LANES = 8 };
+
+void nmi_sgd_step(const nmi_sgd *settings, int64_t count, const float *restrict gradient,
+                  float *restrict moment, float *restrict w)
 {
     const nmi_sgd s = *settings;
     for (int64_t i = 0; i < count; i++) {
@@ -22,8 +24,8 @@ void nmi_sgd_step(const nmi_sgd *settings, int64_t count, const float *gradient,
     }
 }
 
-void nmi_adamw_step(const nmi_adamw *settings, int64_t count, const float *gradient, float *m,
-                    float *v, float *w)
+void nmi_adamw_step(const nmi_adamw *settings, int64_t count, const float *restrict gradient,
+                    float *restrict m, float *restrict v, float *restrict w)
 {
     const nmi_adamw s = *settings;
     const double first = 1.0 - pow((double)s.beta1, (double)s.step);
@@ -39,7 +41,7 @@ void nmi_adamw_step(const nmi_adamw *settings, int64_t count, const float *gradi
     }
 }
 
-void nmi_ema_update(int64_t count, float decay, const float *w, float *average)
+void nmi_ema_update(int64_t count, float decay, const float *restrict w, float *restrict average)
 {
     for (int64_t i = 0; i < count; i++)
         average[i] = decay * average[i] + (1.0f - decay) * w[i];
@@ -53,17 +55,36 @@ void nmi_clip_value(int64_t count, float limit, float *x)
     }
 }
 
+/* `all` plus the squares, whose sum runs in lanes over blocks. */
+static double add_squares(double all, int64_t count, const float *x)
+{
+    double sum[NORM_LANES] = {0.0};
+    int64_t i = 0;
+    for (; i + NORM_LANES <= count; i += NORM_LANES)
+        for (int l = 0; l < NORM_LANES; l++)
+            sum[l] += (double)x[i + l] * (double)x[i + l];
+    for (int l = 0; i + l < count; l++)
+        sum[l] += (double)x[i + l] * (double)x[i + l];
+    for (int l = 0; l < NORM_LANES; l++)
+        all += sum[l];
+    return all;
+}
+
 double nmi_squared_norm(int64_t count, const float *x)
 {
-    enum { BLOCK = 1024, LANES = 8 };
     double all = 0.0;
-    for (int64_t first = 0; first < count; first += BLOCK) {
-        const int64_t end = first + BLOCK < count ? first + BLOCK : count;
-        double sum[LANES] = {0.0};
-        for (int64_t i = first; i < end; i++)
-            sum[(i - first) % LANES] += (double)x[i] * (double)x[i];
-        for (int l = 0; l < LANES; l++)
-            all += sum[l];
+    for (int64_t first = 0; first < count; first += NORM_BLOCK)
+        all = add_squares(all, count - first < NORM_BLOCK ? count - first : NORM_BLOCK, x + first);
+    return all;
+}
+
+double nmi_clipped_norm(int64_t count, float limit, float *x)
+{
+    double all = 0.0;
+    for (int64_t first = 0; first < count; first += NORM_BLOCK) {
+        const int64_t some = count - first < NORM_BLOCK ? count - first : NORM_BLOCK;
+        nmi_clip_value(some, limit, x + first);
+        all = add_squares(all, some, x + first);
     }
     return all;
 }

@@ -21,8 +21,8 @@ typedef struct nmi_sgd {
     float rate, momentum, decay;
     bool nesterov, first; /* first: the moment holds nothing yet */
 } nmi_sgd;
-void nmi_sgd_step(const nmi_sgd *settings, int64_t count, const float *gradient, float *moment,
-                  float *w);
+void nmi_sgd_step(const nmi_sgd *settings, int64_t count, const float *restrict gradient,
+                  float *restrict moment, float *restrict w);
 
 /*
  * Adam with decoupled weight decay (Loshchilov, Hutter, arXiv 1711.05101), t = step from 1:
@@ -33,15 +33,17 @@ typedef struct nmi_adamw {
     float rate, beta1, beta2, epsilon, decay;
     int64_t step;
 } nmi_adamw;
-void nmi_adamw_step(const nmi_adamw *settings, int64_t count, const float *gradient, float *m,
-                    float *v, float *w);
+void nmi_adamw_step(const nmi_adamw *settings, int64_t count, const float *restrict gradient,
+                    float *restrict m, float *restrict v, float *restrict w);
 
 /* average = decay * average + (1 - decay) * w. */
-void nmi_ema_update(int64_t count, float decay, const float *w, float *average);
+void nmi_ema_update(int64_t count, float decay, const float *restrict w, float *restrict average);
 /* Each x into [-limit, limit]; limit > 0. NaN stays. */
 void nmi_clip_value(int64_t count, float limit, float *x);
 /* sum x^2 in double; infinite or NaN if an element is. */
 double nmi_squared_norm(int64_t count, const float *x);
+/* Both in one sweep: nmi_clip_value(), then the nmi_squared_norm() of what it leaves. */
+double nmi_clipped_norm(int64_t count, float limit, float *x);
 /* x *= factor. */
 void nmi_scale_array(int64_t count, float factor, float *x);
 /* y += factor * x: reductions over chunks. */

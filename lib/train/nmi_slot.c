@@ -6,7 +6,10 @@
 
 #include <string.h>
 
-enum { UNDO_VECTORS = 3 }; /* values and both moments */
+enum {
+    UNDO_VECTORS = 3,  /* values and both moments */
+    SWEEP_BLOCK = 8192 /* of five vectors: they stay in the second-level cache */
+};
 
 static neumeta_status need(nmi_context *context, int64_t count, float **vector)
 {
@@ -91,25 +94,51 @@ void nmi_slot_restart(nmi_slot *slot)
     slot->steps = 0;
 }
 
+/* `count` values from `first` on, for the slot's present number of steps. */
+static void step_part(const nmi_slot *slot, const nmi_settings *settings, double rate, double decay,
+                      int64_t first, int64_t count)
+{
+    if (slot->kind == NMI_SLOT_MAIN && settings->optimizer == NMI_OPTIMIZER_SGD) {
+        const nmi_sgd sgd = {.rate = (float)rate,
+                             .momentum = (float)settings->momentum,
+                             .decay = (float)decay,
+                             .nesterov = true,
+                             .first = slot->steps == 1};
+        nmi_sgd_step(&sgd, count, slot->gradient + first, slot->moment1 + first,
+                     slot->values + first);
+        return;
+    }
+    const nmi_adamw adamw = {.rate = (float)rate,
+                             .beta1 = (float)settings->beta1,
+                             .beta2 = (float)settings->beta2,
+                             .epsilon = (float)settings->epsilon,
+                             .decay = (float)decay,
+                             .step = slot->steps};
+    nmi_adamw_step(&adamw, count, slot->gradient + first, slot->moment1 + first,
+                   slot->moment2 + first, slot->values + first);
+}
+
 void nmi_slot_step(nmi_slot *slot, const nmi_settings *settings, double rate, double decay)
 {
     slot->steps++;
-    if (slot->kind == NMI_SLOT_MAIN && settings->optimizer == NMI_OPTIMIZER_SGD) {
-        nmi_sgd sgd = {.rate = (float)rate,
-                       .momentum = (float)settings->momentum,
-                       .decay = (float)decay,
-                       .nesterov = true,
-                       .first = slot->steps == 1};
-        nmi_sgd_step(&sgd, slot->count, slot->gradient, slot->moment1, slot->values);
-        return;
+    step_part(slot, settings, rate, decay, 0, slot->count);
+}
+
+void nmi_slot_finish(nmi_slot *slot, const nmi_settings *settings, double rate, float factor)
+{
+    const bool steps = slot->kind == NMI_SLOT_MAIN, averages = settings->average > 0;
+    slot->steps += steps;
+    for (int64_t first = 0; first < slot->count && (steps || averages); first += SWEEP_BLOCK) {
+        const int64_t left = slot->count - first;
+        const int64_t count = left < SWEEP_BLOCK ? left : SWEEP_BLOCK;
+        if (steps && factor < 1)
+            nmi_scale_array(count, factor, slot->gradient + first);
+        if (steps)
+            step_part(slot, settings, rate, settings->decay, first, count);
+        if (averages)
+            nmi_ema_update(count, (float)settings->average, slot->values + first,
+                           slot->average + first);
     }
-    nmi_adamw adamw = {.rate = (float)rate,
-                       .beta1 = (float)settings->beta1,
-                       .beta2 = (float)settings->beta2,
-                       .epsilon = (float)settings->epsilon,
-                       .decay = (float)decay,
-                       .step = slot->steps};
-    nmi_adamw_step(&adamw, slot->count, slot->gradient, slot->moment1, slot->moment2, slot->values);
 }
 
 void nmi_slot_swap_average(nmi_slot *slot)

@@ -26,8 +26,9 @@ typedef struct nmi_slot {
     float *best;    /* of the phase, by the score on held-out items */
     float *before;  /* what changes within a step, as it was before; NULL: nothing does */
     int64_t steps_before;
-    int64_t steps; /* that the moments have seen */
-    bool trained;  /* by the present phase */
+    int64_t steps;  /* that the moments have seen */
+    double squared; /* norm of a group's gradient */
+    bool trained;   /* by the present phase */
 } nmi_slot;
 
 /* Takes the vectors that training with these settings needs and that are not there yet. */
@@ -41,6 +42,9 @@ void nmi_slot_restart(nmi_slot *slot);
 /* One optimiser step with the gradient, which it leaves as it is. MAIN slots follow the phase's
  * optimiser, the others AdamW, as arXiv 2505.05510 does. */
 void nmi_slot_step(nmi_slot *slot, const nmi_settings *settings, double rate, double decay);
+/* What the end of a group does to a trained slot, in one sweep: MAIN ones step with factor times
+ * the gradient, which is spoilt, and all go into their averages. */
+void nmi_slot_finish(nmi_slot *slot, const nmi_settings *settings, double rate, float factor);
 void nmi_slot_swap_average(nmi_slot *slot);
 
 #endif

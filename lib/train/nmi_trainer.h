@@ -70,6 +70,7 @@ struct neumeta_trainer {
     bool *reached;    /* [tensor_count]: morphing, and added by this or an earlier phase */
     bool *carried;    /* [tensor_count]: trained through an INR by this phase */
     bool *held;       /* [tensor_count]: emitted by the manifold (not copied from the reference) */
+    bool *redrawn;    /* [tensor_count]: another value for each size of a step */
     bool *batch_norm; /* [node_count]: norms that use batch statistics */
     bool *varies;     /* [axis_count] */
     float **weight_gradients; /* [tensor_count]: of emitted tensors, at full size; NULL: none */
@@ -107,7 +108,8 @@ neumeta_status nmi_trainer_check(const nmi_trainer *trainer);
 neumeta_status nmi_trainer_run(nmi_trainer *trainer);
 neumeta_status nmi_trainer_step(nmi_trainer *trainer);
 neumeta_status nmi_trainer_metric(const nmi_trainer *trainer, int32_t metric, double *value);
-/* Tells the progress callback, if nmi_trainer_run() is what runs; true: stop as soon as possible. */
+/* Tells the progress callback, if nmi_trainer_run() is what runs; true: stop as soon as possible.
+ */
 bool nmi_trainer_report(nmi_trainer *trainer);
 
 /* --- nmi_trainer_phase.c ---------------------------------------------------------------------- */

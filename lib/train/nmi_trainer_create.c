@@ -242,17 +242,19 @@ static neumeta_status take_tables(nmi_trainer *trainer)
     trainer->held = nmi_alloc_zero_array(context, tensors, sizeof(bool));
     trainer->batch_norm =
         nmi_alloc_zero_array(context, trainer->topology->node_count, sizeof(bool));
+    trainer->redrawn = nmi_alloc_zero_array(context, tensors, sizeof(bool));
     trainer->varies = nmi_alloc_zero_array(context, axes, sizeof(bool));
     trainer->weight_gradients = nmi_alloc_zero_array(context, tensors, sizeof(float *));
     trainer->pass_gradients = nmi_alloc_zero_array(context, tensors, sizeof(float *));
     trainer->slot_gradients = nmi_alloc_zero_array(context, tensors, sizeof(float *));
     trainer->sizes = nmi_alloc_zero_array(context, axes, sizeof(int64_t));
     trainer->full_sizes = nmi_alloc_zero_array(context, axes, sizeof(int64_t));
-    bool complete =
-        trainer->slots != NULL && trainer->reached != NULL && trainer->carried != NULL &&
-        trainer->held != NULL && trainer->batch_norm != NULL && trainer->varies != NULL &&
-        trainer->weight_gradients != NULL && trainer->pass_gradients != NULL &&
-        trainer->slot_gradients != NULL && trainer->sizes != NULL && trainer->full_sizes != NULL;
+    bool complete = trainer->slots != NULL && trainer->reached != NULL &&
+                    trainer->carried != NULL && trainer->held != NULL && trainer->redrawn != NULL &&
+                    trainer->batch_norm != NULL && trainer->varies != NULL &&
+                    trainer->weight_gradients != NULL && trainer->pass_gradients != NULL &&
+                    trainer->slot_gradients != NULL && trainer->sizes != NULL &&
+                    trainer->full_sizes != NULL;
     return complete ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
 }
 
@@ -375,6 +377,7 @@ static void free_tables(nmi_trainer *trainer)
     nmi_free(context, trainer->carried);
     nmi_free(context, trainer->held);
     nmi_free(context, trainer->batch_norm);
+    nmi_free(context, trainer->redrawn);
     nmi_free(context, trainer->varies);
     nmi_free(context, trainer->weight_gradients);
     nmi_free(context, trainer->pass_gradients);

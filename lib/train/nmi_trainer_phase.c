@@ -130,6 +130,7 @@ static neumeta_status mark_slots(nmi_trainer *trainer, const nmi_settings *setti
         trainer->held[t] = !morphing || trainer->reached[t] || trainer->reference == NULL;
         trainer->carried[t] = morphing && trains;
         slot->trained = is_trained(slot, settings, trains, direct);
+        trainer->redrawn[t] = (morphing && trainer->held[t]) || slot->trained;
     }
     for (int32_t n = 0; n < topology->node_count; n++) {
         int32_t block = topology->nodes[n].block;

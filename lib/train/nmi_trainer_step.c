@@ -75,11 +75,11 @@ static bool steps_each_group(const nmi_slot *slot)
     return slot->trained && slot->kind == NMI_SLOT_MAIN;
 }
 
-static void clear_gradients(nmi_trainer *trainer, bool (*which)(const nmi_slot *slot))
+static void clear_minibatch_gradients(nmi_trainer *trainer)
 {
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
         nmi_slot *slot = &trainer->slots[t];
-        if (which(slot))
+        if (steps_each_minibatch(slot))
             memset(slot->gradient, 0, (size_t)slot->count * sizeof(float));
     }
 }
@@ -112,6 +112,7 @@ static neumeta_status step_minibatch_slots(nmi_trainer *trainer)
     return NEUMETA_OK;
 }
 
+/* The tasks below take one slot each: whatever thread does it, its numbers are the same. */
 typedef struct group_step {
     nmi_trainer *trainer;
     const nmi_settings *settings;
@@ -119,48 +120,55 @@ typedef struct group_step {
     float factor; /* of the gradients: clipping by norm */
 } group_step;
 
-/* Each slot is one task: whatever thread takes it, its numbers are the same. */
-static void step_slot(void *argument, int64_t index, int32_t worker)
+static void clear_slot(void *argument, int64_t index, int32_t worker)
 {
+    nmi_slot *slot = &((nmi_trainer *)argument)->slots[index];
     (void)worker;
-    const group_step *step = argument;
-    nmi_slot *slot = &step->trainer->slots[index];
-    if (steps_each_group(slot)) {
-        if (step->factor < 1)
-            nmi_scale_array(slot->count, step->factor, slot->gradient);
-        nmi_slot_step(slot, step->settings, step->rate, step->settings->decay);
-    }
-    if (slot->trained && step->settings->average > 0)
-        nmi_ema_update(slot->count, (float)step->settings->average, slot->values, slot->average);
+    if (steps_each_group(slot))
+        memset(slot->gradient, 0, (size_t)slot->count * sizeof(float));
 }
 
-/* Clips by value and returns the squared norm of all gradients of the group. */
-static double clipped_norm(nmi_trainer *trainer, const nmi_settings *settings)
+/* Clips by value and takes the squared norm. */
+static void measure_slot(void *argument, int64_t index, int32_t worker)
 {
-    double squared = 0;
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
-        nmi_slot *slot = &trainer->slots[t];
-        if (!steps_each_group(slot))
-            continue;
-        if (settings->clip_value > 0)
-            nmi_clip_value(slot->count, (float)settings->clip_value, slot->gradient);
-        squared += nmi_squared_norm(slot->count, slot->gradient);
-    }
-    return squared;
+    const group_step *step = argument;
+    nmi_slot *slot = &step->trainer->slots[index];
+    (void)worker;
+    if (!steps_each_group(slot))
+        return;
+    if (step->settings->clip_value > 0)
+        slot->squared =
+            nmi_clipped_norm(slot->count, (float)step->settings->clip_value, slot->gradient);
+    else
+        slot->squared = nmi_squared_norm(slot->count, slot->gradient);
+}
+
+static void finish_slot(void *argument, int64_t index, int32_t worker)
+{
+    const group_step *step = argument;
+    nmi_slot *slot = &step->trainer->slots[index];
+    (void)worker;
+    if (slot->trained)
+        nmi_slot_finish(slot, step->settings, step->rate, step->factor);
 }
 
 static neumeta_status step_group_slots(nmi_trainer *trainer)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
-    double norm = sqrt(clipped_norm(trainer, settings));
+    const int32_t count = trainer->topology->tensor_count;
+    group_step step = {.trainer = trainer, .settings = settings, .factor = 1};
+    double squared = 0;
+    nmi_run(trainer->object.context, count, measure_slot, &step);
+    for (int32_t t = 0; t < count; t++)
+        squared += steps_each_group(&trainer->slots[t]) ? trainer->slots[t].squared : 0;
+    const double norm = sqrt(squared);
     if (!isfinite(norm))
         return fail_numeric(trainer, "gradient");
     double width = nmi_trainer_step_epochs(trainer, settings);
-    group_step step = {.trainer = trainer, .settings = settings, .factor = 1};
     step.rate = nmi_settings_rate_at(settings, nmi_trainer_epoch(trainer), width);
     if (settings->clip_norm > 0 && norm > settings->clip_norm)
         step.factor = (float)(settings->clip_norm / norm);
-    nmi_run(trainer->object.context, trainer->topology->tensor_count, step_slot, &step);
+    nmi_run(trainer->object.context, count, finish_slot, &step);
     trainer->metrics.rate = step.rate;
     if (trainer->manifold == NULL)
         nmi_network_touch(trainer->network);
@@ -222,6 +230,16 @@ static void note_loss(nmi_trainer *trainer, double total, double task)
     trainer->metrics.minibatches++;
 }
 
+/* Sizes that share their items differ only from the lowest tensor on that is drawn anew. */
+static const float *forward(nmi_trainer *trainer, int64_t index, const float *inputs, int64_t items)
+{
+    const bool manifold = trainer->manifold != NULL;
+    if (manifold && index > 0 && inputs == trainer->batch.inputs)
+        return nmi_pass_forward_again(trainer->pass, trainer->network, trainer->redrawn);
+    return nmi_pass_forward(trainer->pass, trainer->network, inputs, items,
+                            manifold ? NULL : trainer->batch_norm);
+}
+
 static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64_t items)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
@@ -244,8 +262,7 @@ static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64
     }
     if (status != NEUMETA_OK)
         return status;
-    const float *outputs = nmi_pass_forward(trainer->pass, trainer->network, inputs, items,
-                                            manifold ? NULL : trainer->batch_norm);
+    const float *outputs = forward(trainer, index, inputs, items);
     bool distil = false;
     status = find_teacher(trainer, inputs, items, outputs, index, &distil);
     if (status != NEUMETA_OK)
@@ -253,7 +270,7 @@ static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64
     nmi_loss loss = nmi_trainer_output_loss(trainer, outputs, minibatch, distil, share);
     if (!isfinite(loss.total))
         return fail_numeric(trainer, "loss");
-    clear_gradients(trainer, steps_each_minibatch);
+    clear_minibatch_gradients(trainer);
     clear_weight_gradients(trainer);
     nmi_pass_backward(trainer->pass, trainer->network, trainer->batch.output_gradients,
                       trainer->pass_gradients);
@@ -302,7 +319,7 @@ neumeta_status nmi_trainer_train(nmi_trainer *trainer)
         if (trainer->slots[t].trained)
             nmi_slot_remember(&trainer->slots[t]);
     start_epoch_metrics(trainer);
-    clear_gradients(trainer, steps_each_group);
+    nmi_run(trainer->object.context, trainer->topology->tensor_count, clear_slot, trainer);
     for (int64_t index = 0; index < settings->group && status == NEUMETA_OK; index++)
         status = train_minibatch(trainer, index, items);
     if (status == NEUMETA_OK)

@@ -178,6 +178,67 @@ static const fault_scenario scenarios[] = {
     {"plain training", prepare_plain, run_plain, 1},
 };
 
+/* --- steps that take nothing --- */
+
+/* What phases do beyond their recipe, or plain training where that is NULL. */
+static const struct {
+    const char *recipe;
+    const char *const *settings;
+} quiet[] = {
+    {"nm", FAULT_PAIRS("clip-norm", "1")},
+    {"nm", FAULT_PAIRS("group", "3", "size-draw", "sandwich", "loss-distillation", "1",
+                       "distillation-teacher", "widest")},
+    {"nm", FAULT_PAIRS("loss-distillation", "1", "optimizer", "sgd")},
+    {"ht", FAULT_PAIRS("group", "2")},
+    {NULL, FAULT_PAIRS("ema", "0.9", "group", "2")},
+};
+
+static void make_quiet_trainer(faults *f, int kind)
+{
+    const int64_t blocks[] = {1, 2};
+    const char *recipe = quiet[kind].recipe;
+    recipe == NULL ? prepare_plain(f) : prepare_manifold(f);
+    assert_ok(f->context, neumeta_context_set_threads(f->context, 2));
+    fault_options(f, quiet[kind].settings);
+    assert_ok(f->context, neumeta_options_parse(f->options, "epochs", "6"));
+    assert_ok(f->context, neumeta_options_parse(f->options, "batch", "3"));
+    if (recipe != NULL) {
+        assert_ok(f->context, neumeta_schedule_create_recipe(f->topology, recipe, blocks, 2,
+                                                             f->options, &f->schedule));
+        assert_ok(f->context, neumeta_trainer_create(f->manifold, f->network, f->schedule,
+                                                     f->dataset, NULL, &f->trainer));
+        return;
+    }
+    assert_ok(f->context, neumeta_schedule_create(f->context, &f->schedule));
+    assert_ok(f->context, neumeta_schedule_add_phase(f->schedule, "plain", 0, -1, f->options));
+    assert_ok(f->context,
+              neumeta_trainer_create_plain(f->network, f->schedule, f->dataset, NULL, &f->trainer));
+}
+
+START_TEST(no_step_takes_memory_after_the_first_of_its_phase)
+{
+    faults *f = fault_create();
+    make_quiet_trainer(f, _i);
+    neumeta_status status = NEUMETA_OK;
+    double phase = -1, before = -1;
+    int later = 0;
+    for (;;) {
+        assert_ok(f->context, neumeta_trainer_metric(f->trainer, NEUMETA_METRIC_PHASE, &phase));
+        const int64_t calls = f->allocator.calls;
+        status = neumeta_trainer_step(f->trainer);
+        if (status != NEUMETA_OK)
+            break;
+        if (phase == before)
+            ck_assert_int_eq(f->allocator.calls, calls);
+        later += phase == before;
+        before = phase;
+    }
+    assert_status(f->context, status, NEUMETA_CANCELLED);
+    ck_assert_int_ge(later, 5);
+    fault_free(f);
+}
+END_TEST
+
 START_TEST(any_allocation_may_fail_and_the_call_be_made_again)
 {
     ck_assert_int_gt(fault_run(&scenarios[_i]), 0);
@@ -191,6 +252,8 @@ int main(void)
     tcase_set_timeout(cases, 240);
     tcase_add_loop_test(cases, any_allocation_may_fail_and_the_call_be_made_again, 0,
                         (int)(sizeof scenarios / sizeof *scenarios));
+    tcase_add_loop_test(cases, no_step_takes_memory_after_the_first_of_its_phase, 0,
+                        (int)(sizeof quiet / sizeof *quiet));
     suite_add_tcase(suite, cases);
     return test_main(suite);
 }

@@ -570,6 +570,63 @@ START_TEST(gradients_are_added_and_only_where_wanted)
 }
 END_TEST
 
+/* Outputs and gradients of a forward again, against those of a pass that knows nothing. */
+static void compare_again(setup *s, const bool *changed)
+{
+    nmi_pass *fresh = NULL;
+    const size_t outputs = (size_t)(5 * nmi_network_output_floats(s->network)) * sizeof(float);
+    float **expected = calloc((size_t)s->topology->tensor_count + 1, sizeof *expected);
+    const float *again = nmi_pass_forward_again(s->pass, s->network, changed);
+    clear_gradients(s);
+    nmi_pass_backward(s->pass, s->network, s->direction, s->gradients);
+    assert_ok(s->context, nmi_pass_create(s->context, s->topology, s->network->sizes, 5, &fresh));
+    ck_assert_mem_eq(again, nmi_pass_forward(fresh, s->network, s->inputs, 5, NULL), outputs);
+    for (int32_t t = 0; t < s->topology->tensor_count; t++)
+        if (s->gradients[t] != NULL)
+            expected[t] = calloc((size_t)s->network->tensors[t].count + 1, sizeof(float));
+    nmi_pass_backward(fresh, s->network, s->direction, expected);
+    for (int32_t t = 0; t < s->topology->tensor_count; t++) {
+        if (expected[t] != NULL && s->network->tensors[t].count > 0)
+            ck_assert_mem_eq(s->gradients[t], expected[t],
+                             (size_t)s->network->tensors[t].count * sizeof(float));
+        free(expected[t]);
+    }
+    free(expected);
+    nmi_pass_free(fresh);
+}
+
+START_TEST(a_forward_again_equals_a_fresh_one_to_the_bit)
+{
+    setup s = setup_create(_i, 5);
+    bool *changed = calloc((size_t)s.topology->tensor_count + 1, sizeof *changed);
+    int64_t sizes[16], full[16];
+    ck_assert_int_le(s.topology->axis_count, 16);
+    nmi_graph_full_sizes(s.topology, full);
+    nmi_pass_forward(s.pass, s.network, s.inputs, 5, NULL);
+    for (int32_t t = 0; t < s.topology->tensor_count; t++) {
+        const nmi_tensor *tensor = &s.network->tensors[t];
+        for (int64_t i = 0; i < tensor->count; i++)
+            tensor->data[i] = 1.1f * tensor->data[i] + 0.01f;
+        changed[t] = true;
+        compare_again(&s, changed);
+        changed[t] = false;
+    }
+    fill_weights(s.network);
+    nmi_pass_forward(s.pass, s.network, s.inputs, 5, NULL);
+    for (int32_t a = 0; a < s.topology->axis_count; a++) {
+        nmi_graph_full_sizes(s.topology, sizes);
+        sizes[a] = s.topology->axes[a].min;
+        for (int there = 1; there >= 0; there--) { /* and back */
+            assert_ok(s.context, nmi_network_resize(s.network, there ? sizes : full));
+            fill_weights(s.network);
+            compare_again(&s, changed); /* nothing is marked: shapes tell */
+        }
+    }
+    free(changed);
+    setup_free(&s);
+}
+END_TEST
+
 START_TEST(running_statistics_follow_the_batch)
 {
     setup s = setup_create(0, 6);
@@ -610,6 +667,7 @@ int main(void)
     tcase_add_loop_test(tests, passes_agree_with_central_differences, 0, GRAPHS);
     tcase_add_loop_test(tests, a_pass_serves_smaller_sizes, 0, GRAPHS);
     tcase_add_loop_test(tests, gradients_are_added_and_only_where_wanted, 0, GRAPHS);
+    tcase_add_loop_test(tests, a_forward_again_equals_a_fresh_one_to_the_bit, 0, GRAPHS);
     tcase_add_test(tests, running_statistics_follow_the_batch);
     suite_add_tcase(suite, tests);
     return test_main(suite);

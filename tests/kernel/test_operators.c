@@ -187,6 +187,15 @@ START_TEST(arrays_are_clipped_averaged_and_measured)
     nmi_ema_update(N, 0.75f, x, average);
     ck_assert_float_eq_tol(average[7], 0.25f * x[7], 1e-7f);
     ck_assert(nmi_all_finite(N, x));
+    for (int count = 0; count < N; count += 1 + count / 3) {
+        static float apart[N], together[N];
+        memcpy(apart, x, sizeof x);
+        memcpy(together, x, sizeof x);
+        nmi_clip_value(count, 0.75f, apart);
+        ck_assert_double_eq(nmi_clipped_norm(count, 0.75f, together),
+                            nmi_squared_norm(count, apart));
+        ck_assert_mem_eq(apart, together, sizeof x);
+    }
     x[N - 1] = -INFINITY;
     ck_assert(!nmi_all_finite(N, x));
     x[0] = NAN;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Storage of weights, memory of inference, and determinism of runs and passes. */
-#include "nmi_pass.h"
+#include "nmi_pass_internal.h"
 #include "nmi_test.h"
 
 #include <math.h>
@@ -180,6 +180,123 @@ START_TEST(a_pass_takes_no_memory_after_its_creation)
 }
 END_TEST
 
+/* A pass over a small network without norms, one of whose blocks changes and is trained. */
+typedef struct training {
+    neumeta_context *context;
+    nmi_topology *topology;
+    nmi_network *network;
+    nmi_pass *pass;
+    float *inputs, direction[5 * 10];
+    bool *changed;     /* [tensor_count]: those of the block */
+    float **gradients; /* [tensor_count]: NULL but for them */
+} training;
+
+enum { ITEMS = 5, INPUTS = ITEMS * 3 * 144 };
+
+static training training_create(const char *block)
+{
+    training t = {.context = test_context()};
+    neumeta_options *options = NULL;
+    assert_ok(t.context, neumeta_options_create(t.context, &options));
+    assert_ok(t.context, neumeta_options_parse(options, "channels", "4"));
+    assert_ok(t.context, neumeta_options_parse(options, "input-height", "12"));
+    assert_ok(t.context, neumeta_options_parse(options, "input-width", "12"));
+    assert_ok(t.context, neumeta_options_parse(options, "norm", "none"));
+    assert_ok(t.context,
+              neumeta_topology_create_builtin(t.context, "resnet20-cifar", options, &t.topology));
+    neumeta_options_free(options);
+    t.network = full_network(t.context, t.topology);
+    assert_ok(t.context, nmi_pass_create(t.context, t.topology, t.network->sizes, ITEMS, &t.pass));
+    t.inputs = malloc(INPUTS * sizeof *t.inputs);
+    test_fill(t.inputs, INPUTS, 3, -1.0f, 1.0f);
+    test_fill(t.direction, ITEMS * 10, 4, -1.0f, 1.0f);
+    t.changed = calloc((size_t)t.topology->tensor_count, sizeof *t.changed);
+    t.gradients = calloc((size_t)t.topology->tensor_count, sizeof *t.gradients);
+    for (int32_t i = 0; i < t.topology->tensor_count; i++) {
+        t.changed[i] = strncmp(t.topology->tensors[i].name, block, strlen(block)) == 0;
+        if (t.changed[i])
+            t.gradients[i] = calloc((size_t)t.network->tensors[i].count, sizeof(float));
+    }
+    return t;
+}
+
+static void training_free(training *t)
+{
+    for (int32_t i = 0; i < t->topology->tensor_count; i++)
+        free(t->gradients[i]);
+    free(t->gradients);
+    free(t->changed);
+    free(t->inputs);
+    nmi_pass_free(t->pass);
+    nmi_network_release(t->network);
+    nmi_topology_release(t->topology);
+    neumeta_context_free(t->context);
+}
+
+START_TEST(a_forward_again_computes_only_what_changed)
+{
+    static const char *const blocks[] = {"layer3.2.", "layer1.0."};
+    training t = training_create(blocks[_i]);
+    float expected[ITEMS * 10];
+    nmi_pass_forward(t.pass, t.network, t.inputs, ITEMS, NULL);
+    for (int32_t i = 0; i < t.topology->tensor_count; i++)
+        for (int64_t e = 0; t.changed[i] && e < t.network->tensors[i].count; e++)
+            t.network->tensors[i].data[e] *= 0.5f;
+    memcpy(expected, nmi_pass_forward_again(t.pass, t.network, t.changed), sizeof expected);
+    /* Neither the inputs nor the weights in front are looked at again. */
+    for (int64_t i = 0; i < INPUTS; i++)
+        t.inputs[i] = NAN;
+    nmi_network_find(t.network, "conv1.weight")->data[0] = NAN;
+    ck_assert_mem_eq(nmi_pass_forward_again(t.pass, t.network, t.changed), expected,
+                     sizeof expected);
+    t.changed[0] = true; /* the stem's: now they are */
+    ck_assert(isnan(nmi_pass_forward_again(t.pass, t.network, t.changed)[0]));
+    training_free(&t);
+}
+END_TEST
+
+/* Whether all of the node's part of the chunks' partial gradients is `value`. */
+static bool partials_are(const nmi_pass *pass, int32_t node, float value)
+{
+    const nmi_places *places = &pass->places[node];
+    for (int64_t chunk = 0; chunk < pass->chunks; chunk++)
+        for (int64_t i = places->partial; i < places->bias + places->vector; i++)
+            if (pass->partials[chunk * pass->partial_floats + i] != value)
+                return false;
+    return true;
+}
+
+START_TEST(backward_stops_at_the_lowest_trained_block)
+{
+    const float untouched = 12345.0f;
+    training t = training_create("layer2.1.");
+    const nmi_pass *pass = t.pass;
+    int32_t lowest = t.topology->node_count;
+    nmi_pass_forward(t.pass, t.network, t.inputs, ITEMS, NULL);
+    for (int64_t i = 0; i < NMI_PASS_CHUNKS * pass->partial_floats; i++)
+        pass->partials[i] = untouched;
+    for (int32_t n = 0; n < t.topology->node_count; n++)
+        if (pass->tensors[n].weight >= 0) /* no norms: convolutions and the classifier */
+            pass->packed[pass->places[n].transposed] = untouched;
+    nmi_pass_backward(t.pass, t.network, t.direction, t.gradients);
+    for (int32_t n = t.topology->node_count - 1; n >= 0; n--)
+        if (pass->tensors[n].weight >= 0 && t.changed[pass->tensors[n].weight])
+            lowest = n;
+    ck_assert_int_lt(lowest, t.topology->node_count);
+    for (int32_t n = 0; n < t.topology->node_count; n++) {
+        const int32_t weight = pass->tensors[n].weight;
+        if (n < lowest && pass->steps.end[n] < lowest)
+            ck_assert(!pass->reached[n]);
+        if (weight < 0)
+            continue;
+        /* No gradient of a frozen weight, and none of an input below. */
+        ck_assert_int_eq(partials_are(pass, n, untouched), !t.changed[weight]);
+        ck_assert_int_eq(pass->packed[pass->places[n].transposed] == untouched, n <= lowest);
+    }
+    training_free(&t);
+}
+END_TEST
+
 START_TEST(runs_do_not_depend_on_batch_or_threads)
 {
     neumeta_context *context = test_context();
@@ -268,6 +385,8 @@ int main(void)
     tcase_add_test(tests, resizing_takes_no_memory_and_stays_within_its_room);
     tcase_add_loop_test(tests, memory_of_a_run_is_what_is_announced_and_kept, 0, 2);
     tcase_add_test(tests, a_pass_takes_no_memory_after_its_creation);
+    tcase_add_loop_test(tests, a_forward_again_computes_only_what_changed, 0, 2);
+    tcase_add_test(tests, backward_stops_at_the_lowest_trained_block);
     tcase_add_test(tests, runs_do_not_depend_on_batch_or_threads);
     tcase_add_test(tests, changed_weights_reach_the_next_run);
     tcase_add_test(tests, weights_are_shared_as_long_as_a_copy_lives);
