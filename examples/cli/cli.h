@@ -110,15 +110,22 @@ int cli_read_json(const cli *c, const char *path, json_t **value);
 int cli_fail(const cli *c, const char *format, ...) CLI_FORMAT;
 int cli_usage(const cli *c, const char *format, ...) CLI_FORMAT;
 int cli_no_memory(const cli *c);
-/* CLI_OK for NEUMETA_OK, else says the context's sentence. `what` (may be NULL) starts it. */
+/* CLI_OK for NEUMETA_OK, else says the context's sentence and returns CLI_USAGE if an argument was
+ * wrong. `what` (may be NULL) starts the sentence unless it is named there. */
 int cli_check(const cli *c, neumeta_status status, const char *what);
+/* The same; `hint` ends the sentence. */
+int cli_check_hint(const cli *c, neumeta_status status, const char *what, const char *hint);
 /* What is being done, on stderr, unless --quiet. */
 void cli_note(const cli *c, const char *format, ...) CLI_FORMAT;
 double cli_seconds(void); /* since some fixed moment */
 
-/* Ctrl-C and termination set a flag instead of ending the process. */
+/* From now on Ctrl-C and termination set a flag once instead of ending the process: for work that
+ * looks at it and has something to keep. */
 void cli_catch_signals(void);
 bool cli_interrupted(void);
+
+/* Between two JSON lines of progress, of anything that takes long. */
+enum { CLI_LINE_SECONDS = 5 };
 
 /* Watches a trainer: a bar on a terminal, JSON lines otherwise; stops it when interrupted. */
 typedef struct cli_progress {
@@ -177,6 +184,9 @@ void cli_data_release(cli_data *data);
 /* "folder/name", for free(). */
 char *cli_path(const char *folder, const char *name);
 bool cli_exists(const char *path);
+/* Whether a file can be written there later, so that no long work is lost. `replaced`: the library
+ * writes it, which makes a new file beside it. */
+int cli_check_output(const cli *c, const char *path, bool replaced);
 
 /* --- other programs (cli_process.c) --------------------------------------------------------- */
 

@@ -13,6 +13,9 @@
 #include <string.h>
 #include <strings.h>
 
+/* Options that may be given several times, which is a list in a settings file. */
+static const char *const repeatable[] = {"size", "sizes", "points"};
+
 enum { NAME_MAX_LENGTH = 64, FIRST_OPTION = 1000 };
 
 const cli_option cli_common_options[] = {
@@ -157,6 +160,27 @@ char *cli_json_text(const json_t *value)
     return NULL;
 }
 
+/* Whether the list is one of several values; numbers alone are one: [3, 4] is "3,4". */
+static bool holds_values(const char *option, const json_t *list)
+{
+    bool several = false, numbers = json_array_size(list) > 0;
+    for (size_t i = 0; i < sizeof repeatable / sizeof *repeatable; i++)
+        several = several || strcmp(repeatable[i], option) == 0;
+    for (size_t i = 0; i < json_array_size(list); i++)
+        numbers = numbers && json_is_number(json_array_get(list, i));
+    return several && json_is_array(list) && !numbers;
+}
+
+static int add_json(cli *c, const char *path, const char *name, const json_t *value)
+{
+    char *text = cli_json_text(value);
+    if (text == NULL)
+        return cli_usage(c, "%s: '%s' must be a text, a number, or a list of numbers", path, name);
+    int code = add_value(c, name, text, true);
+    free(text);
+    return code;
+}
+
 static int read_setting(cli *c, const char *path, const char *name, json_t *value)
 {
     if (same_name(name, "phases") && strcmp(c->command->name, "train") == 0) {
@@ -172,11 +196,11 @@ static int read_setting(cli *c, const char *path, const char *name, json_t *valu
         return cli_usage(c, "%s: '%s' must be true or false", path, name);
     if (flag)
         return json_is_true(value) ? add_value(c, name, "1", true) : CLI_OK;
-    char *text = cli_json_text(value);
-    if (text == NULL)
-        return cli_usage(c, "%s: '%s' must be a text, a number, or a list of numbers", path, name);
-    int code = add_value(c, name, text, true);
-    free(text);
+    if (option == NULL || !holds_values(option->name, value))
+        return add_json(c, path, name, value);
+    int code = CLI_OK;
+    for (size_t i = 0; i < json_array_size(value) && code == CLI_OK; i++)
+        code = add_json(c, path, name, json_array_get(value, i));
     return code;
 }
 

@@ -61,6 +61,21 @@ static int set_input(const cli *c, const cli_data *data, neumeta_options *option
     return code;
 }
 
+static int check_name(const cli *c, const char *name)
+{
+    char names[512] = "";
+    size_t length = 0;
+    const char *known;
+    for (int32_t i = 0; (known = neumeta_topology_builtin_name(i)) != NULL; i++) {
+        if (strcmp(known, name) == 0)
+            return CLI_OK;
+        if (length < sizeof names)
+            length += (size_t)snprintf(names + length, sizeof names - length, "%s%s",
+                                       i > 0 ? ", " : "", known);
+    }
+    return cli_usage(c, "--topology is '%s', must be one of %s", name, names);
+}
+
 /* The built-in topology, before any norm was replaced. */
 static int open_builtin(const cli *c, const cli_data *data, const char *norm,
                         neumeta_topology **topology)
@@ -68,6 +83,8 @@ static int open_builtin(const cli *c, const cli_data *data, const char *norm,
     const char *name;
     neumeta_options *options = NULL;
     int code = cli_require(c, "topology", &name);
+    if (code == CLI_OK)
+        code = check_name(c, name);
     if (code == CLI_OK)
         code = cli_settings(c, builtin_keys, &options);
     if (code == CLI_OK && data != NULL)
@@ -91,12 +108,30 @@ static int replace(const cli *c, neumeta_network *network, int32_t method)
     return code;
 }
 
+/* Tensors of another norm are the usual reason why a file does not fit its topology. */
+static int load(const cli *c, const neumeta_topology *topology, const char *path,
+                neumeta_network **network)
+{
+    neumeta_options *options = NULL;
+    int code = cli_settings(c, loading_keys, &options);
+    if (code != CLI_OK)
+        return code;
+    neumeta_status status = neumeta_network_load(topology, path, options, network);
+    neumeta_options_free(options);
+    bool foreign = status == NEUMETA_ERR_FORMAT &&
+                   (strstr(neumeta_context_message(c->context), "does not belong") != NULL ||
+                    strstr(neumeta_context_message(c->context), "is missing") != NULL);
+    return cli_check_hint(c, status, path,
+                          foreign ? "; if its norm was folded or replaced, as in materialised "
+                                    "networks, say so: --norm fold"
+                                  : "");
+}
+
 int cli_network(const cli *c, const cli_data *data, const char *path, neumeta_network **network)
 {
     const char *norm = NULL;
     int32_t method = 0;
     neumeta_topology *topology = NULL;
-    neumeta_options *options = NULL;
     *network = NULL;
     int code = read_norm(c, "norm", "batch", false, &norm, &method);
     if (code == CLI_OK)
@@ -114,10 +149,7 @@ int cli_network(const cli *c, const cli_data *data, const char *path, neumeta_ne
         *network = NULL;
     }
     if (code == CLI_OK && path != NULL)
-        code = cli_settings(c, loading_keys, &options);
-    if (code == CLI_OK && path != NULL)
-        code = cli_check(c, neumeta_network_load(topology, path, options, network), path);
-    neumeta_options_free(options);
+        code = load(c, topology, path, network);
     neumeta_topology_free(topology);
     if (code != CLI_OK) {
         neumeta_network_free(*network);

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 enum { BAR_CELLS = 24 };
-static const double bar_interval = 0.1, line_interval = 5;
+static const double bar_interval = 0.1, line_interval = CLI_LINE_SECONDS;
 
 static void say(const cli *c, const char *format, va_list values)
 {
@@ -43,14 +43,32 @@ int cli_no_memory(const cli *c)
     return cli_fail(c, "out of memory");
 }
 
-int cli_check(const cli *c, neumeta_status status, const char *what)
+/* Whether the sentence names this file already, in the library's quotes. */
+static bool names(const char *message, const char *what)
+{
+    size_t length = strlen(what);
+    for (const char *at = strchr(message, '\''); at != NULL; at = strchr(at + 1, '\''))
+        if (strncmp(at + 1, what, length) == 0 && at[1 + length] == '\'')
+            return true;
+    return false;
+}
+
+int cli_check_hint(const cli *c, neumeta_status status, const char *what, const char *hint)
 {
     if (status == NEUMETA_OK)
         return CLI_OK;
     const char *message = neumeta_context_message(c->context);
-    cli_fail(c, "%s%s%s", what != NULL ? what : "", what != NULL ? ": " : "",
-             message[0] != '\0' ? message : neumeta_status_name(status));
-    return status == NEUMETA_CANCELLED ? CLI_CANCELLED : CLI_FAILED;
+    bool named = what == NULL || names(message, what);
+    cli_fail(c, "%s%s%s%s", named ? "" : what, named ? "" : ": ",
+             message[0] != '\0' ? message : neumeta_status_name(status), hint);
+    return status == NEUMETA_CANCELLED      ? CLI_CANCELLED
+           : status == NEUMETA_ERR_ARGUMENT ? CLI_USAGE
+                                            : CLI_FAILED;
+}
+
+int cli_check(const cli *c, neumeta_status status, const char *what)
+{
+    return cli_check_hint(c, status, what, "");
 }
 
 void cli_note(const cli *c, const char *format, ...)
@@ -181,11 +199,13 @@ static void show_line(const cli_progress *progress, const state *s, double now)
     set_finite(row, "seconds", round(10 * (now - progress->start)) / 10);
     set_finite(row, "progress", s->share);
     set_finite(row, "fitted", s->fitted);
-    set_finite(row, "epoch", s->epoch);
-    set_finite(row, "loss", s->loss);
-    set_finite(row, "learning_rate", s->rate);
-    set_finite(row, "images_per_second", round(s->speed));
-    set_finite(row, "held_out_score", s->score);
+    if (!isfinite(s->fitted)) {
+        set_finite(row, "epoch", s->epoch);
+        set_finite(row, "loss", s->loss);
+        set_finite(row, "learning_rate", s->rate);
+        set_finite(row, "images_per_second", round(s->speed));
+        set_finite(row, "held_out_score", s->score);
+    }
     json_dumpf(row, stderr, JSON_COMPACT | JSON_REAL_PRECISION(6));
     fputc('\n', stderr);
     json_decref(row);

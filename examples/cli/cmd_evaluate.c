@@ -85,10 +85,12 @@ typedef struct job {
     int32_t split;
     const char *split_name;
     bool with_file;
+    bool line;          /* progress on one line of a terminal, not as JSON lines */
+    double start, next; /* of cli_seconds(): the first progress told, the next */
     json_t *rows;
 } job;
 
-static int evaluate_one(const cli *c, const job *j, const char *file, const cli_model *model,
+static int evaluate_one(const cli *c, job *j, const char *file, const cli_model *model,
                         const int64_t *sizes, double gamma)
 {
     neumeta_network *network = NULL;
@@ -113,29 +115,50 @@ static int evaluate_one(const cli *c, const job *j, const char *file, const cli_
             json_object_set_new(row, "materialize_ms", json_real(make_ms));
         json_object_set_new(row, "image_us", json_real(image_us));
         json_array_append(j->rows, row);
+        /* Until now nothing would be lost; from now on the finished rows would. */
+        if (json_array_size(j->rows) == 1)
+            cli_catch_signals();
     }
     json_decref(row);
     neumeta_network_free(network);
     return code;
 }
 
-static int evaluate_file(const cli *c, const job *j, const char *file, bool *manifold)
+static void show_progress(const cli *c, job *j, const char *file, size_t done, size_t count)
+{
+    double now = cli_seconds();
+    if (c->quiet || (!j->line && now < j->next))
+        return;
+    if (j->line) {
+        fprintf(stderr, "\r%s: %zu of %zu\033[K", file, done + 1, count);
+        return;
+    }
+    if (j->next <= 0)
+        j->start = now;
+    j->next = now + CLI_LINE_SECONDS;
+    json_t *row = json_pack("{s:s, s:s, s:I, s:I, s:f}", "event", "progress", "evaluating", file,
+                            "done", (json_int_t)done, "networks", (json_int_t)count, "seconds",
+                            round(10 * (now - j->start)) / 10);
+    json_dumpf(row, stderr, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    fputc('\n', stderr);
+    json_decref(row);
+}
+
+static int evaluate_file(const cli *c, job *j, const char *file, bool *manifold)
 {
     cli_model model;
     cli_size_list list = {.sizes = NULL};
-    bool show = isatty(STDERR_FILENO) == 1 && !c->quiet;
     int code = cli_model_open(c, j->data, file, &model);
     if (code == CLI_OK)
         code = cli_sizes(c, &model, &list);
     *manifold = *manifold || (code == CLI_OK && model.manifold != NULL);
     for (size_t i = 0; i < list.count && code == CLI_OK; i++) {
-        if (show)
-            fprintf(stderr, "\r%s: %zu of %zu\033[K", file, i + 1, list.count);
-        code = cli_interrupted() ? CLI_CANCELLED
-                                 : evaluate_one(c, j, file, &model,
-                                                list.sizes + i * (size_t)list.axes, list.gammas[i]);
+        show_progress(c, j, file, i, list.count);
+        code = evaluate_one(c, j, file, &model, list.sizes + i * (size_t)list.axes, list.gammas[i]);
+        if (code == CLI_OK && cli_interrupted())
+            code = CLI_CANCELLED;
     }
-    if (show)
+    if (j->line && !c->quiet)
         fprintf(stderr, "\r\033[K");
     cli_sizes_release(&list);
     cli_model_release(&model);
@@ -160,12 +183,14 @@ static int read_split(const cli *c, job *j)
 static int run(cli *c)
 {
     cli_data data;
-    job j = {.data = &data, .with_file = c->operand_count > 1};
+    job j = {.data = &data, .with_file = c->operand_count > 1, .line = isatty(STDERR_FILENO) == 1};
     bool manifold = false;
     const char *results = cli_text(c, "results");
     if (c->operand_count == 0)
         return cli_usage(c, "give at least one network or manifold file");
     int code = read_split(c, &j);
+    if (code == CLI_OK && results != NULL && strcmp(results, "-") != 0)
+        code = cli_check_output(c, results, false);
     if (code == CLI_OK)
         code = cli_data_open(c, &data, &j.dataset);
     if (code != CLI_OK)
@@ -176,10 +201,11 @@ static int run(cli *c)
     if (code == CLI_OK && !manifold &&
         (cli_flag(c, "gamma") || cli_flag(c, "size") || cli_flag(c, "sizes")))
         code = cli_usage(c, "--gamma, --size and --sizes are for manifolds; a network has its own");
-    if (json_array_size(j.rows) > 0 && (code == CLI_OK || code == CLI_CANCELLED)) {
+    /* Whatever failed: rows that are there took long. */
+    if (json_array_size(j.rows) > 0) {
         cli_print_rows(c, j.rows, columns);
-        if (results != NULL)
-            code = cli_write_rows(c, j.rows, results) == CLI_OK ? code : CLI_FAILED;
+        if (results != NULL && cli_write_rows(c, j.rows, results) != CLI_OK && code == CLI_OK)
+            code = CLI_FAILED;
     }
     json_decref(j.rows);
     neumeta_dataset_free(j.dataset);
@@ -196,7 +222,8 @@ const cli_command cmd_evaluate = {
         "manifold\nfile knows its topology and yields a network for each size that is asked for, "
         "without any: the\nfull one. A network file needs --topology and --norm.\n\n"
         "The time is the median for one image in batches of 128; making a network of a manifold "
-        "is timed\non its own.\n",
+        "is timed\non its own. Ctrl-C ends it after the present network, with the rows that are "
+        "finished.\n",
     .examples =
         "  neumeta evaluate lenet.safetensors --topology lenet --data data\n"
         "  neumeta evaluate manifold.safetensors --data data --gamma 0,0.25,0.5,0.75\n"

@@ -253,6 +253,7 @@ static int run(cli *c)
         return cli_usage(c, "give one data set: cifar10, fashion-mnist or mnist");
     if (!cifar && cli_flag(c, "source"))
         return cli_usage(c, "--source is for cifar10");
+    cli_catch_signals(); /* to remove what is half done */
     int code = cli_require(c, "to", &folder);
     if (code == CLI_OK)
         code = make_folder(c, folder);

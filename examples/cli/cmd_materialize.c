@@ -52,6 +52,8 @@ static int run(cli *c)
     int code = cli_require(c, "output", &output);
     if (code == CLI_OK && c->operand_count != 1)
         code = cli_usage(c, "give one manifold file");
+    if (code == CLI_OK)
+        code = cli_check_output(c, output, true);
     json_t *header = NULL;
     if (code == CLI_OK)
         code = cli_header(c, c->operands[0], &header);

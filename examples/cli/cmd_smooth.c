@@ -33,6 +33,8 @@ static int run(cli *c)
     if (code == CLI_OK && c->operand_count != 1)
         code = cli_usage(c, "give one network file");
     if (code == CLI_OK)
+        code = cli_check_output(c, output, true);
+    if (code == CLI_OK)
         code = cli_network(c, NULL, c->operands[0], &network);
     if (code == CLI_OK)
         code = cli_replace_norm(c, network);

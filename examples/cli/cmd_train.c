@@ -25,7 +25,8 @@ static const cli_option options[] = {
      "schedule of a manifold: nm (all blocks at once, default), ht (block after "
      "block), or a JSON file with \"phases\""},
     {"checkpoint", "FILE", "state of the training, to go on from (default OUTPUT.checkpoint)"},
-    {"resume", NULL, "go on from the checkpoint if there is one"},
+    {"resume", NULL,
+     "go on from the checkpoint if there is one; without this, one that is there is an error"},
     {"hours", "H", "stop after this time; the output then holds the present state"},
     {NULL, NULL, NULL},
 };
@@ -100,6 +101,18 @@ static int check_usage(const cli *c, job *j)
     return CLI_OK;
 }
 
+/* Before hours of training: whether what they yield can be written, and what it would destroy. */
+static int check_files(const cli *c, const job *j)
+{
+    if (strcmp(j->checkpoint, j->output) == 0)
+        return cli_usage(c, "--checkpoint and --output name the same file");
+    if (cli_exists(j->checkpoint) && !j->resuming)
+        return cli_usage(c, "%s holds an interrupted training; add --resume to go on, or delete it",
+                         j->checkpoint);
+    int code = cli_check_output(c, j->output, true);
+    return code == CLI_OK ? cli_check_output(c, j->checkpoint, true) : code;
+}
+
 static int set_topology(const cli *c, job *j)
 {
     neumeta_topology_free(j->topology);
@@ -139,6 +152,13 @@ static int prepare(const cli *c, job *j)
     return code;
 }
 
+static int create_manifold(const cli *c, job *j, const neumeta_options *inrs)
+{
+    neumeta_status status = neumeta_manifold_create(j->topology, inrs, &j->manifold);
+    bool normed = status == NEUMETA_ERR_UNSUPPORTED && !cli_flag(c, "replace-norm");
+    return cli_check_hint(c, status, NULL, normed ? " (--replace-norm fold)" : "");
+}
+
 static int create_trainer(const cli *c, job *j)
 {
     neumeta_options *inrs = NULL, *saving = NULL;
@@ -150,7 +170,7 @@ static int create_trainer(const cli *c, job *j)
         neumeta_network *reference = cli_flag(c, "reference") ? j->network : NULL;
         code = cli_settings(c, manifold_keys, &inrs);
         if (code == CLI_OK)
-            code = cli_check(c, neumeta_manifold_create(j->topology, inrs, &j->manifold), NULL);
+            code = create_manifold(c, j, inrs);
         if (code == CLI_OK)
             code = cli_check(c,
                              neumeta_trainer_create(j->manifold, reference, j->schedule, j->dataset,
@@ -223,6 +243,7 @@ static int train(const cli *c, job *j, double hours)
         cli_check(c, neumeta_trainer_set_progress(j->trainer, cli_progress_step, &progress), NULL);
     if (code != CLI_OK)
         return code;
+    cli_catch_signals();
     neumeta_status status = neumeta_trainer_run(j->trainer);
     cli_progress_end(&progress);
     if (status == NEUMETA_CANCELLED)
@@ -248,6 +269,8 @@ static int run(cli *c)
     bool done = code == CLI_OK && cli_flag(c, "resume") && !j.resuming && cli_exists(j.output);
     if (done)
         cli_note(c, "%s is there and has no checkpoint: nothing is left to train", j.output);
+    if (code == CLI_OK && !done)
+        code = check_files(c, &j);
     if (code == CLI_OK && !done)
         code = prepare(c, &j);
     if (code == CLI_OK && !done)

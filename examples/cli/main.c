@@ -11,9 +11,9 @@ const cli_command *const cli_commands[] = {
 
 static void print_log(void *user, int32_t level, const char *message)
 {
-    (void)level;
     const cli *c = user;
-    if (!c->quiet)
+    /* A failure comes as a status too, and is told by cli_check(). */
+    if (!c->quiet && level != NEUMETA_LOG_ERROR)
         fprintf(stderr, "%s\n", message);
 }
 
@@ -50,10 +50,8 @@ static int run_command(const cli_command *command, int argc, char **argv)
     int code = cli_arguments(&c, argc, argv);
     if (code < 0) {
         code = open_context(&c);
-        if (code == CLI_OK) {
-            cli_catch_signals();
+        if (code == CLI_OK)
             code = command->run(&c);
-        }
     }
     cli_release(&c);
     /* A full disk or a closed pipe shows up here at the latest. */

@@ -307,6 +307,8 @@ neumeta_status nmi_trainer_begin_phase(nmi_trainer *trainer)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
     neumeta_status status = NEUMETA_OK;
+    /* Only here: the loss of the last epoch stays readable after the end of a training. */
+    trainer->metrics.loss_sum = trainer->metrics.task_sum = trainer->metrics.minibatches = 0;
     if (trainer->manifold != NULL)
         status = nmi_trainer_start_inrs(trainer);
     if (status != NEUMETA_OK)
@@ -358,6 +360,5 @@ void nmi_trainer_end_phase(nmi_trainer *trainer)
     trainer->position.phase = next;
     trainer->position.step = 0;
     trainer->position.begun = false;
-    trainer->metrics.loss_sum = trainer->metrics.task_sum = trainer->metrics.minibatches = 0;
     trainer->ready = false;
 }

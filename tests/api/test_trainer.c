@@ -519,6 +519,32 @@ START_TEST(the_sandwich_rule_shares_items_and_teaches_narrow_sizes)
 }
 END_TEST
 
+/* The running mean of the last epoch: what a report about a finished training shows. */
+START_TEST(the_loss_stays_readable_after_the_end)
+{
+    char *folder = test_directory(), *path = test_path(folder, "finished");
+    double loss = NAN, task = NAN, restored = NAN;
+    test_problem problem;
+    problem_create(&problem, 1, NEUMETA_NORM_SKIP_INIT, 32);
+    problem_manifold(&problem, 16);
+    neumeta_trainer *trainer = manifold_trainer(&problem, PAIRS(MANIFOLD_PHASE));
+    assert_ok(problem.context, neumeta_trainer_run(trainer));
+    assert_ok(problem.context, neumeta_trainer_metric(trainer, NEUMETA_METRIC_LOSS, &loss));
+    assert_ok(problem.context, neumeta_trainer_metric(trainer, NEUMETA_METRIC_LOSS_TASK, &task));
+    ck_assert_msg(isfinite(loss) && isfinite(task), "loss %g, task %g", loss, task);
+    assert_ok(problem.context, neumeta_trainer_save(trainer, path));
+    neumeta_trainer_free(trainer);
+    trainer = manifold_trainer(&problem, PAIRS(MANIFOLD_PHASE));
+    assert_ok(problem.context, neumeta_trainer_restore(trainer, path));
+    assert_ok(problem.context, neumeta_trainer_metric(trainer, NEUMETA_METRIC_LOSS, &restored));
+    ck_assert(restored == loss);
+    neumeta_trainer_free(trainer);
+    problem_free(&problem);
+    free(path);
+    test_directory_remove(folder);
+}
+END_TEST
+
 START_TEST(checkpoints_are_written_while_training_runs)
 {
     char *folder = test_directory(), *path = test_path(folder, "auto");
@@ -589,6 +615,7 @@ int main(void)
     tcase_add_test(cases, the_block_wise_recipe_runs_clones_and_resumes_between_and_within_phases);
     tcase_add_test(cases, the_fit_to_the_reference_is_watched_and_can_be_stopped);
     tcase_add_test(cases, the_sandwich_rule_shares_items_and_teaches_narrow_sizes);
+    tcase_add_test(cases, the_loss_stays_readable_after_the_end);
     tcase_add_test(cases, checkpoints_are_written_while_training_runs);
     tcase_add_test(cases, handles_of_a_training_may_be_freed_in_any_order);
     suite_add_tcase(suite, cases);

@@ -37,6 +37,7 @@ gives()
 }
 says() { passes "it says '$1'" grep -qF -- "$1" err; }
 prints() { passes "it prints '$1'" grep -qF -- "$1" out; }
+one_sentence() { passes "it says one sentence" test "$(wc -l <err)" -eq 1; }
 is_json_lines()
 {
     python3 -c 'import json, sys
@@ -67,16 +68,24 @@ for command in fetch train evaluate inspect materialize smooth plot; do
 done
 gives 0 "list of settings" train --help-settings
 prints "--learning-rate N"
+prints "lenet has 32"
+prints "the share of the inner widths left out"
 gives 2 "value missing" train --output
 says "--output needs a value"
 gives 2 "output missing" train --data idx
 says "--output is missing"
 gives 2 "topology missing" train --data idx --output n.safetensors
 says "--topology is missing"
-gives 1 "unknown topology" train --data idx --output n.safetensors --topology cube
+gives 2 "unknown topology" train --data idx --output n.safetensors --topology cube
+says "--topology is 'cube', must be one of lenet, resnet20-cifar"
+one_sentence
 gives 2 "setting out of range" train --data idx --topology lenet --output n.safetensors \
     --learning-rate=-0.1
 says "LEARNING_RATE is -0.1"
+one_sentence
+gives 2 "setting without effect" train --data idx --topology lenet --output n.safetensors \
+    --optimizer adamw --momentum 0.5
+one_sentence
 gives 2 "setting of another command" evaluate n.safetensors --data idx --learning-rate 0.1
 gives 2 "setting of manifolds" train --data idx --topology lenet --output n.safetensors \
     --inr-hidden 8
@@ -145,6 +154,7 @@ clock
 whole=$elapsed
 passes "results are JSON" is_json_lines out
 passes "progress is JSON" is_json_lines err
+passes "it tells the loss of the last epoch" grep -q '"loss":[0-9]' out
 passes "no checkpoint stays" test ! -e whole.safetensors.checkpoint
 stops=0
 for attempt in $(seq 200); do
@@ -163,12 +173,36 @@ says "nothing is left to train"
 gives 0 "time bound" $plain --hours 1e-7 --output late.safetensors --json
 passes "it says that it is not finished" test "$(member out 1 finished)" = False
 passes "it leaves both files" test -s late.safetensors -a -s late.safetensors.checkpoint
+cp late.safetensors.checkpoint copy.checkpoint
+gives 2 "a checkpoint in the way" $plain --output late.safetensors
+says "late.safetensors.checkpoint holds an interrupted training; add --resume to go on, or delete it"
+passes "it is left alone" cmp late.safetensors.checkpoint copy.checkpoint
+gives 2 "checkpoint and output in one file" $plain --output x --checkpoint x
+echo >rows
+for option in "--output none/x" "--output x --checkpoint none/x" "--output rows/x"; do
+    gives 1 "no folder for $option" $plain $option
+    says "/x cannot be written: folder"
+    one_sentence
+done
+gives 1 "output that is a folder" $plain --output idx
+says "idx cannot be written: it is no regular file"
+if [ "$(id -u)" -ne 0 ]; then
+    mkdir locked && echo >fixed && chmod -w locked fixed
+    gives 1 "folder without permission" $plain --output locked/x
+    says "locked/x cannot be written: folder locked"
+    gives 1 "output without permission" $plain --output fixed
+    says "fixed cannot be written"
+fi
 
 gives 0 "evaluation" evaluate whole.safetensors $tiny --split test --json --results rows.jsonl
 passes "it learned" test "$(member out 1 accuracy | cut -c 1-3)" != 0.1
 passes "results file equals output" cmp out rows.jsonl
 gives 0 "evaluation as a table" evaluate whole.safetensors $tiny --split held-out
 prints "accuracy %"
+passes "it says how far it is" grep -q '"event":"progress","evaluating":"whole.safetensors"' err
+passes "as JSON" is_json_lines err
+gives 1 "results in no folder" evaluate whole.safetensors $tiny --results none/rows.jsonl
+one_sentence
 gives 1 "evaluation of another topology" evaluate whole.safetensors --data idx \
     --topology resnet20-cifar
 gives 2 "sizes of a network" evaluate whole.safetensors $tiny --gamma 0.5
@@ -209,6 +243,12 @@ clock
 gives 0 "manifold" $morph --output m.safetensors
 clock
 whole=$elapsed
+passes "lines about the fit tell of it alone" python3 -c 'import json
+lines = [json.loads(line) for line in open("err") if line[0] == "{"]
+fits = [line for line in lines if "fitted" in line]
+raise SystemExit(not fits or any(
+    name in line for line in fits for name in ("epoch", "loss", "learning_rate",
+                                               "images_per_second")))'
 stops=0
 for attempt in $(seq 200); do
     timeout --preserve-status -s INT "$(slice $whole $attempt)" "$neumeta" $morph \
@@ -228,6 +268,8 @@ gives 2 "phase setting out of range" $morph --recipe other.json --output x.safet
 says "phase 'second': EMA"
 gives 1 "no norm replaced" train --manifold $tiny --reference whole.safetensors --epochs 1 \
     --output x.safetensors
+says "(--replace-norm fold)"
+one_sentence
 
 gives 0 "inspect a manifold" inspect m.safetensors --json
 passes "inspect of a manifold is JSON" is_json_lines out
@@ -240,8 +282,30 @@ passes "every combination" test "$(wc -l <range.jsonl)" -eq 16
 gives 2 "unknown axis" evaluate m.safetensors --data idx --size height=3
 gives 2 "sizes that are no numbers" evaluate m.safetensors --data idx --size conv1.width=a
 gives 2 "too few sizes" evaluate m.safetensors --data idx --sizes 2,5
-gives 1 "size outside its axis" evaluate m.safetensors --data idx --size conv1.width=5
+gives 2 "size outside its axis" evaluate m.safetensors --data idx --size conv1.width=5 --quiet
+one_sentence
+gives 2 "a later size fails" evaluate m.safetensors --data idx --size conv1.width=2,3,5 --json \
+    --results part.jsonl
+passes "finished rows are printed" test "$(wc -l <out)" -eq 2
+passes "and written" cmp out part.jsonl
+echo '{"sizes": ["2,5,16", "2,2,2", [3, 4, 5]], "gamma": [0, 0.5]}' >repeated.json
+gives 0 "repeated sizes in a settings file" evaluate m.safetensors --data idx --json \
+    --settings repeated.json
+passes "one row for each of them" test "$(wc -l <out)" -eq 5
+passes "as the file says" grep -q '"conv1.width":2,"conv2.width":5,"conv3.width":16' out
+echo '{"size": ["conv1.width=3", "conv2.width=2..4"]}' >repeated.json
+gives 0 "repeated size in a settings file" evaluate m.safetensors --data idx --json \
+    --settings repeated.json
+passes "every combination of the file" test "$(wc -l <out)" -eq 3
+echo '{"sizes": [2, 5, 16]}' >repeated.json
+gives 0 "one list of sizes in a settings file" evaluate m.safetensors --data idx --json \
+    --settings repeated.json
+passes "one row for it" test "$(wc -l <out)" -eq 1
 gives 0 "materialise" materialize m.safetensors --gamma 0.5 --output half.safetensors --json
+gives 1 "materialised network without its norm" evaluate half.safetensors $tiny --quiet
+says "does not belong to the topology; if its norm was folded or replaced"
+passes "the file is named once" test "$(grep -o half.safetensors err | wc -l)" -eq 1
+one_sentence
 gives 0 "materialised network" evaluate half.safetensors $tiny --norm fold --json
 half=$(member out 1 accuracy)
 gives 0 "the same from the manifold" evaluate m.safetensors --data idx --gamma 0.5 --json
@@ -249,12 +313,34 @@ passes "both score the same" test "$half" = "$(member out 1 accuracy)"
 gives 2 "materialise two sizes" materialize m.safetensors --gamma 0,0.5 --output x.safetensors
 gives 1 "materialise a network" materialize whole.safetensors --output x.safetensors
 says "is no manifold"
+gives 1 "materialise into no folder" materialize m.safetensors --output none/x.safetensors
+one_sentence
+
+# --- interrupted where there is something to keep, and where there is not ---
+timeout --preserve-status -k 20 -s INT 0.5 "$neumeta" materialize m.safetensors --samples 100000 \
+    --output x.safetensors >out 2>err
+passes "Ctrl-C ends materialize" test $? -eq 130
+passes "which leaves nothing" test ! -e x.safetensors
+sizes='--size conv1.width=1..4 --size conv2.width=1..8'
+clock
+gives 0 "32 sizes" evaluate m.safetensors --data idx $sizes
+clock
+timeout --preserve-status -s INT "$((elapsed / 1000)).$(printf %03d $((elapsed % 1000)))" \
+    "$neumeta" evaluate m.safetensors --data idx $sizes --size 'conv3.width=1..16' --json \
+    --results part.jsonl >out 2>err
+passes "Ctrl-C ends evaluate" test $? -eq 130
+passes "finished rows stay" test "$(wc -l <out)" -ge 1 -a "$(wc -l <out)" -lt 512
+passes "in the file, too" cmp out part.jsonl
 
 # --- plots ---
 gives 0 "plot" plot range.jsonl rows.jsonl --title 'a < b & "c"' --output plot.svg
 passes "the plot is XML" python3 -c 'import xml.dom.minidom as x; x.parse("plot.svg")'
 gives 0 "plot of points" plot range.jsonl rows.jsonl --points range --output plot.svg
 passes "one line is left" test "$(grep -c 'fill="none" stroke="#[^4]' plot.svg)" = 1
+echo '{"points": ["range", "rows"]}' >repeated.json
+gives 0 "points in a settings file" plot range.jsonl rows.jsonl --settings repeated.json \
+    --output plot.svg
+passes "no line is left" test "$(grep -c 'fill="none" stroke="#[^4]' plot.svg)" = 0
 gives 2 "points of an unknown line" plot range.jsonl --points rows --output plot.svg
 gives 0 "plot of sizes" plot range.jsonl --x sizes.conv1.width --series gamma --log --output p.svg
 gives 1 "nothing to plot" plot range.jsonl --x sizes.none --output p.svg
