@@ -27,6 +27,13 @@ static int64_t round_up(int64_t floats)
     return (floats + LINE - 1) / LINE * LINE;
 }
 
+/* Between the rows of a matrix: an odd number of lines, so that rows spread over all the sets of
+ * the caches. At powers of two the products miss the first level. */
+static int64_t row_stride(int64_t columns)
+{
+    return ((columns + LINE - 1) / LINE | 1) * LINE;
+}
+
 /* --- layout of the parameters ------------------------------------------------------------ */
 
 static int64_t weights_at(const nmi_inr *inr, int64_t layer)
@@ -193,15 +200,15 @@ typedef struct work {
 
 static int64_t hidden_buffer(const nmi_inr *inr)
 {
-    return inr->block_rows * round_up(inr->hidden) + APART;
+    return inr->block_rows * row_stride(inr->hidden) + APART;
 }
 
 static work lay_out(const nmi_inr *inr, float *memory)
 {
     work w;
     const int64_t rows = inr->block_rows;
-    w.encoded_stride = round_up(inr->encoding.inputs);
-    w.hidden_stride = round_up(inr->hidden);
+    w.encoded_stride = row_stride(inr->encoding.inputs);
+    w.hidden_stride = row_stride(inr->hidden);
     w.buffer = hidden_buffer(inr);
     void *start = memory;
     w.encoding = start;
@@ -216,7 +223,7 @@ static size_t work_floats(const nmi_inr *inr, bool backward)
     const int64_t rows = inr->block_rows;
     const int64_t hidden_buffers = backward ? 2 * inr->layers + 1 : 2;
     return (size_t)(round_up(2 * nmi_encoding_work(&inr->encoding, rows)) +
-                    rows * round_up(inr->encoding.inputs) + round_up(rows * inr->outputs) +
+                    rows * row_stride(inr->encoding.inputs) + round_up(rows * inr->outputs) +
                     hidden_buffers * hidden_buffer(inr));
 }
 
