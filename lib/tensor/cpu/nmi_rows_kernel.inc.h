@@ -6,6 +6,7 @@
  *   TILE_ROWS    rows (or k values) of the largest register tile, TILE_MIDDLE and TILE_SMALL of
  *                the smaller ones; two vectors of columns go with each
  *   TABLE, NAME  symbol and name of the table
+ *   AHEAD        optional: for how many later k weights are fetched into the first-level cache
  *   load_part(p, n), store_part(p, n, v) for 1 <= n <= LANES floats, no access beyond them
  * after it has included nmi_vector.inc.h.
  *
@@ -157,6 +158,9 @@ INLINE void forward_tile(const int rows, const int vectors, const forward_job *j
             UNROLL
             for (int v = 0; v < vectors; v++)
                 weight[v] = load(w + v * LANES);
+#ifdef AHEAD
+            __builtin_prefetch(w + AHEAD * vectors * LANES);
+#endif
             w += vectors * LANES;
             UNROLL
             for (int r = 0; r < rows; r++) {
@@ -449,10 +453,11 @@ static void sincospi(const double *restrict x, float *restrict sine, float *rest
 {
     const double magic = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer */
     for (int64_t i = 0; i < count; i++) {
-        double k = (2.0 * x[i] + magic) - magic;
-        float r = (float)(x[i] - 0.5 * k);
-        double turn = 0.25 * k;
-        float quarter = (float)(4.0 * (turn - ((turn + magic) - magic))); /* -2 ... 2 */
+        double shifted = 2.0 * x[i] + magic;
+        float r = (float)(x[i] - 0.5 * (shifted - magic));
+        int64_t bits;
+        memcpy(&bits, &shifted, sizeof bits);
+        uint32_t k = (uint32_t)bits; /* the lowest bits of the mantissa, modulo 2^32 */
         float t = r * r;
         float s = 0.0821458866f * t - 0.599264529f;
         s = s * t + 2.55016404f;
@@ -463,10 +468,15 @@ static void sincospi(const double *restrict x, float *restrict sine, float *rest
         c = c * t + 4.05871213f;
         c = c * t - 4.93480220f;
         c = c * t + 1.0f;
-        float square = quarter * quarter; /* 0, 1 or 4 */
-        float sign = 1.0f - 0.5f * square;
-        sine[i] = square == 1.0f ? c * quarter : s * sign;
-        cosine[i] = square == 1.0f ? -s * quarter : c * sign;
+        uint32_t odd = 0u - (k & 1u), s_bits, c_bits;
+        memcpy(&s_bits, &s, sizeof s);
+        memcpy(&c_bits, &c, sizeof c);
+        uint32_t sine_bits = (s_bits & ~odd) | (c_bits & odd);
+        uint32_t cosine_bits = (c_bits & ~odd) | (s_bits & odd);
+        sine_bits ^= (k & 2u) << 30;
+        cosine_bits ^= ((k + 1u) & 2u) << 30;
+        memcpy(&sine[i], &sine_bits, sizeof sine_bits);
+        memcpy(&cosine[i], &cosine_bits, sizeof cosine_bits);
     }
 }
 
