@@ -145,7 +145,7 @@ static neumeta_status check_octaves(const nmi_manifold *manifold, const nmi_grid
  * gradients stream through the cache once for each block. */
 static int64_t choose_block_rows(int64_t hidden)
 {
-    const int64_t cache = 416 * 1024, row = 2 * (hidden + 16) * (int64_t)sizeof(float);
+    const int64_t cache = 512 * 1024, row = 2 * (hidden + 16) * (int64_t)sizeof(float);
     const int64_t rows = cache / row / 24 * 24;
     return rows < 48 ? 48 : rows > 120 ? 120 : rows;
 }
