@@ -152,6 +152,8 @@ static slot *add_slot(struct nmi_manifold_scratch *s, const nmi_field *field,
                  .inputs = tensor->dims[1],
                  .scale = manifold->settings.coordinate_scale},
         .noise = s->noise,
+        .clean = s->samples == 1 && (inr->encoding.kind == NMI_ENCODING_INTEGRATED ||
+                                     s->noise == NULL || s->noise->amplitude == 0),
         .scale = 1.0f / (float)tensor->dims[1],
     };
     added->row_count = rows;
@@ -192,7 +194,7 @@ static void pack_task(void *argument, int64_t index, int32_t worker)
     const struct nmi_manifold_scratch *s = argument;
     const nmi_inr_rows *rows = &s->slots[index].rows;
     (void)worker;
-    s->manifold->kind->pack(rows->inr, rows->parameters, rows->slice, s->slots[index].lane != NULL,
+    s->manifold->kind->pack(rows, s->slots[index].lane != NULL,
                             s->packed + index * s->packed_stride);
 }
 
@@ -333,7 +335,7 @@ static void reduce_task(void *argument, int64_t index, int32_t worker)
     const int64_t shares = s->manifold->kind->shares(inr);
     const slot *tensor = &s->slots[index / shares];
     (void)worker;
-    s->manifold->kind->reduce(inr, tensor->rows.slice, tensor->lane, s->lane_stride, tensor->lanes,
+    s->manifold->kind->reduce(&tensor->rows, tensor->lane, s->lane_stride, tensor->lanes,
                               index % shares, tensor->gradient);
 }
 

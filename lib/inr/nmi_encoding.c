@@ -47,47 +47,108 @@ void nmi_encoding_plan(nmi_encoding *encoding, int32_t kind, int64_t octaves,
     encoding->inputs = NMI_COORDINATES + 2 * encoding->pairs;
 }
 
+static bool among(int32_t features, int coordinate)
+{
+    return features == NMI_FEATURES_ALL || (coordinate == 2) == (features == NMI_FEATURES_INPUT);
+}
+
+int64_t nmi_encoding_count(const nmi_encoding *encoding, int32_t features)
+{
+    int64_t count = 0;
+    for (int j = 0; j < NMI_COORDINATES; j++)
+        if (among(features, j))
+            count += 1 + 2 * encoding->octaves[j];
+    return count;
+}
+
+void nmi_encoding_places(const nmi_encoding *encoding, int32_t features, int16_t *index)
+{
+    for (int j = 0; j < NMI_COORDINATES; j++)
+        if (among(features, j))
+            *index++ = (int16_t)j;
+    int64_t place = NMI_COORDINATES;
+    for (int half = 0; half < 2; half++) /* sines, cosines */
+        for (int64_t f = 0, k = 0; f < encoding->pairs; k++)
+            for (int j = 0; j < NMI_COORDINATES; j++) {
+                if (k >= encoding->octaves[j])
+                    continue;
+                if (among(features, j))
+                    *index++ = (int16_t)place;
+                place++;
+                f++;
+            }
+}
+
 int64_t nmi_encoding_work(const nmi_encoding *encoding, int64_t rows)
 {
     return rows * NMI_COORDINATES + encoding->pairs;
 }
 
-/* Gains of all pairs, in their order; they depend on the extents only. */
-static void integrated_gains(const nmi_encoding *encoding, const nmi_grid *grid, float *gains)
+/* Gains of the features' pairs, in their order; they depend on the extents only. */
+static void integrated_gains(const nmi_encoding *encoding, const nmi_grid *grid, int32_t features,
+                             float *gains)
 {
     const double pi = 3.14159265358979323846;
     for (int64_t f = 0, k = 0; f < encoding->pairs; k++)
-        for (int j = 0; j < NMI_COORDINATES; j++)
-            if (k < encoding->octaves[j]) {
-                double p = pi * half_waves(encoding->amplitude, k, extent_of(grid, j));
-                gains[f++] = p == 0 ? 1.0f : (float)(sin(p) / p);
-            }
+        for (int j = 0; j < NMI_COORDINATES; j++) {
+            if (k >= encoding->octaves[j])
+                continue;
+            f++;
+            double p = pi * half_waves(encoding->amplitude, k, extent_of(grid, j));
+            if (among(features, j))
+                *gains++ = p == 0 ? 1.0f : (float)(sin(p) / p);
+        }
+}
+
+/* One row: features of coordinates x. `arguments` is room for all pairs. */
+static void encode(const nmi_encoding *encoding, int32_t features, const double *x,
+                   const float *gains, double *arguments, float *encoded)
+{
+    int64_t pairs = 0;
+    double octave = 1;
+    for (int64_t f = 0, k = 0; f < encoding->pairs; k++, octave *= 2)
+        for (int j = 0; j < NMI_COORDINATES; j++) {
+            if (k >= encoding->octaves[j])
+                continue;
+            f++;
+            if (among(features, j))
+                arguments[pairs++] = x[j] * octave;
+        }
+    for (int j = 0; j < NMI_COORDINATES; j++)
+        if (among(features, j))
+            *encoded++ = (float)x[j];
+    float *sine = encoded, *cosine = encoded + pairs;
+    nmi_sincospi(arguments, sine, cosine, pairs);
+    if (encoding->kind == NMI_ENCODING_INTEGRATED)
+        for (int64_t f = 0; f < pairs; f++) {
+            sine[f] *= gains[f];
+            cosine[f] *= gains[f];
+        }
 }
 
 void nmi_encoding_rows(const nmi_encoding *encoding, const nmi_grid *grid, const nmi_noise *noise,
                        int64_t first, int64_t rows, double *work, float *encoded, int64_t stride)
 {
     const bool integrated = encoding->kind == NMI_ENCODING_INTEGRATED;
-    const int64_t pairs = encoding->pairs;
     double *x = work, *arguments = work + rows * NMI_COORDINATES;
     float gains[NMI_ENCODING_PAIRS];
     if (integrated)
-        integrated_gains(encoding, grid, gains);
+        integrated_gains(encoding, grid, NMI_FEATURES_ALL, gains);
     nmi_coordinate_rows(grid, integrated ? NULL : noise, first, rows, x);
-    for (int64_t r = 0; r < rows; r++, x += NMI_COORDINATES, encoded += stride) {
-        float *sine = encoded + NMI_COORDINATES, *cosine = sine + pairs;
-        double octave = 1;
-        for (int64_t f = 0, k = 0; f < pairs; k++, octave *= 2)
-            for (int j = 0; j < NMI_COORDINATES; j++)
-                if (k < encoding->octaves[j])
-                    arguments[f++] = x[j] * octave;
-        for (int j = 0; j < NMI_COORDINATES; j++)
-            encoded[j] = (float)x[j];
-        nmi_sincospi(arguments, sine, cosine, pairs);
-        if (integrated)
-            for (int64_t f = 0; f < pairs; f++) {
-                sine[f] *= gains[f];
-                cosine[f] *= gains[f];
-            }
+    for (int64_t r = 0; r < rows; r++)
+        encode(encoding, NMI_FEATURES_ALL, x + r * NMI_COORDINATES, gains, arguments,
+               encoded + r * stride);
+}
+
+void nmi_encoding_clean(const nmi_encoding *encoding, const nmi_grid *grid, int32_t features,
+                        int64_t first, int64_t step, int64_t rows, double *work, float *encoded,
+                        int64_t stride)
+{
+    float gains[NMI_ENCODING_PAIRS];
+    if (encoding->kind == NMI_ENCODING_INTEGRATED)
+        integrated_gains(encoding, grid, features, gains);
+    for (int64_t r = 0; r < rows; r++) {
+        nmi_coordinate_rows(grid, NULL, first + r * step, 1, work);
+        encode(encoding, features, work, gains, work + NMI_COORDINATES, encoded + r * stride);
     }
 }

@@ -38,11 +38,23 @@ typedef struct nmi_encoding {
 void nmi_encoding_plan(nmi_encoding *encoding, int32_t kind, int64_t octaves,
                        int64_t extent_octaves, double amplitude, const nmi_grid *largest);
 
-/* Doubles that the next function wants as `work` for `rows` rows. */
+/* Features by the coordinates they depend on. Without noise, rows of one output share all but those
+ * of the input's coordinate, and every output has the same of these. */
+enum { NMI_FEATURES_ALL = 0, NMI_FEATURES_INPUT = 1, NMI_FEATURES_OTHER = 2 };
+
+int64_t nmi_encoding_count(const nmi_encoding *encoding, int32_t features);
+/* Places of the features among all P, in increasing order: index [count]. */
+void nmi_encoding_places(const nmi_encoding *encoding, int32_t features, int16_t *index);
+
+/* Doubles that the next functions want as `work` for `rows` rows. */
 int64_t nmi_encoding_work(const nmi_encoding *encoding, int64_t rows);
 /* Rows first .. first + rows - 1 of the grid: encoded [rows], `stride` >= P floats apart. The
  * integrated encoding takes clean coordinates whatever the noise. */
 void nmi_encoding_rows(const nmi_encoding *encoding, const nmi_grid *grid, const nmi_noise *noise,
                        int64_t first, int64_t rows, double *work, float *encoded, int64_t stride);
+/* Only these features, one after another and clean, of rows first, first + step and so on. */
+void nmi_encoding_clean(const nmi_encoding *encoding, const nmi_grid *grid, int32_t features,
+                        int64_t first, int64_t step, int64_t rows, double *work, float *encoded,
+                        int64_t stride);
 
 #endif

@@ -38,14 +38,16 @@ typedef struct nmi_inr_part {
 
 /*
  * Rows first .. first + rows - 1 (rows <= block_rows) of one tensor. `packed` comes from pack()
- * with the same slice; `work` has work_floats() floats, aligned to 64 bytes, for one thread.
+ * with the same slice, grid and `clean`; `work` has work_floats() floats, aligned to 64 bytes, for
+ * one thread.
  */
 typedef struct nmi_inr_rows {
     const nmi_inr *inr;
     const float *parameters, *packed;
     nmi_inr_slice slice;
     nmi_grid grid;
-    const nmi_noise *noise;
+    const nmi_noise *noise; /* NULL: clean */
+    bool clean;             /* all rows of the tensor that are emitted with `packed` are clean */
     int64_t first, rows;
     float scale; /* of the emitted values: 1/I */
     float *work;
@@ -57,10 +59,10 @@ typedef struct nmi_inr_kind {
     /* The index-th part; false past the last one. */
     bool (*part)(const nmi_inr *inr, int32_t index, nmi_inr_part *out);
 
-    /* Parameters rearranged for the kernels; with `backward` also what backward() needs. */
+    /* Parameters rearranged for the kernels; with `backward` also what backward() needs. Of `rows`,
+     * pack() and reduce() look only at what a tensor's blocks of rows have in common. */
     size_t (*packed_floats)(const nmi_inr *inr, bool backward);
-    void (*pack)(const nmi_inr *inr, const float *parameters, nmi_inr_slice slice, bool backward,
-                 float *packed);
+    void (*pack)(const nmi_inr_rows *rows, bool backward, float *packed);
     size_t (*work_floats)(const nmi_inr *inr, bool backward);
 
     /* values[row][tap] = scale * output, [rows][slice.count]. */
@@ -76,8 +78,8 @@ typedef struct nmi_inr_kind {
     /* A share of: gradient += sum of `count` lanes, `stride` floats apart, in order. The lanes are
      * spoilt. Shares 0 .. shares() - 1 may run at once. */
     int64_t (*shares)(const nmi_inr *inr);
-    void (*reduce)(const nmi_inr *inr, nmi_inr_slice slice, float *lanes, int64_t stride,
-                   int64_t count, int64_t share, float *gradient);
+    void (*reduce)(const nmi_inr_rows *rows, float *lanes, int64_t stride, int64_t count,
+                   int64_t share, float *gradient);
 } nmi_inr_kind;
 
 /* Kind by index of INR_KIND. */

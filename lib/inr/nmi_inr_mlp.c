@@ -12,6 +12,7 @@
 #include "nmi_dense.h"
 #include "nmi_elementwise.h"
 #include "nmi_optimizer.h"
+#include "nmi_split.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -25,6 +26,13 @@ enum {
 static int64_t round_up(int64_t floats)
 {
     return (floats + LINE - 1) / LINE * LINE;
+}
+
+/* Between the rows of a matrix: an odd number of lines, so that rows spread over all the sets of
+ * the caches. At powers of two the products miss the first level. */
+static int64_t row_stride(int64_t columns)
+{
+    return ((columns + LINE - 1) / LINE | 1) * LINE;
 }
 
 /* --- layout of the parameters ------------------------------------------------------------ */
@@ -149,13 +157,22 @@ static const float *used_weights(const nmi_inr *inr, const float *parameters, nm
            (layer == inr->layers ? slice.first * inr->hidden : 0);
 }
 
-static void pack(const nmi_inr *inr, const float *parameters, nmi_inr_slice slice, bool backward,
-                 float *packed)
+/* Whether the first layer is taken apart (nmi_split.h), for all rows of the tensor. */
+static bool splits(const nmi_inr_rows *rows)
 {
+    return rows->clean && rows->grid.inputs >= NMI_SPLIT_INPUTS;
+}
+
+static void pack(const nmi_inr_rows *rows, bool backward, float *packed)
+{
+    const nmi_inr *inr = rows->inr;
     for (int64_t m = 0; m <= inr->layers; m++) {
-        const nmi_dense_shape shape = layer_shape(inr, m, slice.count);
-        const float *weights = used_weights(inr, parameters, slice, m);
-        nmi_dense_pack(shape, weights, packed + packed_at(inr, m));
+        const nmi_dense_shape shape = layer_shape(inr, m, rows->slice.count);
+        const float *weights = used_weights(inr, rows->parameters, rows->slice, m);
+        if (m == 0 && splits(rows))
+            nmi_split_pack(&inr->encoding, inr->hidden, weights, packed + packed_at(inr, m));
+        else
+            nmi_dense_pack(shape, weights, packed + packed_at(inr, m));
         if (backward && m > 0)
             nmi_dense_pack_transposed(shape, weights, packed + transposed_at(inr, m));
     }
@@ -193,20 +210,20 @@ typedef struct work {
 
 static int64_t hidden_buffer(const nmi_inr *inr)
 {
-    return inr->block_rows * round_up(inr->hidden) + APART;
+    return inr->block_rows * row_stride(inr->hidden) + APART;
 }
 
 static work lay_out(const nmi_inr *inr, float *memory)
 {
     work w;
     const int64_t rows = inr->block_rows;
-    w.encoded_stride = round_up(inr->encoding.inputs);
-    w.hidden_stride = round_up(inr->hidden);
+    w.encoded_stride = row_stride(inr->encoding.inputs);
+    w.hidden_stride = row_stride(inr->hidden);
     w.buffer = hidden_buffer(inr);
     void *start = memory;
     w.encoding = start;
     w.encoded = memory + round_up(2 * nmi_encoding_work(&inr->encoding, rows));
-    w.outputs = w.encoded + rows * w.encoded_stride;
+    w.outputs = w.encoded + nmi_split_lines(rows) * w.encoded_stride;
     w.hidden = w.outputs + round_up(rows * inr->outputs);
     return w;
 }
@@ -216,8 +233,8 @@ static size_t work_floats(const nmi_inr *inr, bool backward)
     const int64_t rows = inr->block_rows;
     const int64_t hidden_buffers = backward ? 2 * inr->layers + 1 : 2;
     return (size_t)(round_up(2 * nmi_encoding_work(&inr->encoding, rows)) +
-                    rows * round_up(inr->encoding.inputs) + round_up(rows * inr->outputs) +
-                    hidden_buffers * hidden_buffer(inr));
+                    nmi_split_lines(rows) * row_stride(inr->encoding.inputs) +
+                    round_up(rows * inr->outputs) + hidden_buffers * hidden_buffer(inr));
 }
 
 static float *kept_activation(const work *w, int64_t layer)
@@ -233,37 +250,63 @@ static float *kept_branch(const nmi_inr *inr, const work *w, int64_t layer)
 
 /* --- forward ----------------------------------------------------------------------------- */
 
+static nmi_split split_rows(const nmi_inr_rows *rows, const work *w)
+{
+    return (nmi_split){.encoding = &rows->inr->encoding,
+                       .grid = &rows->grid,
+                       .hidden = rows->inr->hidden,
+                       .first = rows->first,
+                       .rows = rows->rows,
+                       .work = w->encoding,
+                       .encoded = w->encoded,
+                       .stride = w->encoded_stride};
+}
+
+/* The buffer of the next layer's outputs has room for the sums of a split layer. */
+static void first_layer(const nmi_inr_rows *rows, const work *w)
+{
+    const nmi_inr *inr = rows->inr;
+    nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
+    epilogue.bias = rows->parameters + bias_at(inr, 0);
+    epilogue.activation = inr->activation;
+    if (splits(rows)) {
+        const nmi_split split = split_rows(rows, w);
+        nmi_split_forward(&split, rows->packed, &epilogue, w->hidden + w->buffer, w->hidden,
+                          w->hidden_stride);
+        return;
+    }
+    nmi_encoding_rows(&inr->encoding, &rows->grid, rows->noise, rows->first, rows->rows,
+                      w->encoding, w->encoded, w->encoded_stride);
+    nmi_dense_forward(layer_shape(inr, 0, 0), rows->rows, w->encoded, w->encoded_stride,
+                      rows->packed, &epilogue, w->hidden, w->hidden_stride);
+}
+
 static void forward(const nmi_inr_rows *rows, bool keep, float *values)
 {
     const nmi_inr *inr = rows->inr;
     const work w = lay_out(inr, rows->work);
-    const float *x = w.encoded;
-    int64_t stride = w.encoded_stride;
-    nmi_encoding_rows(&inr->encoding, &rows->grid, rows->noise, rows->first, rows->rows, w.encoding,
-                      w.encoded, w.encoded_stride);
-    for (int64_t m = 0; m < inr->layers; m++) {
+    const float *x = w.hidden;
+    first_layer(rows, &w);
+    for (int64_t m = 1; m < inr->layers; m++) {
         nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
         float *y = w.hidden + (keep ? m : m % 2) * w.buffer;
         epilogue.bias = rows->parameters + bias_at(inr, m);
         epilogue.activation = inr->activation;
-        if (m > 0) {
-            epilogue.residual = x;
-            epilogue.scale = rows->parameters[scalar_at(inr, m)];
-            epilogue.activated = keep ? kept_branch(inr, &w, m) : NULL;
-        }
-        nmi_dense_forward(layer_shape(inr, m, 0), rows->rows, x, stride,
+        epilogue.residual = x;
+        epilogue.scale = rows->parameters[scalar_at(inr, m)];
+        epilogue.activated = keep ? kept_branch(inr, &w, m) : NULL;
+        nmi_dense_forward(layer_shape(inr, m, 0), rows->rows, x, w.hidden_stride,
                           rows->packed + packed_at(inr, m), &epilogue, y, w.hidden_stride);
         x = y;
-        stride = w.hidden_stride;
     }
     if (values == NULL)
         return;
     nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
     epilogue.bias = rows->parameters + bias_at(inr, inr->layers) + rows->slice.first;
     epilogue.scale = rows->scale;
-    nmi_dense_forward(layer_shape(inr, inr->layers, rows->slice.count), rows->rows, x, stride,
-                      rows->packed + packed_at(inr, inr->layers), &epilogue, values,
-                      rows->slice.count);
+    nmi_dense_forward(layer_shape(inr, inr->layers, rows->slice.count), rows->rows, x,
+                      w.hidden_stride, rows->packed + packed_at(inr, inr->layers), &epilogue,
+                      values, rows->slice.count);
 }
 
 static void emit(const nmi_inr_rows *rows, float *values)
@@ -321,20 +364,25 @@ static void backward(const nmi_inr_rows *rows, const float *value_gradients, flo
                               lane + lane_vector_at(inr, layers));
     nmi_dense_backward_input(last, rows->rows, w.outputs, taps,
                              rows->packed + transposed_at(inr, layers), false, g, w.hidden_stride);
-    for (int64_t m = layers - 1; m >= 0; m--) {
+    for (int64_t m = layers - 1; m > 0; m--) {
         const nmi_dense_shape shape = layer_shape(inr, m, 0);
-        const float s = m > 0 ? rows->parameters[scalar_at(inr, m)] : 1.0f;
         float *vector = lane + lane_vector_at(inr, m);
-        const float ds = branch_backward(rows, w.hidden_stride, s, g, kept_branch(inr, &w, m), dv);
-        if (m > 0)
-            vector[inr->hidden] += ds;
-        nmi_dense_backward_weight(shape, rows->rows, m > 0 ? kept_activation(&w, m - 1) : w.encoded,
-                                  m > 0 ? w.hidden_stride : w.encoded_stride, dv, w.hidden_stride,
-                                  lane + packed_at(inr, m), vector);
-        if (m > 0)
-            nmi_dense_backward_input(shape, rows->rows, dv, w.hidden_stride,
-                                     rows->packed + transposed_at(inr, m), true, g,
-                                     w.hidden_stride);
+        vector[inr->hidden] +=
+            branch_backward(rows, w.hidden_stride, rows->parameters[scalar_at(inr, m)], g,
+                            kept_branch(inr, &w, m), dv);
+        nmi_dense_backward_weight(shape, rows->rows, kept_activation(&w, m - 1), w.hidden_stride,
+                                  dv, w.hidden_stride, lane + packed_at(inr, m), vector);
+        nmi_dense_backward_input(shape, rows->rows, dv, w.hidden_stride,
+                                 rows->packed + transposed_at(inr, m), true, g, w.hidden_stride);
+    }
+    branch_backward(rows, w.hidden_stride, 1.0f, g, w.hidden, dv);
+    float *vector = lane + lane_vector_at(inr, 0);
+    if (splits(rows)) {
+        const nmi_split split = split_rows(rows, &w);
+        nmi_split_backward(&split, dv, w.hidden_stride, g, lane, vector);
+    } else {
+        nmi_dense_backward_weight(layer_shape(inr, 0, 0), rows->rows, w.encoded, w.encoded_stride,
+                                  dv, w.hidden_stride, lane, vector);
     }
 }
 
@@ -343,9 +391,11 @@ static int64_t shares(const nmi_inr *inr)
     return inr->layers + 1;
 }
 
-static void reduce(const nmi_inr *inr, nmi_inr_slice slice, float *lanes, int64_t stride,
-                   int64_t count, int64_t share, float *gradient)
+static void reduce(const nmi_inr_rows *rows, float *lanes, int64_t stride, int64_t count,
+                   int64_t share, float *gradient)
 {
+    const nmi_inr *inr = rows->inr;
+    const nmi_inr_slice slice = rows->slice;
     const nmi_dense_shape shape = layer_shape(inr, share, slice.count);
     const int64_t packed = (int64_t)nmi_dense_packed_floats(shape);
     const bool output = share == inr->layers;
@@ -354,8 +404,12 @@ static void reduce(const nmi_inr *inr, nmi_inr_slice slice, float *lanes, int64_
         nmi_add_scaled(packed, 1, sum + lane * stride, sum);
         nmi_add_scaled(lane_vector_room(inr), 1, vector + lane * stride, vector);
     }
-    nmi_dense_unpack_gradient(
-        shape, sum, gradient + weights_at(inr, share) + (output ? slice.first * inr->hidden : 0));
+    if (share == 0 && splits(rows))
+        nmi_split_unpack_gradient(&inr->encoding, inr->hidden, sum, gradient);
+    else
+        nmi_dense_unpack_gradient(shape, sum,
+                                  gradient + weights_at(inr, share) +
+                                      (output ? slice.first * inr->hidden : 0));
     nmi_add_scaled(shape.outputs, 1, vector,
                    gradient + bias_at(inr, share) + (output ? slice.first : 0));
     if (share > 0 && !output)

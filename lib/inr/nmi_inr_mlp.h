@@ -6,7 +6,8 @@
  *
  * with e the encoded coordinates [P], A_0 [H][P], A_m [H][H], A [D][H], s_m scalars. Parameters are
  * stored A_0, b_0, (A_m, b_m, s_m) for each m, A, b. Forward 2 (P H + (layers - 1) H^2 + H taps)
- * FLOP a row; backward runs it again and costs about three times that.
+ * FLOP a row; backward runs it again and costs about three times that. Rows without noise do
+ * without most of the first layer's share (nmi_split.h).
  */
 #ifndef NMI_INR_MLP_H
 #define NMI_INR_MLP_H

@@ -139,11 +139,13 @@ static neumeta_status check_octaves(const nmi_manifold *manifold, const nmi_grid
                     (long long)manifold->settings.extent_octaves);
 }
 
-/* So many rows that what backward keeps of them stays within the second-level cache, in whole tiles
- * of the kernels (4, 6, 8 or 12 rows). */
-static int64_t choose_block_rows(int64_t hidden, int64_t layers)
+/* So many rows that a layer's inputs and outputs fit the second-level cache (512 KiB or more)
+ * beside the weights that stream through it, in whole tiles of the kernels (4, 6, 8 or 12 rows).
+ * What backward keeps of them does not fit, but fewer rows would cost more: the weights and their
+ * gradients stream through the cache once for each block. */
+static int64_t choose_block_rows(int64_t hidden)
 {
-    const int64_t cache = 1408 * 1024, row = (2 * layers + 1) * hidden * (int64_t)sizeof(float);
+    const int64_t cache = 512 * 1024, row = 2 * (hidden + 16) * (int64_t)sizeof(float);
     const int64_t rows = cache / row / 24 * 24;
     return rows < 48 ? 48 : rows > 120 ? 120 : rows;
 }
@@ -169,7 +171,7 @@ static neumeta_status plan_inr(nmi_manifold *manifold)
     inr->layers = settings->layers;
     inr->activation = settings->function == 0 ? NMI_ACTIVATION_RELU : NMI_ACTIVATION_ELU;
     inr->scalar = settings->scalar;
-    inr->block_rows = choose_block_rows(inr->hidden, inr->layers);
+    inr->block_rows = choose_block_rows(inr->hidden);
     for (int32_t t = 0; t < manifold->topology->tensor_count; t++)
         if (manifold->fields[t].morphing)
             manifold->fields[t].parameter_count = manifold->kind->parameter_count(inr);

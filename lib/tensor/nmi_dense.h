@@ -22,6 +22,12 @@ size_t nmi_dense_packed_floats(nmi_dense_shape shape);            /* forward, gr
 size_t nmi_dense_packed_transposed_floats(nmi_dense_shape shape); /* backward_input */
 void nmi_dense_pack(nmi_dense_shape shape, const float *w, float *packed);
 void nmi_dense_pack_transposed(nmi_dense_shape shape, const float *w, float *packed);
+/* The same of the inputs chosen[0 .. shape.inputs - 1] of a wider w, `w_stride` >= their largest.
+ */
+void nmi_dense_pack_chosen(nmi_dense_shape shape, const int16_t *chosen, const float *w,
+                           int64_t w_stride, float *packed);
+void nmi_dense_unpack_chosen(nmi_dense_shape shape, const int16_t *chosen, const float *dw_packed,
+                             float *w, int64_t w_stride);
 /* w[o][i] += gradient held in the packed layout. */
 void nmi_dense_unpack_gradient(nmi_dense_shape shape, const float *dw_packed, float *w);
 

@@ -12,6 +12,9 @@
 #include "nmi_optimizer.h"
 #include "nmi_sincospi.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +90,41 @@ static void rows_weight(void *argument)
     rows_problem *p = argument;
     p->kernels->backward_weight(&p->rows, p->y, 0, p->columns, p->columns, p->w);
 }
+
+#if defined(__x86_64__)
+/* Twelve independent sums in registers, nothing else: what the processor can do at all. */
+#define FMA_PEAK(name, instructions, vector, splat, multiply_add)                                  \
+    __attribute__((target(instructions))) static void name(void *argument)                         \
+    {                                                                                              \
+        vector sum[12], factor = splat(0.999f), term = splat(1e-3f);                               \
+        for (int i = 0; i < 12; i++)                                                               \
+            sum[i] = splat(1.0f);                                                                  \
+        for (int64_t n = 0; n < PEAK_STEPS; n++)                                                   \
+            for (int i = 0; i < 12; i++)                                                           \
+                sum[i] = multiply_add(sum[i], factor, term);                                       \
+        for (int i = 0; i < 12; i++)                                                               \
+            memcpy((float *)argument + 16 * i, &sum[i], sizeof sum[i]);                            \
+    }
+enum { PEAK_STEPS = 100000 };
+FMA_PEAK(fma_avx2, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps)
+FMA_PEAK(fma_avx512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps)
+
+static void bench_fma(void)
+{
+    float *sums = make(16 * 12);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        report("avx2: multiply-adds in registers (peak)", fma_avx2, sums, 2.0 * 12 * 8 * PEAK_STEPS,
+               "GFLOP/s");
+    if (__builtin_cpu_supports("avx512f"))
+        report("avx512: multiply-adds in registers (peak)", fma_avx512, sums,
+               2.0 * 12 * 16 * PEAK_STEPS, "GFLOP/s");
+    free(sums);
+}
+#else
+static void bench_fma(void)
+{
+}
+#endif
 
 /* A tile whose rows and weights stay in the first-level cache: multiply-adds and little else. */
 static void bench_peak(const nmi_kernels *kernels)
@@ -337,6 +375,7 @@ int main(int count, char **arguments)
         repetitions = 15;
     printf("one thread, %d repetitions; spread: fastest..90th percentile in %% of the median\n",
            repetitions);
+    bench_fma();
     for (int l = 0; l < 3; l++)
         if (nmi_kernels_named(levels[l]) != NULL)
             bench_peak(nmi_kernels_named(levels[l]));

@@ -6,6 +6,7 @@
 #define TILE_ROWS 6
 #define TILE_MIDDLE 4
 #define TILE_SMALL 2
+#define AHEAD 16
 #define TABLE nmi_kernels_avx2
 #define NAME "avx2"
 #include "nmi_vector.inc.h"

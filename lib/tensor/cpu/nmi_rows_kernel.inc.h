@@ -6,6 +6,7 @@
  *   TILE_ROWS    rows (or k values) of the largest register tile, TILE_MIDDLE and TILE_SMALL of
  *                the smaller ones; two vectors of columns go with each
  *   TABLE, NAME  symbol and name of the table
+ *   AHEAD        optional: for how many later k weights are fetched into the first-level cache
  *   load_part(p, n), store_part(p, n, v) for 1 <= n <= LANES floats, no access beyond them
  * after it has included nmi_vector.inc.h.
  *
@@ -64,12 +65,10 @@ INLINE vec apply(int32_t activation, vec x)
 
 /* --- forward ------------------------------------------------------------------------------ */
 
-/* One tile: up to TILE_ROWS rows times one panel. Missing rows repeat a present one and are not
- * stored. */
+/* One tile: up to TILE_ROWS rows times one panel. Missing rows repeat the first one. */
 typedef struct row_tile {
     const float *x[TILE_ROWS];
     int64_t at[TILE_ROWS]; /* offset of the row in y */
-    int rows;
 } row_tile;
 
 /* Where the next row lies: the grid is walked, not divided. */
@@ -88,32 +87,53 @@ typedef struct forward_job {
     int columns; /* of this panel */
 } forward_job;
 
-INLINE void finish(const forward_job *job, int64_t at, int v, vec sum)
+/* Columns of the panel in memory; only the last vector may be less than whole. */
+INLINE vec fetch(const bool whole, const int vectors, const forward_job *job, const float *p, int v)
 {
-    const nmi_epilogue *e = job->epilogue;
-    int count = job->columns - v * LANES;
-    bool whole = count >= LANES;
-    at += v * LANES;
-    if (e->bias != NULL)
-        sum += whole ? load(e->bias + v * LANES) : load_part(e->bias + v * LANES, count);
-    vec residual = splat(0.0f);
-    if (e->residual != NULL)
-        residual = whole ? load(e->residual + at) : load_part(e->residual + at, count);
-    if (e->residual_inside)
-        sum += residual;
-    sum = apply(e->activation, sum);
-    if (e->activated != NULL) {
-        if (whole)
-            store(e->activated + at, sum);
-        else
-            store_part(e->activated + at, count, sum);
-    }
-    if (!e->residual_inside)
-        sum = sum * e->scale + residual;
-    if (whole)
-        store(job->y + at, sum);
+    p += v * LANES;
+    return whole || v < vectors - 1 ? load(p) : load_part(p, job->columns - v * LANES);
+}
+
+INLINE void put(const bool whole, const int vectors, const forward_job *job, float *p, int v, vec x)
+{
+    p += v * LANES;
+    if (whole || v < vectors - 1)
+        store(p, x);
     else
-        store_part(job->y + at, count, sum);
+        store_part(p, job->columns - v * LANES, x);
+}
+
+#define EACH_ROW UNROLL for (int r = 0; r < rows; r++)
+#define EACH_VECTOR UNROLL for (int v = 0; v < vectors; v++)
+#define EACH EACH_ROW EACH_VECTOR
+
+/* The epilogue of a tile, step by step over all of its sums, so that each choice is made once. All
+ * loads precede the stores to y: the residual may be y itself, and rows may repeat. */
+INLINE void finish(const bool whole, const int rows, const int vectors, const forward_job *job,
+                   const row_tile *tile, vec sum[TILE_ROWS][2])
+{
+    const nmi_epilogue e = *job->epilogue;
+    if (e.bias != NULL) {
+        vec bias[2];
+        EACH_VECTOR bias[v] = fetch(whole, vectors, job, e.bias, v);
+        EACH sum[r][v] += bias[v];
+    }
+    if (e.residual_inside && e.residual != NULL)
+        EACH sum[r][v] += fetch(whole, vectors, job, e.residual + tile->at[r], v);
+    if (e.activation == NMI_ACTIVATION_RELU)
+        EACH sum[r][v] = relu(sum[r][v]);
+    else if (e.activation != NMI_ACTIVATION_NONE)
+        EACH sum[r][v] = apply(e.activation, sum[r][v]);
+    if (e.activated != NULL)
+        EACH put(whole, vectors, job, e.activated + tile->at[r], v, sum[r][v]);
+    if (!e.residual_inside) {
+        if (e.residual != NULL)
+            EACH sum[r][v] =
+                sum[r][v] * e.scale + fetch(whole, vectors, job, e.residual + tile->at[r], v);
+        else if (e.scale != 1.0f)
+            EACH sum[r][v] *= e.scale;
+    }
+    EACH put(whole, vectors, job, job->y + tile->at[r], v, sum[r][v]);
 }
 
 INLINE void forward_tile(const int rows, const int vectors, const forward_job *job,
@@ -138,6 +158,9 @@ INLINE void forward_tile(const int rows, const int vectors, const forward_job *j
             UNROLL
             for (int v = 0; v < vectors; v++)
                 weight[v] = load(w + v * LANES);
+#ifdef AHEAD
+            __builtin_prefetch(w + AHEAD * vectors * LANES);
+#endif
             w += vectors * LANES;
             UNROLL
             for (int r = 0; r < rows; r++) {
@@ -150,14 +173,10 @@ INLINE void forward_tile(const int rows, const int vectors, const forward_job *j
         for (int r = 0; r < rows; r++)
             x[r] += stride;
     }
-    UNROLL
-    for (int r = 0; r < rows; r++) {
-        if (r >= tile->rows)
-            continue;
-        UNROLL
-        for (int v = 0; v < vectors; v++)
-            finish(job, tile->at[r], v, sum[r][v]);
-    }
+    if (job->columns == vectors * LANES)
+        finish(true, rows, vectors, job, tile, sum);
+    else
+        finish(false, rows, vectors, job, tile, sum);
 }
 
 #define FORWARD(name, rows, vectors)                                                               \
@@ -189,11 +208,11 @@ static void forward_panel(const forward_job *job, cursor at, int64_t rows)
     for (int64_t left = rows; left > 0;) {
         row_tile tile;
         int size = left > TILE_MIDDLE ? TILE_ROWS : left > TILE_SMALL ? TILE_MIDDLE : TILE_SMALL;
-        tile.rows = left < size ? (int)left : size;
+        int present = left < size ? (int)left : size;
         for (int r = 0; r < size; r++) {
-            tile.x[r] = r < tile.rows ? at.x : tile.x[0];
-            tile.at[r] = at.at;
-            if (r < tile.rows)
+            tile.x[r] = r < present ? at.x : tile.x[0];
+            tile.at[r] = r < present ? at.at : tile.at[0];
+            if (r < present)
                 next_row(&at);
         }
         if (size == TILE_ROWS)
@@ -202,7 +221,7 @@ static void forward_panel(const forward_job *job, cursor at, int64_t rows)
             (wide ? forward_middle_2 : forward_middle_1)(job, &tile);
         else
             (wide ? forward_small_2 : forward_small_1)(job, &tile);
-        left -= tile.rows;
+        left -= present;
     }
 }
 
@@ -434,10 +453,11 @@ static void sincospi(const double *restrict x, float *restrict sine, float *rest
 {
     const double magic = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer */
     for (int64_t i = 0; i < count; i++) {
-        double k = (2.0 * x[i] + magic) - magic;
-        float r = (float)(x[i] - 0.5 * k);
-        double turn = 0.25 * k;
-        float quarter = (float)(4.0 * (turn - ((turn + magic) - magic))); /* -2 ... 2 */
+        double shifted = 2.0 * x[i] + magic;
+        float r = (float)(x[i] - 0.5 * (shifted - magic));
+        int64_t bits;
+        memcpy(&bits, &shifted, sizeof bits);
+        uint32_t k = (uint32_t)bits; /* the lowest bits of the mantissa, modulo 2^32 */
         float t = r * r;
         float s = 0.0821458866f * t - 0.599264529f;
         s = s * t + 2.55016404f;
@@ -448,10 +468,15 @@ static void sincospi(const double *restrict x, float *restrict sine, float *rest
         c = c * t + 4.05871213f;
         c = c * t - 4.93480220f;
         c = c * t + 1.0f;
-        float square = quarter * quarter; /* 0, 1 or 4 */
-        float sign = 1.0f - 0.5f * square;
-        sine[i] = square == 1.0f ? c * quarter : s * sign;
-        cosine[i] = square == 1.0f ? -s * quarter : c * sign;
+        uint32_t odd = 0u - (k & 1u), s_bits, c_bits;
+        memcpy(&s_bits, &s, sizeof s);
+        memcpy(&c_bits, &c, sizeof c);
+        uint32_t sine_bits = (s_bits & ~odd) | (c_bits & odd);
+        uint32_t cosine_bits = (c_bits & ~odd) | (s_bits & odd);
+        sine_bits ^= (k & 2u) << 30;
+        cosine_bits ^= ((k + 1u) & 2u) << 30;
+        memcpy(&sine[i], &sine_bits, sizeof sine_bits);
+        memcpy(&cosine[i], &cosine_bits, sizeof cosine_bits);
     }
 }
 
