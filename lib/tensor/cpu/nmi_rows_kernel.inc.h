@@ -86,6 +86,7 @@ typedef struct forward_job {
     const nmi_epilogue *epilogue; /* pointers already moved to the panel's first column */
     float *y;
     int columns; /* of this panel */
+    bool plain;  /* y = act(sum + bias + residual) in whole vectors, act none or ReLU */
 } forward_job;
 
 INLINE void finish(const forward_job *job, int64_t at, int v, vec sum)
@@ -114,6 +115,35 @@ INLINE void finish(const forward_job *job, int64_t at, int v, vec sum)
         store(job->y + at, sum);
     else
         store_part(job->y + at, count, sum);
+}
+
+/* What most layers of a network end with, without a branch for each vector. */
+INLINE void finish_plain(const int rows, const int vectors, const forward_job *job,
+                         const row_tile *tile, vec sum[TILE_ROWS][2])
+{
+    const nmi_epilogue *e = job->epilogue;
+    const float *residual = e->residual;
+    const ivec kept = (ivec){0} - (e->activation == NMI_ACTIVATION_NONE);
+    vec bias[2] = {splat(0.0f), splat(0.0f)};
+    if (e->bias != NULL) {
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            bias[v] = load(e->bias + v * LANES);
+    }
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        const int64_t at = tile->at[r];
+        if (r >= tile->rows)
+            break;
+        UNROLL
+        for (int v = 0; v < vectors; v++) {
+            vec x = sum[r][v] + bias[v];
+            if (residual != NULL)
+                x += load(residual + at + v * LANES);
+            x = (vec)((ivec)x & (kept | ~(ivec)(x < 0.0f)));
+            store(job->y + at + v * LANES, x);
+        }
+    }
 }
 
 INLINE void forward_tile(const int rows, const int vectors, const forward_job *job,
@@ -149,6 +179,10 @@ INLINE void forward_tile(const int rows, const int vectors, const forward_job *j
         UNROLL
         for (int r = 0; r < rows; r++)
             x[r] += stride;
+    }
+    if (job->plain) {
+        finish_plain(rows, vectors, job, tile, sum);
+        return;
     }
     UNROLL
     for (int r = 0; r < rows; r++) {
@@ -206,6 +240,13 @@ static void forward_panel(const forward_job *job, cursor at, int64_t rows)
     }
 }
 
+static bool is_plain(const nmi_epilogue *e)
+{
+    return e->activation != NMI_ACTIVATION_ELU && e->activated == NULL &&
+           (e->residual_inside ||
+            (e->scale == 1.0f && (e->residual == NULL || e->activation == NMI_ACTIVATION_NONE)));
+}
+
 static void forward(const nmi_rows *rows, const float *packed, int64_t columns,
                     const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step)
 {
@@ -224,8 +265,9 @@ static void forward(const nmi_rows *rows, const float *packed, int64_t columns,
             if (given.activated != NULL)
                 moved.activated += column;
             int64_t left = columns - column;
-            forward_job job = {rows, packed + column * depth, &moved, y + column,
-                               left < PANEL ? (int)left : PANEL};
+            forward_job job = {rows,       packed + column * depth,          &moved,
+                               y + column, left < PANEL ? (int)left : PANEL, false};
+            job.plain = is_plain(&given) && job.columns % LANES == 0;
             forward_panel(&job, start, count);
         }
         for (int64_t r = 0; r < count; r++)
