@@ -66,17 +66,17 @@ extern "C" {
 /** Result of a call: 0 done, positive stopped on purpose, negative failed. */
 typedef int32_t neumeta_status;
 
-#define NEUMETA_OK 0                /**< the call did what it should */
-#define NEUMETA_CANCELLED 1         /**< stopped by the progress callback or by cancel */
-#define NEUMETA_ERR_ARGUMENT (-1)   /**< an argument or setting is out of its range */
-#define NEUMETA_ERR_MEMORY (-2)     /**< the allocator returned NULL */
-#define NEUMETA_ERR_STATE (-3)      /**< the handle is in use, sealed, or not ready for this */
-#define NEUMETA_ERR_SHAPE (-4)      /**< shapes or sizes do not fit together */
-#define NEUMETA_ERR_FORMAT (-5)     /**< a file is damaged or not what it should be */
-#define NEUMETA_ERR_VERSION (-6)    /**< a file was written by a newer library */
-#define NEUMETA_ERR_IO (-7)         /**< the operating system failed to read or write */
-#define NEUMETA_ERR_CALLBACK (-8)   /**< a callback of the caller reported failure */
-#define NEUMETA_ERR_NUMERIC (-9)    /**< a value became infinite or not a number */
+#define NEUMETA_OK 0                  /**< the call did what it should */
+#define NEUMETA_CANCELLED 1           /**< stopped by the progress callback or by cancel */
+#define NEUMETA_ERR_ARGUMENT (-1)     /**< an argument or setting is out of its range */
+#define NEUMETA_ERR_MEMORY (-2)       /**< the allocator returned NULL */
+#define NEUMETA_ERR_STATE (-3)        /**< the handle is in use, sealed, or not ready for this */
+#define NEUMETA_ERR_SHAPE (-4)        /**< shapes or sizes do not fit together */
+#define NEUMETA_ERR_FORMAT (-5)       /**< a file is damaged or not what it should be */
+#define NEUMETA_ERR_VERSION (-6)      /**< a file was written by a newer library */
+#define NEUMETA_ERR_IO (-7)           /**< the operating system failed to read or write */
+#define NEUMETA_ERR_CALLBACK (-8)     /**< a callback of the caller reported failure */
+#define NEUMETA_ERR_NUMERIC (-9)      /**< a value became infinite or not a number */
 #define NEUMETA_ERR_UNSUPPORTED (-10) /**< valid, but this library cannot treat it */
 
 /** Levels of log lines; see neumeta_context_set_log(). */
@@ -128,18 +128,18 @@ typedef int32_t neumeta_status;
 #define NEUMETA_TYPE_REALS 7
 
 /** What neumeta_trainer_metric() can tell; all are doubles. */
-#define NEUMETA_METRIC_PHASE 1         /**< phase that runs, from 0 */
-#define NEUMETA_METRIC_EPOCH 2         /**< epochs done in this phase, with fraction */
-#define NEUMETA_METRIC_STEP 3          /**< optimiser steps done in all phases */
-#define NEUMETA_METRIC_PROGRESS 4      /**< share of the whole schedule done, 0 to 1 */
-#define NEUMETA_METRIC_LOSS 5          /**< total loss, running mean of the present epoch */
-#define NEUMETA_METRIC_LOSS_TASK 6     /**< cross-entropy, running mean of the present epoch */
+#define NEUMETA_METRIC_PHASE 1     /**< phase that runs, from 0 */
+#define NEUMETA_METRIC_EPOCH 2     /**< epochs done in this phase, with fraction */
+#define NEUMETA_METRIC_STEP 3      /**< optimiser steps done in all phases */
+#define NEUMETA_METRIC_PROGRESS 4  /**< share of the whole schedule done, 0 to 1 */
+#define NEUMETA_METRIC_LOSS 5      /**< total loss, running mean of the present epoch */
+#define NEUMETA_METRIC_LOSS_TASK 6 /**< cross-entropy, running mean of the present epoch */
 #define NEUMETA_METRIC_LOSS_RECONSTRUCTION 7 /**< last reconstruction error */
-#define NEUMETA_METRIC_LEARNING_RATE 8 /**< rate of the last step */
+#define NEUMETA_METRIC_LEARNING_RATE 8       /**< rate of the last step */
 #define NEUMETA_METRIC_HELD_OUT_SCORE 9 /**< last accuracy on held-out items, 0 to 1; NaN: none */
-#define NEUMETA_METRIC_BEST_SCORE 10   /**< best of them in this phase; NaN: none */
+#define NEUMETA_METRIC_BEST_SCORE 10    /**< best of them in this phase; NaN: none */
 #define NEUMETA_METRIC_ITEMS_PER_SECOND 11 /**< training items per second of steps, wall time */
-#define NEUMETA_METRIC_SECONDS 12      /**< wall time spent training, checkpoints included */
+#define NEUMETA_METRIC_SECONDS 12          /**< wall time spent training, checkpoints included */
 
 /** Settings, by number. neumeta_key_help() describes each; docs/settings.md lists them. */
 /* Nodes of a topology */
@@ -434,10 +434,10 @@ NEUMETA_API neumeta_status neumeta_topology_begin_block(neumeta_topology *topolo
  * | POOL_MAX, POOL_AVERAGE | 1 | windowed | KERNEL, STRIDE, PADDING (average counts padding out) |
  * | POOL_GLOBAL | 1 | mean of each channel, 1 x 1 | |
  * | FLATTEN | 1 | channels x height x width features, channel-major | |
- * | SHORTCUT | 1 | `axis` x MULTIPLE channels, every STRIDE-th row and column, the input's channels centred among zeros (option A of He et al. 2015) | STRIDE, MULTIPLE |
- * | SCALE | 1 | input times one learnable scalar | VALUE: its first value |
- * | AFFINE | 1 | input times a scale plus a shift, learnable per channel | |
- * | GAIN | 1 | input times VALUE | VALUE |
+ * | SHORTCUT | 1 | `axis` x MULTIPLE channels, every STRIDE-th row and column, the input's channels
+ * centred among zeros (option A of He et al. 2015) | STRIDE, MULTIPLE | | SCALE | 1 | input times
+ * one learnable scalar | VALUE: its first value | | AFFINE | 1 | input times a scale plus a shift,
+ * learnable per channel | | | GAIN | 1 | input times VALUE | VALUE |
  *
  * Tensors are called `<name>.weight`, `<name>.bias`, `<name>.running_mean`,
  * `<name>.running_var` (NORM), `<name>.scale` (SCALE). Inside a repeat a node is named
@@ -454,8 +454,7 @@ NEUMETA_API neumeta_status neumeta_topology_begin_block(neumeta_topology *topolo
 NEUMETA_API neumeta_status neumeta_topology_add_node(neumeta_topology *topology, const char *name,
                                                      int32_t op, const int32_t *inputs,
                                                      int32_t count, int32_t axis,
-                                                     const neumeta_options *options,
-                                                     int32_t *node);
+                                                     const neumeta_options *options, int32_t *node);
 
 /**
  * Open a run of nodes that is repeated, each repetition a block "<name>.<number>" with weights and
@@ -505,8 +504,8 @@ NEUMETA_API neumeta_status neumeta_topology_cost(const neumeta_topology *topolog
 /** Sizes with every inner width axis at compression gamma in [0, 1): round((1 - gamma) max), moved
  *  into the axis' range and onto its steps. Stream widths (axes that reach an ADD) and depths stay
  *  at their maximum. */
-NEUMETA_API neumeta_status neumeta_topology_sizes_at(const neumeta_topology *topology,
-                                                     double gamma, int64_t *sizes, int32_t count);
+NEUMETA_API neumeta_status neumeta_topology_sizes_at(const neumeta_topology *topology, double gamma,
+                                                     int64_t *sizes, int32_t count);
 /** @} */
 
 /** @name Networks
@@ -582,7 +581,8 @@ NEUMETA_API neumeta_status neumeta_network_roughness(const neumeta_network *netw
                                                      double *total_variation);
 
 /**
- * Compute outputs in inference mode.
+ * Compute outputs in inference mode. Threads take whole items each; what is left when the batch is
+ * no multiple of their number, a single item for one, they compute together if it is large enough.
  *
  * @param inputs    [batch, channels, height, width], already normalised.
  * @param outputs   [batch, output channels, output height, output width].
@@ -644,12 +644,9 @@ NEUMETA_API neumeta_status neumeta_dataset_create(neumeta_context *context, int6
                                                   neumeta_dataset **dataset);
 /** Items in memory: `inputs` [train + test, channels, height, width] and `targets`
  *  [train + test], both borrowed until the dataset has ended. */
-NEUMETA_API neumeta_status neumeta_dataset_create_memory(neumeta_context *context,
-                                                         const float *inputs,
-                                                         const int64_t *targets, int64_t train,
-                                                         int64_t test,
-                                                         const neumeta_options *options,
-                                                         neumeta_dataset **dataset);
+NEUMETA_API neumeta_status neumeta_dataset_create_memory(
+    neumeta_context *context, const float *inputs, const int64_t *targets, int64_t train,
+    int64_t test, const neumeta_options *options, neumeta_dataset **dataset);
 /** Lets go of the dataset; NULL is fine, any thread. It ends with the last trainer that uses it. */
 NEUMETA_API void neumeta_dataset_free(neumeta_dataset *dataset);
 /** @} */
@@ -677,9 +674,8 @@ NEUMETA_API neumeta_status neumeta_manifold_create(const neumeta_topology *topol
 NEUMETA_API neumeta_status neumeta_manifold_load(neumeta_context *context, const char *path,
                                                  neumeta_manifold **manifold);
 /** The same from `size` bytes in memory, which are not kept. */
-NEUMETA_API neumeta_status neumeta_manifold_load_memory(neumeta_context *context,
-                                                        const void *data, int64_t size,
-                                                        neumeta_manifold **manifold);
+NEUMETA_API neumeta_status neumeta_manifold_load_memory(neumeta_context *context, const void *data,
+                                                        int64_t size, neumeta_manifold **manifold);
 /** Lets go of the manifold; NULL is fine, any thread. */
 NEUMETA_API void neumeta_manifold_free(neumeta_manifold *manifold);
 /** Write topology, settings and all parameters as safetensors, atomically. */
@@ -693,8 +689,8 @@ NEUMETA_API neumeta_status neumeta_manifold_parameters(const neumeta_manifold *m
                                                        int64_t *parameters);
 /** Sizes with every inner width axis that only emitted tensors follow at compression gamma in
  *  [0, 1), as neumeta_topology_sizes_at() does; all other axes at their maximum. */
-NEUMETA_API neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *manifold,
-                                                     double gamma, int64_t *sizes, int32_t count);
+NEUMETA_API neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *manifold, double gamma,
+                                                     int64_t *sizes, int32_t count);
 /**
  * The network at the given sizes; it does not need the manifold any more.
  *
@@ -729,8 +725,8 @@ NEUMETA_API neumeta_status neumeta_schedule_create(neumeta_context *context,
  * @return NEUMETA_ERR_ARGUMENT for an unknown recipe, block or setting.
  */
 NEUMETA_API neumeta_status neumeta_schedule_create_recipe(const neumeta_topology *topology,
-                                                          const char *recipe,
-                                                          const int64_t *blocks, int64_t count,
+                                                          const char *recipe, const int64_t *blocks,
+                                                          int64_t count,
                                                           const neumeta_options *options,
                                                           neumeta_schedule **schedule);
 /** Lets go of the schedule; NULL is fine, any thread. */
@@ -769,12 +765,9 @@ NEUMETA_API const char *neumeta_schedule_phase_name(const neumeta_schedule *sche
  * @return NEUMETA_ERR_ARGUMENT naming phase and setting; NEUMETA_ERR_SHAPE if dataset, reference
  *         and manifold do not fit together; NEUMETA_ERR_MEMORY.
  */
-NEUMETA_API neumeta_status neumeta_trainer_create(neumeta_manifold *manifold,
-                                                  neumeta_network *reference,
-                                                  const neumeta_schedule *schedule,
-                                                  neumeta_dataset *dataset,
-                                                  const neumeta_options *options,
-                                                  neumeta_trainer **trainer);
+NEUMETA_API neumeta_status neumeta_trainer_create(
+    neumeta_manifold *manifold, neumeta_network *reference, const neumeta_schedule *schedule,
+    neumeta_dataset *dataset, const neumeta_options *options, neumeta_trainer **trainer);
 /** Train the weights of one network in place, batch norm in training mode. Settings that only
  *  concern INRs are refused. The phases' blocks bound what is trained; their norms keep their
  *  statistics fixed outside. */
