@@ -588,7 +588,8 @@ NEUMETA_API neumeta_status neumeta_network_roughness(const neumeta_network *netw
                                                      double *total_variation);
 
 /**
- * Compute outputs in inference mode.
+ * Compute outputs in inference mode. Threads take whole items each; what is left when the batch is
+ * no multiple of their number, a single item for one, they compute together if it is large enough.
  *
  * @param inputs    [batch, channels, height, width], already normalised.
  * @param outputs   [batch, output channels, output height, output width].

@@ -58,7 +58,8 @@ void nmi_network_touch(nmi_network *network);
 nmi_tensor *nmi_network_find(nmi_network *network, const char *name);
 
 /* Inference. inputs [batch, C, H, W] normalised; outputs [batch, O, H', W'], both NCHW. Batches
- * are split over the workers by images; results do not depend on the split. */
+ * are split over the workers by images, the last few images within themselves; results do not
+ * depend on the split. */
 neumeta_status nmi_network_run(nmi_network *network, const float *inputs, int64_t batch,
                                float *outputs);
 neumeta_status nmi_network_memory(const nmi_network *network, int64_t batch, int64_t *bytes);

@@ -1,42 +1,50 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Inference. Each worker takes a few images at a time through the whole network inside an arena
- * that stays in its cache; the places of values in it follow from their lifetimes. Weights are
- * packed once for each generation of the network, factors per channel folded into them.
+ * that stays in its cache. Images that are too few for that are computed by all workers together,
+ * step by step, a share of the step's lines or channels each. Weights are packed once for each
+ * generation of the network, factors per channel folded into them.
  */
 #include "nmi_runner.h"
 
 #include "nmi_dense.h"
-#include "nmi_elementwise.h"
+#include "nmi_layout.h"
 #include "nmi_norm_op.h"
-#include "nmi_steps.h"
+#include "nmi_stages.h"
 
 #include <string.h>
 
 enum {
-    GROUP_MOST = 4,           /* images that a worker takes at a time */
-    GROUP_FLOATS = 192 * 1024 /* unless their values exceed this: a share of a 2 MiB cache */
+    GROUP_MOST = 4,            /* images that a worker takes at a time */
+    GROUP_FLOATS = 192 * 1024, /* unless their values exceed this: a share of a 2 MiB cache */
+    PARTS_MOST = 16,           /* shares of an image's step */
+    PART_COST = 400 * 1000, /* FLOP of a share: some microseconds, ten times what a stage costs */
+    SHARED_COST = 4000 * 1000, /* FLOP of an image below which calling helpers does not pay */
+    FLOAT_COST = 10            /* FLOP in the time in which a float is read or written */
 };
 
 struct nmi_runner {
     nmi_steps steps;
     nmi_step_weights *weights; /* [node_count], the first steps.count used */
     int64_t *place;            /* [node_count] of a step's weights in `packed` */
-    int64_t *offset;           /* [node_count] see nmi_chunk */
-    nmi_span *spans;           /* [node_count] */
-    uint64_t generation;       /* of the network that `packed` holds; 0: none */
-    int64_t item_floats;       /* values of one item */
-    int64_t workspace_floats;  /* of one worker */
+    nmi_layout layout;
+    nmi_stage *stages;        /* [node_count + 1] of images that are shared */
+    uint64_t generation;      /* of the network that `packed` holds; 0: none */
+    bool bordered;            /* values have borders, and steps can be shared */
+    int64_t workspace_floats; /* of one worker */
     int64_t packed_floats, scratch_floats;
     float *packed; /* packed weights, then scratch for folding */
     int64_t packed_room;
-    float *arena; /* [lanes][values of a group, workspace] */
+    float *arena; /* [lanes][values of a group, workspace], or [shared images][values] */
     int64_t arena_room;
 };
 
-/* How a batch is split. */
+/* How a batch is split: first `chunks` groups of images for one worker each, the first `larger` of
+ * them of `group` images and the others of one less; then `shared` images, each in up to `parts`.
+ */
 typedef struct batch_split {
-    int64_t group, chunks, lanes, lane_floats;
+    int64_t group, larger, chunks, lanes, lane_floats;
+    int64_t shared, parts;
 } batch_split;
 
 /* --- plan ------------------------------------------------------------------------------------ */
@@ -48,8 +56,8 @@ void nmi_runner_free(nmi_context *context, nmi_runner *runner)
     nmi_steps_free(context, &runner->steps);
     nmi_free(context, runner->weights);
     nmi_free(context, runner->place);
-    nmi_free(context, runner->offset);
-    nmi_free(context, runner->spans);
+    nmi_layout_free(context, &runner->layout);
+    nmi_free(context, runner->stages);
     nmi_free(context, runner->packed);
     nmi_free(context, runner->arena);
     nmi_free(context, runner);
@@ -65,10 +73,10 @@ static neumeta_status create_runner(nmi_context *context, const nmi_topology *to
         return status;
     runner->weights = nmi_alloc_zero_array(context, nodes, sizeof *runner->weights);
     runner->place = nmi_alloc_array(context, nodes, sizeof *runner->place);
-    runner->offset = nmi_alloc_array(context, nodes, sizeof *runner->offset);
-    runner->spans = nmi_alloc_array(context, nodes, sizeof *runner->spans);
-    if (runner->weights != NULL && runner->place != NULL && runner->offset != NULL &&
-        runner->spans != NULL)
+    runner->stages = nmi_alloc_array(context, (int64_t)nodes + 1, sizeof *runner->stages);
+    if (runner->weights != NULL && runner->place != NULL && runner->stages != NULL)
+        status = nmi_layout_create(context, topology, &runner->layout);
+    if (status == NEUMETA_OK)
         status = nmi_steps_create(context, topology, true, &runner->steps);
     if (status != NEUMETA_OK) {
         nmi_runner_free(context, runner);
@@ -81,38 +89,15 @@ static neumeta_status create_runner(nmi_context *context, const nmi_topology *to
 /* What create_runner() took. */
 static int64_t fixed_bytes(const nmi_topology *topology)
 {
-    return (int64_t)sizeof(nmi_runner) + nmi_steps_bytes(topology) +
+    return (int64_t)(sizeof(nmi_runner) + sizeof(nmi_stage)) + nmi_steps_bytes(topology) +
+           nmi_layout_bytes(topology) +
            (int64_t)topology->node_count *
-               (int64_t)(sizeof(nmi_step_weights) + 2 * sizeof(int64_t) + sizeof(nmi_span));
+               (int64_t)(sizeof(nmi_step_weights) + sizeof(int64_t) + sizeof(nmi_stage));
 }
 
 static bool is_live(const nmi_network *network, const nmi_step *step)
 {
     return network->shapes[step->end].channels > 0;
-}
-
-static void plan_values(nmi_runner *runner, const nmi_network *network)
-{
-    const nmi_topology *topology = network->topology;
-    const nmi_steps *steps = &runner->steps;
-    for (int32_t n = 0; n < topology->node_count; n++)
-        runner->spans[n] = (nmi_span){n, n, 0, 0};
-    for (int32_t n = 0; n < topology->node_count; n++) {
-        const nmi_node *node = &topology->nodes[n];
-        if (network->shapes[n].channels == 0 || node->op == NEUMETA_OP_SELECT)
-            continue;
-        if (steps->end[n] == n)
-            runner->spans[n].size = nmi_aligned_floats(nmi_shape_floats(&network->shapes[n]));
-        for (int32_t k = 0; k < node->input_count; k++) {
-            nmi_span *read = &runner->spans[steps->source[node->inputs[k]]];
-            if (read->last < steps->end[n])
-                read->last = steps->end[n];
-        }
-    }
-    runner->spans[steps->source[topology->output]].last = topology->node_count;
-    runner->item_floats = nmi_spans_arrange(runner->spans, topology->node_count);
-    for (int32_t n = 0; n < topology->node_count; n++)
-        runner->offset[n] = runner->spans[steps->end[n]].offset;
 }
 
 /* Floats of a step's packed weights; those of folding them come back in *scratch. */
@@ -129,7 +114,7 @@ static int64_t weight_floats(nmi_runner *runner, const nmi_network *network, con
         nmi_conv_shape shape =
             nmi_step_conv_shape(network->topology, &runner->steps, network->shapes, step->node);
         int64_t workspace = (int64_t)(nmi_conv_workspace_bytes(&shape) / sizeof(float)) + 1;
-        if (workspace > runner->workspace_floats)
+        if (!runner->bordered && workspace > runner->workspace_floats)
             runner->workspace_floats = nmi_aligned_floats(workspace);
         count = (int64_t)nmi_conv_packed_floats(&shape);
         *scratch = channels * shape.in_channels * shape.kernel * shape.kernel;
@@ -147,7 +132,8 @@ static int64_t weight_floats(nmi_runner *runner, const nmi_network *network, con
 static void plan_runner(nmi_runner *runner, const nmi_network *network)
 {
     nmi_steps_resolve(&runner->steps, network->topology, network->sizes);
-    plan_values(runner, network);
+    runner->bordered = nmi_conv_path_best().kernels != NULL;
+    nmi_layout_plan(&runner->layout, network, &runner->steps, runner->bordered);
     runner->workspace_floats = 0;
     runner->scratch_floats = 0;
     runner->packed_floats = nmi_aligned_floats(1); /* never nothing */
@@ -163,21 +149,104 @@ static void plan_runner(nmi_runner *runner, const nmi_network *network)
     }
 }
 
-static batch_split split_batch(const nmi_context *context, const nmi_runner *runner, int64_t batch)
+/* --- split ----------------------------------------------------------------------------------- */
+
+/* FLOP of one item's step, and into how many shares it could be cut. */
+static int64_t step_cost(const nmi_runner *runner, const nmi_network *network, int32_t number,
+                         int64_t *shares)
 {
-    batch_split split;
-    int64_t workers = nmi_worker_count(context);
-    split.group = GROUP_FLOATS / (runner->item_floats + 1);
-    if (split.group > GROUP_MOST)
-        split.group = GROUP_MOST;
-    if (split.group > (batch + workers - 1) / workers)
-        split.group = (batch + workers - 1) / workers;
-    if (split.group < 1)
-        split.group = 1;
-    split.chunks = (batch + split.group - 1) / split.group;
+    const nmi_topology *topology = network->topology;
+    const nmi_step *step = &runner->steps.steps[number];
+    const nmi_node *node = &topology->nodes[step->node];
+    const nmi_shape *out = &network->shapes[step->node];
+    const int64_t panel = nmi_kernels_best()->panel;
+    const int64_t panels = (out->channels + panel - 1) / panel;
+    int64_t cost = FLOAT_COST * nmi_shape_floats(out);
+    *shares = nmi_step_divides(node->op) ? out->height : 1;
+    if (node->input_count == 0)
+        return cost;
+    const nmi_shape *in = &network->shapes[runner->steps.source[node->inputs[0]]];
+    if (node->op == NEUMETA_OP_CONV || node->op == NEUMETA_OP_LINEAR) {
+        *shares = panels > out->height ? panels : out->height;
+        return 2 * node->kernel * node->kernel * in->channels * nmi_shape_floats(out);
+    }
+    return cost + FLOAT_COST * node->input_count * nmi_shape_floats(in);
+}
+
+/* Shares of one item's step, at most `most`; 1 where the step is too short for more. */
+static int64_t step_parts(const nmi_runner *runner, const nmi_network *network, int32_t number,
+                          int64_t most)
+{
+    int64_t shares;
+    const int64_t parts = step_cost(runner, network, number, &shares) / PART_COST;
+    if (most > shares)
+        most = shares;
+    if (most > parts)
+        most = parts;
+    return most > 1 ? most : 1;
+}
+
+/* Into how many parts to cut each of `items` < `workers` images: as few as keep all workers about
+ * as busy as any number would. */
+static int64_t image_parts(int64_t items, int64_t workers)
+{
+    int64_t best = 1;
+    double best_time = 1.0;
+    for (int64_t parts = 2; parts <= PARTS_MOST && parts * items <= NMI_STAGE_TASKS; parts++) {
+        double time = (double)((parts * items + workers - 1) / workers) / (double)parts;
+        if (time < 0.9 * best_time) {
+            best = parts;
+            best_time = time;
+        }
+    }
+    return best;
+}
+
+/* Whether enough of an image's work can be shared. */
+static bool is_shareable(const nmi_runner *runner, const nmi_network *network)
+{
+    int64_t shared = 0;
+    for (int32_t s = 0; s < runner->steps.count && runner->bordered; s++) {
+        int64_t shares;
+        if (is_live(network, &runner->steps.steps[s]) &&
+            step_parts(runner, network, s, PARTS_MOST) > 1)
+            shared += step_cost(runner, network, s, &shares);
+    }
+    return shared >= SHARED_COST;
+}
+
+static batch_split split_batch(const nmi_context *context, const nmi_runner *runner,
+                               const nmi_network *network, int64_t batch)
+{
+    batch_split split = {.parts = 1};
+    const int64_t workers = nmi_worker_count(context);
+    int64_t most = GROUP_FLOATS / (runner->layout.floats + 1);
+    most = most > GROUP_MOST ? GROUP_MOST : most < 1 ? 1 : most;
+    if (batch % workers > 0 && is_shareable(runner, network))
+        split.parts = image_parts(batch % workers, workers);
+    if (split.parts > 1)
+        split.shared = batch % workers;
+    const int64_t whole = batch - split.shared;
+    split.chunks = (whole + workers * most - 1) / (workers * most) * workers;
+    if (split.chunks > whole)
+        split.chunks = whole;
+    if (split.chunks > 0) {
+        split.group = (whole + split.chunks - 1) / split.chunks;
+        split.larger = split.chunks - (split.group * split.chunks - whole);
+    }
     split.lanes = split.chunks < workers ? split.chunks : workers;
-    split.lane_floats = runner->item_floats * split.group + runner->workspace_floats;
+    /* Groups even out, so a larger batch may have smaller ones; memory never shrinks with them. */
+    if (most > (whole + workers - 1) / workers)
+        most = (whole + workers - 1) / workers;
+    split.lane_floats = runner->layout.floats * most + runner->workspace_floats;
     return split;
+}
+
+static int64_t arena_floats(const nmi_runner *runner, const batch_split *split)
+{
+    const int64_t whole = split->lanes * split->lane_floats;
+    const int64_t shared = split->shared * runner->layout.floats;
+    return whole > shared ? whole : shared;
 }
 
 static neumeta_status make_room(nmi_context *context, int64_t floats, float **memory, int64_t *room)
@@ -323,39 +392,90 @@ typedef struct run_job {
     batch_split split;
 } run_job;
 
+static nmi_chunk arena_chunk(const run_job *job, float *base, int64_t room)
+{
+    const nmi_runner *runner = job->network->runner;
+    return (nmi_chunk){.topology = job->network->topology,
+                       .steps = &runner->steps,
+                       .shapes = job->network->shapes,
+                       .base = base,
+                       .offset = runner->layout.offset,
+                       .room = room,
+                       .items = room,
+                       .workspace = base + runner->layout.floats * room,
+                       .border = runner->bordered ? runner->layout.border : NULL,
+                       .unclear = runner->bordered ? runner->layout.unclear : NULL};
+}
+
+/* Step `number`, or the output for the number behind the last one; `item` is the chunk's first. */
+static void run_step(const run_job *job, const nmi_chunk *chunk, int64_t item, int32_t number)
+{
+    const nmi_runner *runner = job->network->runner;
+    const nmi_topology *topology = job->network->topology;
+    if (number == runner->steps.count) {
+        nmi_chunk_write(chunk, runner->steps.source[topology->output],
+                        job->outputs + item * job->output_floats);
+        return;
+    }
+    const nmi_step *step = &runner->steps.steps[number];
+    if (!is_live(job->network, step))
+        return;
+    if (topology->nodes[step->node].op == NEUMETA_OP_INPUT)
+        nmi_chunk_read(chunk, step, job->inputs + item * job->input_floats);
+    else
+        nmi_step_forward(chunk, step, &runner->weights[number]);
+}
+
+/* Task: one group of images through the network. */
 static void run_chunk(void *argument, int64_t index, int32_t worker)
 {
     const run_job *job = argument;
-    const nmi_network *network = job->network;
-    const nmi_runner *runner = network->runner;
-    int64_t first = index * job->split.group;
-    int64_t items = job->batch - first < job->split.group ? job->batch - first : job->split.group;
-    float *lane = runner->arena +
-                  (job->split.chunks <= job->split.lanes ? index : worker) * job->split.lane_floats;
-    nmi_chunk chunk = {.topology = network->topology,
-                       .steps = &runner->steps,
-                       .shapes = network->shapes,
-                       .base = lane,
-                       .offset = runner->offset,
-                       .room = job->split.group,
-                       .items = items,
-                       .workspace = lane + runner->item_floats * job->split.group};
-    for (int32_t s = 0; s < runner->steps.count; s++) {
-        const nmi_step *step = &runner->steps.steps[s];
-        if (!is_live(network, step))
-            continue;
-        const nmi_shape *shape = &network->shapes[step->node];
-        if (network->topology->nodes[step->node].op == NEUMETA_OP_INPUT)
-            nmi_nchw_to_nhwc(items, shape->channels, shape->height * shape->width,
-                             job->inputs + first * job->input_floats,
-                             nmi_chunk_value(&chunk, step->end));
-        else
-            nmi_step_forward(&chunk, step, &runner->weights[s]);
+    const batch_split *split = &job->split;
+    const nmi_runner *runner = job->network->runner;
+    const int64_t lane = split->chunks <= split->lanes ? index : worker;
+    const int64_t smaller = index > split->larger ? index - split->larger : 0;
+    nmi_chunk chunk = arena_chunk(job, runner->arena + lane * split->lane_floats, split->group);
+    chunk.items = index < split->larger ? split->group : split->group - 1;
+    for (int32_t s = 0; s <= runner->steps.count; s++)
+        run_step(job, &chunk, index * split->group - smaller, s);
+}
+
+/* Task: a share of one image in one stage. */
+static void run_share(void *argument, const nmi_stage *stage, int64_t index)
+{
+    const run_job *job = argument;
+    const batch_split *split = &job->split;
+    const nmi_runner *runner = job->network->runner;
+    const int64_t parts = stage->tasks / split->shared;
+    const int64_t image = index / parts;
+    /* Images within a stage do not wait for each other: each has an arena of its own. */
+    nmi_chunk chunk = arena_chunk(job, runner->arena + image * runner->layout.floats, 1);
+    chunk.parts = parts;
+    chunk.part = index % parts;
+    for (int32_t s = stage->begin; s < stage->end; s++)
+        run_step(job, &chunk, job->batch - split->shared + image, s);
+}
+
+/* Steps of more than one part are a stage each; those between run together. */
+static int32_t plan_stages(const nmi_runner *runner, const nmi_network *network,
+                           const batch_split *split)
+{
+    int32_t count = 0;
+    int64_t before = 0; /* parts of the last stage */
+    for (int32_t s = 0; s <= runner->steps.count; s++) {
+        int64_t parts = 1;
+        if (s < runner->steps.count) {
+            if (!is_live(network, &runner->steps.steps[s]))
+                continue;
+            parts = step_parts(runner, network, s, split->parts);
+        }
+        if (parts > 1 || before != 1)
+            runner->stages[count++] =
+                (nmi_stage){.begin = s, .tasks = (int32_t)(parts * split->shared)};
+        runner->stages[count - 1].end = s + 1;
+        before = parts;
     }
-    int32_t output = runner->steps.source[network->topology->output];
-    const nmi_shape *shape = &network->shapes[output];
-    nmi_nhwc_to_nchw(items, shape->channels, shape->height * shape->width,
-                     nmi_chunk_value(&chunk, output), job->outputs + first * job->output_floats);
+    return count;
 }
 
 neumeta_status nmi_network_run(nmi_network *network, const float *inputs, int64_t batch,
@@ -384,12 +504,16 @@ neumeta_status nmi_network_run(nmi_network *network, const float *inputs, int64_
                    .batch = batch,
                    .input_floats = nmi_network_input_floats(network),
                    .output_floats = nmi_network_output_floats(network),
-                   .split = split_batch(context, runner, batch)};
-    status = make_room(context, job.split.lanes * job.split.lane_floats, &runner->arena,
-                       &runner->arena_room);
-    if (status == NEUMETA_OK)
-        nmi_run(context, job.split.chunks, run_chunk, &job);
-    return status;
+                   .split = split_batch(context, runner, network, batch)};
+    status =
+        make_room(context, arena_floats(runner, &job.split), &runner->arena, &runner->arena_room);
+    if (status != NEUMETA_OK)
+        return status;
+    nmi_run(context, job.split.chunks, run_chunk, &job);
+    if (job.split.shared > 0)
+        nmi_run_stages(context, runner->stages, plan_stages(runner, network, &job.split), run_share,
+                       &job);
+    return NEUMETA_OK;
 }
 
 neumeta_status nmi_network_memory(const nmi_network *network, int64_t batch, int64_t *bytes)
@@ -400,10 +524,10 @@ neumeta_status nmi_network_memory(const nmi_network *network, int64_t batch, int
     if (status != NEUMETA_OK)
         return status;
     plan_runner(runner, network);
-    batch_split split = split_batch(context, runner, batch);
+    batch_split split = split_batch(context, runner, network, batch);
     *bytes = fixed_bytes(network->topology) +
              (int64_t)sizeof(float) *
-                 (runner->packed_floats + runner->scratch_floats + split.lanes * split.lane_floats);
+                 (runner->packed_floats + runner->scratch_floats + arena_floats(runner, &split));
     nmi_runner_free(context, runner);
     return NEUMETA_OK;
 }

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Grouping of nodes into steps, placing of their values, and the forward of every operator. */
+/* Grouping of nodes into steps, and where their values lie. */
 #include "nmi_steps.h"
-
-#include "nmi_dense.h"
-#include "nmi_elementwise.h"
 
 /* --- grouping -------------------------------------------------------------------------------- */
 
@@ -199,143 +196,23 @@ nmi_pool_shape nmi_step_pool_shape(const nmi_topology *topology, const nmi_steps
     return shape;
 }
 
+int64_t nmi_bordered_floats(const nmi_shape *shape, int64_t border)
+{
+    return shape->channels * (shape->height + 2 * border) * (shape->width + 2 * border);
+}
+
+nmi_image nmi_chunk_image(const nmi_chunk *chunk, int32_t node)
+{
+    const nmi_shape *shape = &chunk->shapes[node];
+    const int64_t border = chunk->border != NULL ? chunk->border[node] : 0;
+    nmi_image image = {.line = shape->channels * (shape->width + 2 * border),
+                       .item = nmi_bordered_floats(shape, border)};
+    image.first = chunk->base + chunk->offset[node] * chunk->room + chunk->first * image.item +
+                  border * (image.line + shape->channels);
+    return image;
+}
+
 float *nmi_chunk_value(const nmi_chunk *chunk, int32_t node)
 {
-    return chunk->base + chunk->offset[node] * chunk->room +
-           chunk->first * nmi_shape_floats(&chunk->shapes[node]);
-}
-
-/* --- forward --------------------------------------------------------------------------------- */
-
-int32_t nmi_step_activation(const nmi_topology *topology, int32_t node)
-{
-    if (node < 0)
-        return NMI_ACTIVATION_NONE;
-    return topology->nodes[node].function == 0 ? NMI_ACTIVATION_RELU : NMI_ACTIVATION_ELU;
-}
-
-static void forward_product(const nmi_chunk *chunk, const nmi_step *step,
-                            const nmi_step_weights *weights, const float *x, float *y)
-{
-    const nmi_node *node = &chunk->topology->nodes[step->node];
-    nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
-    epilogue.bias = weights->bias;
-    epilogue.activation = nmi_step_activation(chunk->topology, step->activation);
-    if (step->add >= 0) {
-        epilogue.residual =
-            nmi_chunk_value(chunk, nmi_step_residual(chunk->topology, chunk->steps, step));
-        epilogue.residual_inside = true;
-    }
-    if (node->op == NEUMETA_OP_CONV) {
-        nmi_conv_shape shape =
-            nmi_step_conv_shape(chunk->topology, chunk->steps, chunk->shapes, step->node);
-        nmi_conv_forward(&shape, chunk->items, x, weights->packed, &epilogue, y, chunk->workspace);
-    } else {
-        int64_t inputs = chunk->shapes[chunk->steps->source[node->inputs[0]]].channels;
-        int64_t outputs = chunk->shapes[step->node].channels;
-        nmi_dense_forward((nmi_dense_shape){inputs, outputs}, chunk->items, x, inputs,
-                          weights->packed, &epilogue, y, outputs);
-    }
-}
-
-static void forward_sum(const nmi_chunk *chunk, const nmi_step *step, int64_t count, float *y)
-{
-    const nmi_node *node = &chunk->topology->nodes[step->node];
-    int32_t activation = nmi_step_activation(chunk->topology, step->activation);
-    int32_t first = 0;
-    /* y may lie in the place of any one input, which is then the first term. */
-    for (int32_t k = 0; k < node->input_count; k++)
-        if (nmi_chunk_value(chunk, chunk->steps->source[node->inputs[k]]) == y)
-            first = k;
-    const float *terms[2] = {nmi_chunk_value(chunk, chunk->steps->source[node->inputs[first]]),
-                             NULL};
-    for (int32_t k = 0, left = node->input_count - 1; k < node->input_count; k++) {
-        if (k == first)
-            continue;
-        terms[1] = nmi_chunk_value(chunk, chunk->steps->source[node->inputs[k]]);
-        left--;
-        nmi_add_forward(2, terms, left == 0 ? activation : NMI_ACTIVATION_NONE, count, y);
-        terms[0] = y;
-    }
-}
-
-static void forward_concat(const nmi_chunk *chunk, const nmi_node *node, const nmi_shape *out,
-                           float *y)
-{
-    int64_t rows = chunk->items * out->height * out->width;
-    int64_t offset = 0;
-    for (int32_t k = 0; k < node->input_count; k++) {
-        int32_t source = chunk->steps->source[node->inputs[k]];
-        int64_t channels = chunk->shapes[source].channels;
-        nmi_concat_forward(rows, channels, offset, out->channels, nmi_chunk_value(chunk, source),
-                           y);
-        offset += channels;
-    }
-}
-
-static void forward_pool(const nmi_chunk *chunk, int32_t number, const nmi_shape *in,
-                         const float *x, float *y)
-{
-    int32_t op = chunk->topology->nodes[number].op;
-    if (op == NEUMETA_OP_POOL_GLOBAL) {
-        nmi_pool_global_forward(chunk->items, in->height * in->width, in->channels, x, y);
-        return;
-    }
-    nmi_pool_shape shape =
-        nmi_step_pool_shape(chunk->topology, chunk->steps, chunk->shapes, number);
-    if (op == NEUMETA_OP_POOL_MAX)
-        nmi_pool_max_forward(&shape, chunk->items, x, y);
-    else
-        nmi_pool_average_forward(&shape, chunk->items, x, y);
-}
-
-void nmi_step_forward(const nmi_chunk *chunk, const nmi_step *step, const nmi_step_weights *weights)
-{
-    const nmi_node *node = &chunk->topology->nodes[step->node];
-    int32_t source = chunk->steps->source[node->inputs[0]];
-    const nmi_shape *in = &chunk->shapes[source];
-    const nmi_shape *out = &chunk->shapes[step->node];
-    const float *x = nmi_chunk_value(chunk, source);
-    float *y = nmi_chunk_value(chunk, step->end);
-    int64_t count = chunk->items * nmi_shape_floats(out);
-    switch (node->op) {
-    case NEUMETA_OP_CONV:
-    case NEUMETA_OP_LINEAR:
-        forward_product(chunk, step, weights, x, y);
-        break;
-    case NEUMETA_OP_NORM:
-    case NEUMETA_OP_AFFINE:
-        nmi_affine_forward(chunk->items * out->height * out->width, out->channels, weights->scale,
-                           weights->shift, nmi_step_activation(chunk->topology, step->activation),
-                           x, y);
-        break;
-    case NEUMETA_OP_ACTIVATION:
-        nmi_activation_forward(nmi_step_activation(chunk->topology, step->node), count, x, y);
-        break;
-    case NEUMETA_OP_ADD:
-        forward_sum(chunk, step, count, y);
-        break;
-    case NEUMETA_OP_CONCAT:
-        forward_concat(chunk, node, out, y);
-        break;
-    case NEUMETA_OP_POOL_MAX:
-    case NEUMETA_OP_POOL_AVERAGE:
-    case NEUMETA_OP_POOL_GLOBAL:
-        forward_pool(chunk, step->node, in, x, y);
-        break;
-    case NEUMETA_OP_FLATTEN:
-        nmi_flatten_forward(chunk->items, in->channels, in->height * in->width, x, y);
-        break;
-    case NEUMETA_OP_SHORTCUT:
-        nmi_shortcut_forward(
-            &(nmi_shortcut_shape){in->channels, in->height, in->width, out->channels, node->stride},
-            chunk->items, x, y);
-        break;
-    case NEUMETA_OP_SCALE:
-    case NEUMETA_OP_GAIN:
-        nmi_scale_forward(count, weights->factor, x, y);
-        break;
-    default:
-        NMI_ASSERT(false);
-    }
+    return nmi_chunk_image(chunk, node).first;
 }

@@ -64,11 +64,29 @@ typedef struct nmi_chunk {
     const int64_t *offset; /* [node_count] floats of one item; nodes inside a step: as its end */
     int64_t room;          /* items the base has room for */
     int64_t first, items;
-    void *workspace; /* for nmi_conv_workspace_bytes() */
+    void *workspace; /* for nmi_conv_workspace_bytes(); no use if there are borders */
+    /* Inference only: zero pixels around every image of a value, at least as many as the padding of
+     * the convolutions that read it (NULL: none), and whether a step must write the zeros. */
+    const int64_t *border; /* [node_count] */
+    const bool *unclear;   /* [node_count] */
+    int64_t part, parts;   /* share of each item that is computed; 0 parts: all, as for 1 */
 } nmi_chunk;
 
+/* A value in a chunk: pixel (0, 0) of its first image, floats between lines and between items. */
+typedef struct nmi_image {
+    float *first;
+    int64_t line, item;
+} nmi_image;
+
+nmi_image nmi_chunk_image(const nmi_chunk *chunk, int32_t node);
+/* Floats of one item with `border` pixels around it. */
+int64_t nmi_bordered_floats(const nmi_shape *shape, int64_t border);
 /* The chunk's part of a node's value (or gradient, if the base holds those). */
 float *nmi_chunk_value(const nmi_chunk *chunk, int32_t node);
+/* The value of an INPUT step from x, and y from a value, or the chunk's shares of them; x and y are
+ * NCHW and start at the chunk's first item. */
+void nmi_chunk_read(const nmi_chunk *chunk, const nmi_step *step, const float *x);
+void nmi_chunk_write(const nmi_chunk *chunk, int32_t node, float *y);
 
 /* What a step's forward needs of the weights; NULL or 0 where its operator has none. */
 typedef struct nmi_step_weights {
@@ -78,9 +96,11 @@ typedef struct nmi_step_weights {
     float factor;               /* SCALE, GAIN */
 } nmi_step_weights;
 
-/* Every operator but INPUT. */
+/* Every operator but INPUT. With parts: the chunk's share of each item, which for operators that
+ * nmi_step_divides() denies is everything if `part` is 0, else nothing. */
 void nmi_step_forward(const nmi_chunk *chunk, const nmi_step *step,
                       const nmi_step_weights *weights);
+bool nmi_step_divides(int32_t op);
 /* NMI_ACTIVATION_* of an ACTIVATION node, or of none for -1. */
 int32_t nmi_step_activation(const nmi_topology *topology, int32_t node);
 

@@ -54,13 +54,8 @@ nmi_conv_path nmi_conv_path_best(void)
 nmi_epilogue nmi_conv_item_epilogue(const nmi_conv_shape *shape, const nmi_epilogue *epilogue,
                                     int64_t item)
 {
-    nmi_epilogue moved = epilogue != NULL ? *epilogue : NMI_EPILOGUE_NONE;
-    const int64_t offset = item * shape->out_height * shape->out_width * shape->out_channels;
-    if (moved.residual != NULL)
-        moved.residual += offset;
-    if (moved.activated != NULL)
-        moved.activated += offset;
-    return moved;
+    const int64_t floats = shape->out_height * shape->out_width * shape->out_channels;
+    return nmi_epilogue_moved(epilogue, item * floats, 0);
 }
 
 /* --- by path ------------------------------------------------------------------------------ */
@@ -157,6 +152,46 @@ void nmi_conv_path_backward_weight(nmi_conv_path path, const nmi_conv_shape *sha
             kernels->column_sums(pixels, shape->out_channels, dy + i * pixels * shape->out_channels,
                                  shape->out_channels, dbias);
     }
+}
+
+/* --- parts ---------------------------------------------------------------------------------- */
+
+nmi_conv_part nmi_conv_share(nmi_conv_path path, const nmi_conv_shape *shape, int64_t part,
+                             int64_t parts)
+{
+    const int64_t panel = path.kernels->panel;
+    const int64_t panels = (shape->out_channels + panel - 1) / panel;
+    const int64_t pixels = shape->in_height * shape->in_width;
+    nmi_conv_part share = {0, shape->out_height, 0, shape->out_channels};
+    if ((panels % parts == 0 && taps(shape) * shape->out_channels > pixels) ||
+        (shape->out_height < parts && shape->out_height < panels)) {
+        share.channels =
+            nmi_panel_share(path.kernels, shape->out_channels, part, parts, &share.channel);
+    } else {
+        share.line = shape->out_height * part / parts;
+        share.lines = shape->out_height * (part + 1) / parts - share.line;
+    }
+    return share;
+}
+
+void nmi_conv_forward_part(nmi_conv_path path, const nmi_conv_shape *shape,
+                           const nmi_conv_part *part, const float *x, int64_t x_line,
+                           const float *packed, const nmi_epilogue *epilogue, float *y,
+                           int64_t y_line)
+{
+    const int64_t offset = part->line * y_line + part->channel;
+    const int64_t corner = shape->padding * (x_line + shape->in_channels);
+    const nmi_epilogue moved = nmi_epilogue_moved(epilogue, offset, part->channel);
+    const nmi_rows rows = {.x = x + part->line * shape->stride * x_line - corner,
+                           .height = part->lines,
+                           .width = shape->out_width,
+                           .x_line = shape->stride * x_line,
+                           .x_step = shape->stride * shape->in_channels,
+                           .segments = shape->kernel,
+                           .segment_length = shape->kernel * shape->in_channels,
+                           .segment_stride = x_line};
+    path.kernels->forward(&rows, packed + part->channel * taps(shape) * shape->in_channels,
+                          part->channels, &moved, y + offset, y_line, shape->out_channels);
 }
 
 /* --- by the best path --------------------------------------------------------------------- */

@@ -29,6 +29,10 @@ typedef struct nmi_conv_shape {
  * counts overflow. Shapes passed to the functions below must have passed here. */
 bool nmi_conv_shape_complete(nmi_conv_shape *shape);
 
+typedef struct nmi_conv_path {
+    const nmi_kernels *kernels; /* direct path with these kernels; NULL: im2col and nmi_gemm */
+} nmi_conv_path;
+
 /* Bytes of workspace (64-byte aligned) that each call below may use; independent of items. */
 size_t nmi_conv_workspace_bytes(const nmi_conv_shape *shape);
 
@@ -56,6 +60,25 @@ void nmi_conv_backward_input(const nmi_conv_shape *shape, int64_t items, const f
 void nmi_conv_backward_weight(const nmi_conv_shape *shape, int64_t items, const float *x,
                               const float *dy, float *dw_packed, float *dbias, void *workspace);
 
+/* --- a part of one bordered image (direct path only) ---------------------------------------- */
+
+/* Lines and channels of the output; the first channel starts a panel (see nmi_panel_share()). */
+typedef struct nmi_conv_part {
+    int64_t line, lines, channel, channels;
+} nmi_conv_part;
+
+/* Share `part` of `parts` of the output, parts >= 1: lines, or channels where the weights outweigh
+ * the image and divide evenly, so that no two cores read the same. A share may be empty. */
+nmi_conv_part nmi_conv_share(nmi_conv_path path, const nmi_conv_shape *shape, int64_t part,
+                             int64_t parts);
+/* That part of y = epilogue(x * w), without a workspace: x points to pixel (0, 0) of an image with
+ * at least `padding` zero pixels around it. Lines of x and y start x_line and y_line floats apart;
+ * residual and activated are addressed like y. */
+void nmi_conv_forward_part(nmi_conv_path path, const nmi_conv_shape *shape,
+                           const nmi_conv_part *part, const float *x, int64_t x_line,
+                           const float *packed, const nmi_epilogue *epilogue, float *y,
+                           int64_t y_line);
+
 /* Plain loops over OIHW weights: the reference (dw is OIHW too and accumulated). */
 void nmi_conv_forward_ref(const nmi_conv_shape *shape, int64_t items, const float *x,
                           const float *oihw, const nmi_epilogue *epilogue, float *y);
@@ -65,10 +88,6 @@ void nmi_conv_backward_weight_ref(const nmi_conv_shape *shape, int64_t items, co
                                   const float *dy, float *dw, float *dbias);
 
 /* --- the choice, and both paths by name (tests and benchmarks) ---------------------------- */
-
-typedef struct nmi_conv_path {
-    const nmi_kernels *kernels; /* direct path with these kernels; NULL: im2col and nmi_gemm */
-} nmi_conv_path;
 
 nmi_conv_path nmi_conv_path_best(void);
 size_t nmi_conv_path_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape);

@@ -91,8 +91,20 @@ void nmi_dense_forward(nmi_dense_shape shape, int64_t rows, const float *x, int6
                        const float *packed, const nmi_epilogue *epilogue, float *y,
                        int64_t y_stride)
 {
+    nmi_dense_forward_part(shape, 0, 1, rows, x, x_stride, packed, epilogue, y, y_stride);
+}
+
+void nmi_dense_forward_part(nmi_dense_shape shape, int64_t part, int64_t parts, int64_t rows,
+                            const float *x, int64_t x_stride, const float *packed,
+                            const nmi_epilogue *epilogue, float *y, int64_t y_stride)
+{
+    const nmi_kernels *kernels = nmi_kernels_best();
     const nmi_rows lines = matrix(x, rows, shape.inputs, x_stride);
-    nmi_kernels_best()->forward(&lines, packed, shape.outputs, epilogue, y, 0, y_stride);
+    int64_t first;
+    const int64_t outputs = nmi_panel_share(kernels, shape.outputs, part, parts, &first);
+    const nmi_epilogue moved = nmi_epilogue_moved(epilogue, first, first);
+    kernels->forward(&lines, packed + first * shape.inputs, outputs, &moved, y + first, 0,
+                     y_stride);
 }
 
 void nmi_dense_backward_input(nmi_dense_shape shape, int64_t rows, const float *dy,

@@ -36,6 +36,10 @@ void nmi_dense_unpack_gradient(nmi_dense_shape shape, const float *dw_packed, fl
 void nmi_dense_forward(nmi_dense_shape shape, int64_t rows, const float *x, int64_t x_stride,
                        const float *packed, const nmi_epilogue *epilogue, float *y,
                        int64_t y_stride);
+/* The same for share `part` of `parts` of the outputs: see nmi_panel_share(). */
+void nmi_dense_forward_part(nmi_dense_shape shape, int64_t part, int64_t parts, int64_t rows,
+                            const float *x, int64_t x_stride, const float *packed,
+                            const nmi_epilogue *epilogue, float *y, int64_t y_stride);
 /* dx[r][i] = (accumulate ? dx[r][i] : 0) + sum_o dy[r][o] * w[o][i]. */
 void nmi_dense_backward_input(nmi_dense_shape shape, int64_t rows, const float *dy,
                               int64_t dy_stride, const float *packed_transposed, bool accumulate,

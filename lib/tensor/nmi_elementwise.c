@@ -7,23 +7,34 @@
 
 /* --- layout ------------------------------------------------------------------------------- */
 
-/* y[i][c][r] (+)= x[i][r][c], in square tiles so that both sides use whole cache lines. */
+/* y[c][r] (+)= x[r][c], in square tiles so that both sides use whole cache lines. */
+static void transpose_matrix(int64_t rows, int64_t columns, const float *x, int64_t x_stride,
+                             bool accumulate, float *y, int64_t y_stride)
+{
+    enum { SIDE = 16 };
+    for (int64_t r0 = 0; r0 < rows; r0 += SIDE) {
+        const int64_t r1 = r0 + SIDE < rows ? r0 + SIDE : rows;
+        for (int64_t c0 = 0; c0 < columns; c0 += SIDE) {
+            const int64_t c1 = c0 + SIDE < columns ? c0 + SIDE : columns;
+            for (int64_t c = c0; c < c1; c++)
+                for (int64_t r = r0; r < r1; r++)
+                    y[c * y_stride + r] =
+                        (accumulate ? y[c * y_stride + r] : 0.0f) + x[r * x_stride + c];
+        }
+    }
+}
+
 static void transpose(int64_t items, int64_t rows, int64_t columns, const float *x, bool accumulate,
                       float *y)
 {
-    enum { SIDE = 16 };
-    for (int64_t i = 0; i < items; i++, x += rows * columns, y += rows * columns) {
-        for (int64_t r0 = 0; r0 < rows; r0 += SIDE) {
-            const int64_t r1 = r0 + SIDE < rows ? r0 + SIDE : rows;
-            for (int64_t c0 = 0; c0 < columns; c0 += SIDE) {
-                const int64_t c1 = c0 + SIDE < columns ? c0 + SIDE : columns;
-                for (int64_t c = c0; c < c1; c++)
-                    for (int64_t r = r0; r < r1; r++)
-                        y[c * rows + r] =
-                            (accumulate ? y[c * rows + r] : 0.0f) + x[r * columns + c];
-            }
-        }
-    }
+    for (int64_t i = 0; i < items; i++, x += rows * columns, y += rows * columns)
+        transpose_matrix(rows, columns, x, columns, accumulate, y, rows);
+}
+
+void nmi_transpose(int64_t rows, int64_t columns, const float *x, int64_t x_stride, float *y,
+                   int64_t y_stride)
+{
+    transpose_matrix(rows, columns, x, x_stride, false, y, y_stride);
 }
 
 void nmi_nchw_to_nhwc(int64_t items, int64_t channels, int64_t pixels, const float *x, float *y)

@@ -12,6 +12,9 @@
 
 /* --- layout ------------------------------------------------------------------------------- */
 
+/* y[c * y_stride + r] = x[r * x_stride + c]: one matrix within larger ones. */
+void nmi_transpose(int64_t rows, int64_t columns, const float *x, int64_t x_stride, float *y,
+                   int64_t y_stride);
 /* x [items][channels][pixels] <-> y [items][pixels][channels]. */
 void nmi_nchw_to_nhwc(int64_t items, int64_t channels, int64_t pixels, const float *x, float *y);
 void nmi_nhwc_to_nchw(int64_t items, int64_t channels, int64_t pixels, const float *x, float *y);

@@ -50,6 +50,18 @@ const nmi_kernels *nmi_kernels_named(const char *name)
     return NULL;
 }
 
+nmi_epilogue nmi_epilogue_moved(const nmi_epilogue *epilogue, int64_t offset, int64_t column)
+{
+    nmi_epilogue moved = epilogue != NULL ? *epilogue : NMI_EPILOGUE_NONE;
+    if (moved.bias != NULL)
+        moved.bias += column;
+    if (moved.residual != NULL)
+        moved.residual += offset;
+    if (moved.activated != NULL)
+        moved.activated += offset;
+    return moved;
+}
+
 static int64_t round_up(int64_t value, int64_t unit)
 {
     return (value + unit - 1) / unit * unit;
@@ -58,6 +70,15 @@ static int64_t round_up(int64_t value, int64_t unit)
 size_t nmi_packed_floats(const nmi_kernels *kernels, int64_t depth, int64_t columns)
 {
     return (size_t)(depth * round_up(columns, kernels->lanes));
+}
+
+int64_t nmi_panel_share(const nmi_kernels *kernels, int64_t columns, int64_t part, int64_t parts,
+                        int64_t *first)
+{
+    const int64_t panels = round_up(columns, kernels->panel) / kernels->panel;
+    const int64_t end = panels * (part + 1) / parts * kernels->panel;
+    *first = panels * part / parts * kernels->panel;
+    return (end < columns ? end : columns) - *first;
 }
 
 /* Width in floats of the panel that starts at `column`. */

@@ -86,6 +86,10 @@ const nmi_kernels *nmi_kernels_named(const char *name);
  * Padding columns are zero after packing. Alignment to 64 bytes is advised, not required.
  */
 size_t nmi_packed_floats(const nmi_kernels *kernels, int64_t depth, int64_t columns);
+/* Columns [*first, *first + count) of share `part` of `parts`: whole panels, so that the share's
+ * packed matrix starts at packed + *first * K. Returns the count, which may be 0. */
+int64_t nmi_panel_share(const nmi_kernels *kernels, int64_t columns, int64_t part, int64_t parts,
+                        int64_t *first);
 /* How k walks an unpacked array: k = (i * count[1] + j) * count[2] + l reads element
  * i * stride[0] + j * stride[1] + l * stride[2]; strides may be negative. K = the product. */
 typedef struct nmi_depth {
@@ -98,6 +102,8 @@ void nmi_pack(const nmi_kernels *kernels, const nmi_depth *depth, int64_t column
 void nmi_unpack_add(const nmi_kernels *kernels, const nmi_depth *depth, int64_t columns,
                     int64_t column_stride, const float *packed, float *a);
 
+/* The epilogue (NULL: none) of a part of y that starts `offset` floats on, at column `column`. */
+nmi_epilogue nmi_epilogue_moved(const nmi_epilogue *epilogue, int64_t offset, int64_t column);
 /* The epilogue in plain loops, over rows of sums held in y at y_step floats from one another;
  * residual and activated have the same step. */
 void nmi_epilogue_apply(const nmi_epilogue *epilogue, int64_t rows, int64_t columns, float *y,

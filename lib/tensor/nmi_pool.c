@@ -48,21 +48,44 @@ static window window_of(const nmi_pool_shape *s, int64_t oy, int64_t ox)
                     at_most(x + s->kernel, s->in_width)};
 }
 
-/* What is done for one window: x and dx are the image, dy and y the output pixel. */
-typedef void (*window_task)(const nmi_pool_shape *s, const window *w, const float *x, float *dx,
-                            const float *dy, float *y);
+/* One window of the image x, whose lines start x_line floats apart, into the output pixel y. */
+typedef void (*forward_task)(const nmi_pool_shape *s, const window *w, const float *x,
+                             int64_t x_line, float *y);
 
-static void for_windows(const nmi_pool_shape *s, int64_t items, window_task task, const float *x,
-                        float *dx, const float *dy, float *y)
+static void forward_lines(const nmi_pool_shape *s, forward_task task, int64_t first, int64_t count,
+                          const float *x, int64_t x_line, float *y, int64_t y_line)
+{
+    for (int64_t oy = first; oy < first + count; oy++) {
+        for (int64_t ox = 0; ox < s->out_width; ox++) {
+            const window w = window_of(s, oy, ox);
+            task(s, &w, x, x_line, y + oy * y_line + ox * s->channels);
+        }
+    }
+}
+
+static void forward_items(const nmi_pool_shape *s, forward_task task, int64_t items, const float *x,
+                          float *y)
+{
+    const int64_t x_line = s->in_width * s->channels;
+    const int64_t y_line = s->out_width * s->channels;
+    for (int64_t i = 0; i < items; i++)
+        forward_lines(s, task, 0, s->out_height, x + i * s->in_height * x_line, x_line,
+                      y + i * s->out_height * y_line, y_line);
+}
+
+/* One window: x and dx are the image, dy is the output pixel. */
+typedef void (*backward_task)(const nmi_pool_shape *s, const window *w, const float *x, float *dx,
+                              const float *dy);
+
+static void backward_items(const nmi_pool_shape *s, backward_task task, int64_t items,
+                           const float *x, const float *dy, float *dx)
 {
     const int64_t in = s->in_height * s->in_width * s->channels;
-    int64_t out = 0;
     for (int64_t i = 0; i < items; i++) {
         for (int64_t oy = 0; oy < s->out_height; oy++) {
-            for (int64_t ox = 0; ox < s->out_width; ox++, out += s->channels) {
+            for (int64_t ox = 0; ox < s->out_width; ox++, dy += s->channels) {
                 const window w = window_of(s, oy, ox);
-                task(s, &w, x != NULL ? x + i * in : NULL, dx != NULL ? dx + i * in : NULL,
-                     dy != NULL ? dy + out : NULL, y != NULL ? y + out : NULL);
+                task(s, &w, x != NULL ? x + i * in : NULL, dx + i * in, dy);
             }
         }
     }
@@ -82,15 +105,13 @@ static bool beats(float b, float a)
     return b > a || (b != b && a == a);
 }
 
-static void max_forward(const nmi_pool_shape *s, const window *w, const float *x, float *dx,
-                        const float *dy, float *y)
+static void max_forward(const nmi_pool_shape *s, const window *w, const float *x, int64_t x_line,
+                        float *y)
 {
-    (void)dx;
-    (void)dy;
-    memcpy(y, x + (w->top * s->in_width + w->left) * s->channels, (size_t)s->channels * sizeof *y);
+    memcpy(y, x + w->top * x_line + w->left * s->channels, (size_t)s->channels * sizeof *y);
     for (int64_t iy = w->top; iy < w->bottom; iy++) {
         for (int64_t ix = w->left; ix < w->right; ix++) {
-            const float *pixel = x + (iy * s->in_width + ix) * s->channels;
+            const float *pixel = x + iy * x_line + ix * s->channels;
             for (int64_t c = 0; c < s->channels; c++)
                 y[c] = beats(pixel[c], y[c]) ? pixel[c] : y[c];
         }
@@ -98,9 +119,8 @@ static void max_forward(const nmi_pool_shape *s, const window *w, const float *x
 }
 
 static void max_backward(const nmi_pool_shape *s, const window *w, const float *x, float *dx,
-                         const float *dy, float *y)
+                         const float *dy)
 {
-    (void)y;
     for (int64_t c = 0; c < s->channels; c++) {
         int64_t best = (w->top * s->in_width + w->left) * s->channels + c;
         for (int64_t iy = w->top; iy < w->bottom; iy++) {
@@ -115,14 +135,20 @@ static void max_backward(const nmi_pool_shape *s, const window *w, const float *
 
 void nmi_pool_max_forward(const nmi_pool_shape *shape, int64_t items, const float *x, float *y)
 {
-    for_windows(shape, items, max_forward, x, NULL, NULL, y);
+    forward_items(shape, max_forward, items, x, y);
+}
+
+void nmi_pool_max_lines(const nmi_pool_shape *shape, int64_t first, int64_t count, const float *x,
+                        int64_t x_line, float *y, int64_t y_line)
+{
+    forward_lines(shape, max_forward, first, count, x, x_line, y, y_line);
 }
 
 void nmi_pool_max_backward(const nmi_pool_shape *shape, int64_t items, const float *x,
                            const float *dy, bool accumulate, float *dx)
 {
     start_gradient(shape, items, accumulate, dx);
-    for_windows(shape, items, max_backward, x, dx, dy, NULL);
+    backward_items(shape, max_backward, items, x, dy, dx);
 }
 
 /* --- average ------------------------------------------------------------------------------ */
@@ -132,15 +158,13 @@ static float share(const window *w)
     return 1.0f / (float)((w->bottom - w->top) * (w->right - w->left));
 }
 
-static void average_forward(const nmi_pool_shape *s, const window *w, const float *x, float *dx,
-                            const float *dy, float *y)
+static void average_forward(const nmi_pool_shape *s, const window *w, const float *x,
+                            int64_t x_line, float *y)
 {
-    (void)dx;
-    (void)dy;
     memset(y, 0, (size_t)s->channels * sizeof *y);
     for (int64_t iy = w->top; iy < w->bottom; iy++) {
         for (int64_t ix = w->left; ix < w->right; ix++) {
-            const float *pixel = x + (iy * s->in_width + ix) * s->channels;
+            const float *pixel = x + iy * x_line + ix * s->channels;
             for (int64_t c = 0; c < s->channels; c++)
                 y[c] += pixel[c];
         }
@@ -151,10 +175,9 @@ static void average_forward(const nmi_pool_shape *s, const window *w, const floa
 }
 
 static void average_backward(const nmi_pool_shape *s, const window *w, const float *x, float *dx,
-                             const float *dy, float *y)
+                             const float *dy)
 {
     (void)x;
-    (void)y;
     const float factor = share(w);
     for (int64_t iy = w->top; iy < w->bottom; iy++) {
         for (int64_t ix = w->left; ix < w->right; ix++) {
@@ -167,14 +190,20 @@ static void average_backward(const nmi_pool_shape *s, const window *w, const flo
 
 void nmi_pool_average_forward(const nmi_pool_shape *shape, int64_t items, const float *x, float *y)
 {
-    for_windows(shape, items, average_forward, x, NULL, NULL, y);
+    forward_items(shape, average_forward, items, x, y);
+}
+
+void nmi_pool_average_lines(const nmi_pool_shape *shape, int64_t first, int64_t count,
+                            const float *x, int64_t x_line, float *y, int64_t y_line)
+{
+    forward_lines(shape, average_forward, first, count, x, x_line, y, y_line);
 }
 
 void nmi_pool_average_backward(const nmi_pool_shape *shape, int64_t items, const float *dy,
                                bool accumulate, float *dx)
 {
     start_gradient(shape, items, accumulate, dx);
-    for_windows(shape, items, average_backward, NULL, dx, dy, NULL);
+    backward_items(shape, average_backward, items, NULL, dy, dx);
 }
 
 /* --- global ------------------------------------------------------------------------------- */

@@ -27,10 +27,18 @@ void nmi_pool_max_forward(const nmi_pool_shape *shape, int64_t items, const floa
 void nmi_pool_max_backward(const nmi_pool_shape *shape, int64_t items, const float *x,
                            const float *dy, bool accumulate, float *dx);
 
+/* Lines [first, first + count) of one image's output. Lines of x and y start x_line and y_line
+ * floats apart, as in images with a border. */
+void nmi_pool_max_lines(const nmi_pool_shape *shape, int64_t first, int64_t count, const float *x,
+                        int64_t x_line, float *y, int64_t y_line);
+
 /* y = mean over the valid pixels of the window (padding is not counted). */
 void nmi_pool_average_forward(const nmi_pool_shape *shape, int64_t items, const float *x, float *y);
 void nmi_pool_average_backward(const nmi_pool_shape *shape, int64_t items, const float *dy,
                                bool accumulate, float *dx);
+
+void nmi_pool_average_lines(const nmi_pool_shape *shape, int64_t first, int64_t count,
+                            const float *x, int64_t x_line, float *y, int64_t y_line);
 
 /* y[i][c] = mean over `pixels` of x[i][pixel][c]. */
 void nmi_pool_global_forward(int64_t items, int64_t pixels, int64_t channels, const float *x,

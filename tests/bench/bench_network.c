@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Speed of whole networks: training steps (forward, backward, SGD) of ResNet-20 and inference, on
- * one and two threads. Prints median and spread of images a second and the arithmetic rate.
- * Usage: bench_network [repetitions].
+ * Speed of whole networks: training steps (forward, backward, SGD) of ResNet-20, and inference of
+ * ResNet-20 and ResNet-56 at several batch sizes, on one and two threads. Prints median and spread
+ * of images a second and the arithmetic rate. Usage: bench_network [repetitions].
  */
 #include "nmi_loss.h"
 #include "nmi_optimizer.h"
@@ -107,14 +107,9 @@ static void report(bench *b, const char *name, int32_t threads, int repetitions,
     fflush(stdout);
 }
 
-static void prepare(bench *b, bool norm)
+/* What train_step() needs. */
+static void prepare_training(bench *b, bool norm)
 {
-    nmi_options *options = NULL;
-    check(b, nmi_options_create(b->context, &options));
-    check(b, nmi_options_set_text(options, NEUMETA_KEY_NORM, norm ? "batch" : "none"));
-    check(b, nmi_topology_create_builtin(b->context, "resnet20-cifar", options, &b->topology));
-    nmi_options_release(options);
-    check(b, neumeta_network_create(b->topology, NULL, 0, &b->network));
     check(b, nmi_pass_create(b->context, b->topology, b->network->sizes, BATCH, &b->pass));
     size_t tensors = (size_t)b->topology->tensor_count;
     b->norms = need(calloc((size_t)b->topology->node_count, sizeof *b->norms));
@@ -132,6 +127,16 @@ static void prepare(bench *b, bool norm)
             for (size_t i = 0; i < count; i++)
                 b->network->tensors[t].data[i] *= 0.5f;
     }
+}
+
+static void prepare(bench *b, const char *name, bool norm)
+{
+    nmi_options *options = NULL;
+    check(b, nmi_options_create(b->context, &options));
+    check(b, nmi_options_set_text(options, NEUMETA_KEY_NORM, norm ? "batch" : "none"));
+    check(b, nmi_topology_create_builtin(b->context, name, options, &b->topology));
+    nmi_options_release(options);
+    check(b, neumeta_network_create(b->topology, NULL, 0, &b->network));
     b->inputs = need(malloc(BATCH * 3072 * sizeof *b->inputs));
     b->outputs = need(malloc(BATCH * 10 * sizeof *b->outputs));
     for (size_t i = 0; i < BATCH * 3072; i++)
@@ -142,7 +147,7 @@ static void prepare(bench *b, bool norm)
 
 static void dispose(bench *b)
 {
-    for (int32_t t = 0; t < b->topology->tensor_count; t++) {
+    for (int32_t t = 0; t < b->topology->tensor_count && b->gradients != NULL; t++) {
         free(b->gradients[t]);
         free(b->moments[t]);
     }
@@ -154,6 +159,40 @@ static void dispose(bench *b)
     nmi_pass_free(b->pass);
     nmi_network_release(b->network);
     nmi_topology_release(b->topology);
+    *b = (bench){.context = b->context};
+}
+
+static double cost(bench *b)
+{
+    int64_t parameters;
+    int64_t flops;
+    check(b, nmi_graph_cost(b->topology, b->network->sizes, &parameters, &flops));
+    return (double)flops;
+}
+
+static void bench_training(bench *b, int repetitions)
+{
+    for (int norm = 1; norm >= 0; norm--) {
+        prepare(b, "resnet20-cifar", norm != 0);
+        prepare_training(b, norm != 0);
+        b->batch = BATCH;
+        for (int32_t threads = 1; threads <= 2; threads++)
+            report(b, norm ? "train resnet20, batch norm" : "train resnet20, no norm", threads,
+                   repetitions, 3.0 * cost(b), train_step);
+        dispose(b);
+    }
+}
+
+static void bench_inference(bench *b, const char *name, int repetitions)
+{
+    static const int64_t batches[] = {1, 3, 4, BATCH};
+    prepare(b, name, true);
+    for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+        b->batch = batches[i];
+        for (int32_t threads = 1; threads <= 2; threads++)
+            report(b, name, threads, repetitions, cost(b), run_once);
+    }
+    dispose(b);
 }
 
 int main(int count, char **arguments)
@@ -163,21 +202,9 @@ int main(int count, char **arguments)
     if (repetitions < 1 || repetitions > MOST ||
         neumeta_context_create(NULL, NULL, NULL, &b.context))
         return 1;
-    for (int norm = 1; norm >= 0; norm--) {
-        int64_t parameters;
-        int64_t flops;
-        prepare(&b, norm != 0);
-        check(&b, nmi_graph_cost(b.topology, b.network->sizes, &parameters, &flops));
-        for (int32_t threads = 1; threads <= 2; threads++) {
-            b.batch = BATCH;
-            report(&b, norm ? "train resnet20, batch norm" : "train resnet20, no norm", threads,
-                   repetitions, 3.0 * (double)flops, train_step);
-            report(&b, "run resnet20", threads, repetitions, (double)flops, run_once);
-            b.batch = 1;
-            report(&b, "run resnet20", threads, repetitions, (double)flops, run_once);
-        }
-        dispose(&b);
-    }
+    bench_training(&b, repetitions);
+    bench_inference(&b, "resnet20-cifar", repetitions);
+    bench_inference(&b, "resnet56-cifar", repetitions);
     neumeta_context_free(b.context);
     return 0;
 }

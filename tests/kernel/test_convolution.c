@@ -4,6 +4,8 @@
 #include "nmi_dense.h"
 #include "nmi_test.h"
 
+#include <math.h>
+
 static const char *const paths[] = {"base", "avx2", "avx512", "gemm"};
 enum { PATHS = 4 };
 
@@ -125,6 +127,62 @@ START_TEST(a_residual_in_place_is_added)
 }
 END_TEST
 
+/* One image with `border` pixels around it; what lies further out than the padding is NaN. */
+static float *bordered(const nmi_conv_shape *s, const float *x, int64_t border)
+{
+    const int64_t line = (s->in_width + 2 * border) * s->in_channels;
+    float *image = make((size_t)((s->in_height + 2 * border) * line), 1);
+    for (int64_t y = -border; y < s->in_height + border; y++) {
+        for (int64_t i = -border * s->in_channels; i < (s->in_width + border) * s->in_channels;
+             i++) {
+            const int64_t outer = s->padding * s->in_channels;
+            const bool inside =
+                y >= 0 && y < s->in_height && i >= 0 && i < s->in_width * s->in_channels;
+            const bool near = y >= -s->padding && y < s->in_height + s->padding && i >= -outer &&
+                              i < s->in_width * s->in_channels + outer;
+            float *to = image + (y + border) * line + border * s->in_channels + i;
+            *to = inside ? x[y * s->in_width * s->in_channels + i] : near ? 0.0f : NAN;
+        }
+    }
+    return image;
+}
+
+START_TEST(shares_of_a_bordered_image_make_the_whole)
+{
+    problem p;
+    if (!start(_i, &p))
+        return;
+    const nmi_conv_shape *s = &p.shape;
+    const int64_t border = s->padding + 1, gap = 5;
+    const int64_t line = s->out_width * s->out_channels, y_line = line + gap;
+    const int64_t x_line = (s->in_width + 2 * border) * s->in_channels;
+    float *image = bordered(s, p.x, border);
+    float *whole = make(p.out, 7);
+    float *shares = make((size_t)(s->out_height * y_line), 8);
+    nmi_epilogue e = {p.bias, p.dy, NULL, 1.0f, NMI_ACTIVATION_RELU, true};
+    nmi_conv_path_forward(p.path, s, 1, p.x, p.packed, &e, whole, p.workspace);
+    e.residual = shares; /* in place */
+    for (int64_t parts = 1; parts <= 5 && p.path.kernels != NULL; parts++) {
+        for (int64_t i = 0; i < s->out_height * y_line; i++)
+            shares[i] = i % y_line < line ? p.dy[i / y_line * line + i % y_line] : 9.0f;
+        for (int64_t part = parts - 1; part >= 0; part--) {
+            nmi_conv_part share = nmi_conv_share(p.path, s, part, parts);
+            nmi_conv_forward_part(p.path, s, &share, image + border * (x_line + s->in_channels),
+                                  x_line, p.packed, &e, shares, y_line);
+        }
+        for (int64_t y = 0; y < s->out_height; y++) {
+            ck_assert_mem_eq(shares + y * y_line, whole + y * line, (size_t)line * sizeof *whole);
+            for (int64_t i = line; i < y_line; i++)
+                ck_assert_float_eq(shares[y * y_line + i], 9.0f);
+        }
+    }
+    free(image);
+    free(whole);
+    free(shares);
+    finish(&p);
+}
+END_TEST
+
 START_TEST(the_input_gradient_equals_the_plain_loops)
 {
     problem p;
@@ -212,6 +270,10 @@ START_TEST(dense_layers_equal_the_plain_loops)
     nmi_dense_forward(d, rows, x, d.inputs, packed, NULL, y[1], d.outputs);
     assert_near(y[1], y[0], (int64_t)out, tolerance(d.inputs), 0.0);
 
+    for (int64_t part = 0; part < 3; part++)
+        nmi_dense_forward_part(d, part, 3, rows, x, d.inputs, packed, NULL, y[0], d.outputs);
+    ck_assert_mem_eq(y[0], y[1], out * sizeof **y);
+
     nmi_conv_backward_input_ref(&s, rows, dy, w, true, dx[0]);
     nmi_dense_backward_input(d, rows, dy, d.outputs, transposed, true, dx[1], d.inputs);
     assert_near(dx[1], dx[0], (int64_t)in, tolerance(d.outputs), 0.0);
@@ -237,6 +299,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, forward_equals_the_plain_loops, 0, SHAPES * PATHS);
     tcase_add_loop_test(tests, a_residual_in_place_is_added, 0, SHAPES * PATHS);
+    tcase_add_loop_test(tests, shares_of_a_bordered_image_make_the_whole, 0, SHAPES * PATHS);
     tcase_add_loop_test(tests, the_input_gradient_equals_the_plain_loops, 0, SHAPES * PATHS);
     tcase_add_loop_test(tests, the_weight_gradient_equals_the_plain_loops, 0, SHAPES * PATHS);
     tcase_add_test(tests, shapes_that_cannot_be_are_refused);

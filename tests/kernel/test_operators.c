@@ -52,6 +52,44 @@ START_TEST(average_pool_does_not_count_padding)
 }
 END_TEST
 
+/* Lines of an image that lies within a wider one, computed from the last to the first. */
+START_TEST(pools_of_single_lines_equal_those_of_images)
+{
+    enum { CHANNELS = 3, SIDE = 7, X_LINE = 30, Y_LINE = 14 };
+    nmi_pool_shape s = {CHANNELS, SIDE, SIDE, 0, 0, 3, 2, 1};
+    ck_assert(nmi_pool_shape_complete(&s));
+    ck_assert_int_eq(s.out_width, 4);
+    float x[SIDE * SIDE * CHANNELS], wide[SIDE * X_LINE], y[2][4 * 4 * CHANNELS], lines[4 * Y_LINE];
+    test_fill(x, SIDE * SIDE * CHANNELS, 3, -1.0f, 1.0f);
+    for (int i = 0; i < SIDE * X_LINE; i++)
+        wide[i] = i % X_LINE < SIDE * CHANNELS ? x[i / X_LINE * SIDE * CHANNELS + i % X_LINE] : NAN;
+    nmi_pool_max_forward(&s, 1, x, y[0]);
+    nmi_pool_average_forward(&s, 1, x, y[1]);
+    for (int way = 0; way < 2; way++) {
+        for (int64_t line = 3; line >= 0; line--)
+            (way == 0 ? nmi_pool_max_lines : nmi_pool_average_lines)(&s, line, 1, wide, X_LINE,
+                                                                     lines, Y_LINE);
+        for (int line = 0; line < 4; line++)
+            ck_assert_mem_eq(lines + line * Y_LINE, y[way] + line * 4 * CHANNELS,
+                             4 * CHANNELS * sizeof *lines);
+    }
+}
+END_TEST
+
+START_TEST(matrices_are_transposed_within_larger_ones)
+{
+    enum { ROWS = 19, COLUMNS = 21, X_LINE = 25, Y_LINE = 30 };
+    float x[ROWS * X_LINE], y[COLUMNS * Y_LINE];
+    test_fill(x, ROWS * X_LINE, 1, -1.0f, 1.0f);
+    for (int i = 0; i < COLUMNS * Y_LINE; i++)
+        y[i] = 7.0f;
+    nmi_transpose(ROWS, COLUMNS, x, X_LINE, y, Y_LINE);
+    for (int c = 0; c < COLUMNS; c++)
+        for (int r = 0; r < Y_LINE; r++)
+            ck_assert_float_eq(y[c * Y_LINE + r], r < ROWS ? x[r * X_LINE + c] : 7.0f);
+}
+END_TEST
+
 START_TEST(shortcuts_centre_or_crop_channels)
 {
     /* p = floor((5 - 2) / 2) = 1; pixels (0,0) and (0,2) of 1 x 3 */
@@ -217,6 +255,8 @@ int main(void)
     TCase *tests = tcase_create("operators");
     tcase_add_test(tests, max_pool_takes_the_first_maximum_and_ignores_padding);
     tcase_add_test(tests, average_pool_does_not_count_padding);
+    tcase_add_test(tests, pools_of_single_lines_equal_those_of_images);
+    tcase_add_test(tests, matrices_are_transposed_within_larger_ones);
     tcase_add_test(tests, shortcuts_centre_or_crop_channels);
     tcase_add_test(tests, batch_norm_uses_biased_and_stores_unbiased_variance);
     tcase_add_test(tests, losses_of_known_cases);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stages of tasks within one job of the workers: a stage begins when all tasks of the one before
+ * have ended, and costs no hand-over of its own. No worker has to come: each takes what tasks of
+ * the present stage are left, one that comes late joins at the stage that runs then, and the caller
+ * alone would do them all. So neither a busy neighbour nor a host's pool that runs its lanes one
+ * after the other can hold a job up for longer than the tasks it has taken.
+ */
+#ifndef NMI_STAGES_H
+#define NMI_STAGES_H
+
+#include "nmi_context.h"
+
+enum { NMI_STAGE_TASKS = 64 }; /* most tasks of a stage */
+
+typedef struct nmi_stage {
+    int32_t begin, end; /* for the caller's use: what the stage consists of */
+    int32_t tasks;      /* 1 to NMI_STAGE_TASKS */
+    atomic_int ended;
+    atomic_ullong taken; /* bit k: task k */
+} nmi_stage;
+
+/* Like nmi_task; which worker runs a task is not fixed. Lanes prefer the same share of the tasks at
+ * every stage, so what one wrote is likely to lie in the cache of the one that reads it. */
+typedef void (*nmi_stage_task)(void *argument, const nmi_stage *stage, int64_t index);
+
+/* Runs all tasks of all stages; `tasks` must be set, the counters are. */
+void nmi_run_stages(nmi_context *context, nmi_stage *stages, int32_t count, nmi_stage_task task,
+                    void *argument);
+
+#endif

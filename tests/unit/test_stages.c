@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* Stages within one job of the workers: order, completeness, and workers that do not come. */
+#include "nmi_stages.h"
+#include "nmi_test.h"
+
+enum { STAGES = 40, TASKS = NMI_STAGE_TASKS };
+
+typedef struct work {
+    nmi_stage stages[STAGES];
+    int runs[STAGES][TASKS];
+    int sums[STAGES]; /* of the runs of the stage before, as a task of this stage saw them */
+} work;
+
+/* Plain reads of what the stage before wrote: ThreadSanitizer sees whether they are in order. */
+static void run_task(void *argument, const nmi_stage *stage, int64_t index)
+{
+    work *self = argument;
+    int32_t number = stage->begin;
+    int sum = 0;
+    self->runs[number][index]++;
+    for (int64_t k = 0; number > 0 && k < self->stages[number - 1].tasks; k++)
+        sum += self->runs[number - 1][k];
+    if (index == 0)
+        self->sums[number] = sum;
+}
+
+static void run_and_check(nmi_context *context, work *self)
+{
+    memset(self->runs, 0, sizeof self->runs);
+    nmi_run_stages(context, self->stages, STAGES, run_task, self);
+    int wrong = 0;
+    for (int s = 0; s < STAGES; s++) {
+        for (int k = 0; k < TASKS; k++)
+            wrong += self->runs[s][k] != (k < self->stages[s].tasks ? 1 : 0);
+        wrong += self->sums[s] != (s > 0 ? self->stages[s - 1].tasks : 0);
+    }
+    ck_assert_int_eq(wrong, 0);
+}
+
+static void plan(work *self)
+{
+    for (int s = 0; s < STAGES; s++)
+        self->stages[s] = (nmi_stage){.begin = s, .tasks = s % 7 == 3 ? TASKS : 1 + s % 5};
+}
+
+START_TEST(stages_run_in_order_and_every_task_once)
+{
+    static work self;
+    nmi_context *context = test_context();
+    plan(&self);
+    assert_ok(context, nmi_workers_set_lanes(context, 1 + _i));
+    for (int round = 0; round < 200; round++)
+        run_and_check(context, &self);
+    neumeta_context_free(context);
+}
+END_TEST
+
+/* Runs only some of the lanes, the last one first. */
+static void run_some(void *user, neumeta_task_fn task, void *argument, int64_t count)
+{
+    const int64_t *most = user;
+    for (int64_t i = count < *most ? count : *most; i > 0; i--)
+        task(argument, i - 1);
+}
+
+START_TEST(a_pool_that_runs_lanes_in_turn_cannot_block)
+{
+    static work self;
+    nmi_context *context = test_context();
+    plan(&self);
+    for (int64_t most = 0; most <= 4; most++) {
+        assert_ok(context, nmi_workers_set_parallel(context, run_some, &most, 4));
+        run_and_check(context, &self);
+    }
+    neumeta_context_free(context);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("stages");
+    TCase *tests = tcase_create("stages");
+    tcase_add_loop_test(tests, stages_run_in_order_and_every_task_once, 0, 6);
+    tcase_add_test(tests, a_pool_that_runs_lanes_in_turn_cannot_block);
+    suite_add_tcase(suite, tests);
+    return test_main(suite);
+}
