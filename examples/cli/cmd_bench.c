@@ -442,13 +442,22 @@ static int read_counts(const cli *c, const char *option, double maximum, const d
     return CLI_OK;
 }
 
+static bool is_residual(const char *topology)
+{
+    const char *name;
+    for (int32_t i = 0; (name = neumeta_topology_builtin_name(i)) != NULL; i++)
+        if (strcmp(name, topology) == 0)
+            return strncmp(name, "resnet", 6) == 0;
+    return false;
+}
+
 static int read_options(const cli *c, bench *b, char **topologies)
 {
     double repetitions, threads = 0;
     int code = read_words(c, "topology", "resnet20-cifar,resnet56-cifar", topologies, b->topologies,
                           &b->topology_count);
     for (size_t i = 0; i < b->topology_count && code == CLI_OK; i++)
-        if (strncmp(b->topologies[i], "resnet", 6) != 0)
+        if (!is_residual(b->topologies[i]))
             code = cli_usage(c, "--topology holds '%s', must be built-in residual networks",
                              b->topologies[i]);
     if (code == CLI_OK)
@@ -544,6 +553,7 @@ static int run_parts(bench *b, const bool chosen[PARTS])
     int code = results != NULL ? cli_write_rows(b->c, b->all, results) : CLI_OK;
     if (code != CLI_OK)
         return code;
+    cli_catch_signals(); /* or temporary files would stay */
     tell_machine(b);
     json_array_extend(b->all, b->rows);
     json_array_clear(b->rows);

@@ -271,8 +271,8 @@ says "--inr holds '256', must be hidden width, layers and octaves as in 256x5x16
 gives 2 "INR with more behind" bench --inr 256x5x16x2
 gives 2 "topology without residual blocks" bench --topology lenet
 says "--topology holds 'lenet', must be built-in residual networks"
-gives 1 "topology that is not built in" bench --topology resnet21-cifar --parts run
-says "resnet21-cifar"
+gives 2 "topology that is not built in" bench --topology resnet21-cifar
+says "--topology holds 'resnet21-cifar'"
 gives 2 "no image" bench --batch 0
 says "--batch is '0'"
 gives 2 "part of an image" bench --batch 1.5
