@@ -23,15 +23,20 @@ def read(path):
         return [json.loads(line) for line in file]
 
 
+def digits(value):
+    """Three of them, without an exponent."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def time_table(rows, images):
     lines = ["| work | threads | ms (fastest to slowest) |" + (" images/s |" if images else "")
              + " GFLOP/s | of peak |",
              "| --- | --- | --- | --- | --- |" + (" --- |" if images else "")]
     for row in rows:
         speed = f" {row['images_per_second']:,.0f} |" if images else ""
-        lines.append(f"| {row['work']} | {row['threads']} | {row['median_ms']:.3g} "
-                     f"({row['min_ms']:.3g} to {row['max_ms']:.3g}) |{speed} {row['gflops']:.1f} | "
-                     f"{100 * row['peak_share']:.0f} % |")
+        lines.append(f"| {row['work']} | {row['threads']} | {digits(row['median_ms'])} "
+                     f"({digits(row['min_ms'])} to {digits(row['max_ms'])}) |{speed} "
+                     f"{row['gflops']:.1f} | {100 * row['peak_share']:.0f} % |")
     return "\n".join(lines)
 
 

@@ -242,21 +242,25 @@ class Comparison:
                    "error": error}
 
 
+def digits(value):
+    """Three of them, without an exponent."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def table(machines, rows):
     lines = []
     for about in machines:
-        lines.append(f"{about['threads']} of the processor {about['processor']}'s threads: "
-                     f"multiply-adds at best {about['peak_gflops']} GFLOP/s "
-                     f"({about['peak_instructions']}); neumeta {about['neumeta']}, torch "
-                     f"{about['torch']} with {about['torch_setting']}"
-                     + (f", onnxruntime {about['onnxruntime']}" if "onnxruntime" in about else "")
-                     + ".\n")
+        count = f"{about['threads']} thread" + "s" * (about["threads"] > 1)
+        onnx = f", onnxruntime {about['onnxruntime']}" if "onnxruntime" in about else ""
+        lines.append(f"{about['processor']}, {count}: multiply-adds at best {about['peak_gflops']} "
+                     f"GFLOP/s ({about['peak_instructions']}); neumeta {about['neumeta']}, torch "
+                     f"{about['torch']} with {about['torch_setting']}{onnx}.\n")
     lines += ["| work | threads | peer | peer, ms | neumeta, ms | peer / neumeta (quartiles) | "
               "of peak |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for row in rows:
         peer = row["peer"] + (f", {row['setting']}" if row["setting"] else "")
-        lines.append(f"| {row['work']} | {row['threads']} | {peer} | {row['peer_ms']:.3g} | "
-                     f"{row['neumeta_ms']:.3g} | **{row['ratio']:.2f}** ({row['ratio_low']:.2f} to "
+        lines.append(f"| {row['work']} | {row['threads']} | {peer} | {digits(row['peer_ms'])} | "
+                     f"{digits(row['neumeta_ms'])} | **{row['ratio']:.2f}** ({row['ratio_low']:.2f} to "
                      f"{row['ratio_high']:.2f}) | {100 * row['peak_share']:.0f} % |")
     return "\n".join(lines) + "\n"
 
