@@ -18,7 +18,7 @@
 #define HAVE_X86 0
 #endif
 
-enum { THREADS_MAX = 256, PEAK_RUNS = 15 };
+enum { THREADS_MAX = 4096, PEAK_RUNS = 15 };
 static const double peak_seconds = 4e-3; /* of one run: short enough to miss a busy neighbour */
 
 static double seconds(void)
@@ -203,7 +203,7 @@ void bench_processor(char *name, size_t size)
 int bench_processors(void)
 {
     long count = sysconf(_SC_NPROCESSORS_ONLN);
-    return count > 0 && count < THREADS_MAX ? (int)count : 1;
+    return count < 1 ? 1 : count > THREADS_MAX ? THREADS_MAX : (int)count;
 }
 
 /* VmHWM counts from the start of this program; getrusage() would count what ran before exec(), too.

@@ -101,9 +101,8 @@ static neumeta_status make_network(neumeta_context *context, const char *topolog
         &(bench_spec){.kind = BENCH_TRAIN, .topology = topology, .batch = 32, .rate = 1e-3}, &work);
     for (int i = 0; i < SETTLING_STEPS && status == NEUMETA_OK; i++)
         status = bench_once(&work);
-    if (status != NEUMETA_OK)
-        return status;
-    status = neumeta_network_save(work.network, path);
+    if (status == NEUMETA_OK)
+        status = neumeta_network_save(work.network, path);
     bench_close(&work);
     return status;
 }
