@@ -46,7 +46,7 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cmd_fetch, cmd_train, cmd_evaluate, cmd_inspect, cmd_materialize,
-    cmd_smooth, cmd_plot;
+    cmd_smooth, cmd_bench, cmd_plot;
 extern const cli_command *const cli_commands[]; /* ends with NULL */
 extern const cli_option cli_common_options[];   /* of every command */
 
@@ -60,7 +60,8 @@ typedef struct cli_value {
 
 struct cli {
     const cli_command *command;
-    cli_value *values; /* those of the settings file first */
+    const char *program; /* how this program was called */
+    cli_value *values;   /* those of the settings file first */
     size_t value_count, value_capacity;
     json_t *phases; /* "phases" of the settings file, or NULL */
     char **operands;

@@ -5,8 +5,8 @@
 #include <string.h>
 
 const cli_command *const cli_commands[] = {
-    &cmd_fetch,       &cmd_train,  &cmd_evaluate, &cmd_inspect,
-    &cmd_materialize, &cmd_smooth, &cmd_plot,     NULL,
+    &cmd_fetch,  &cmd_train, &cmd_evaluate, &cmd_inspect, &cmd_materialize,
+    &cmd_smooth, &cmd_bench, &cmd_plot,     NULL,
 };
 
 static void print_log(void *user, int32_t level, const char *message)
@@ -44,9 +44,9 @@ static const cli_command *find_command(const char *name)
     return NULL;
 }
 
-static int run_command(const cli_command *command, int argc, char **argv)
+static int run_command(const cli_command *command, const char *program, int argc, char **argv)
 {
-    cli c = {.command = command};
+    cli c = {.command = command, .program = program};
     int code = cli_arguments(&c, argc, argv);
     if (code < 0) {
         code = open_context(&c);
@@ -71,7 +71,7 @@ int main(int argc, char **argv)
     }
     const cli_command *command = find_command(name);
     if (command != NULL)
-        return run_command(command, argc - 1, argv + 1);
+        return run_command(command, argv[0], argc - 1, argv + 1);
     if (strcmp(name, "help") == 0 && argc > 2 && (command = find_command(argv[2])) != NULL) {
         cli_help(command, stdout);
         return CLI_OK;

@@ -60,7 +60,7 @@ gives 0 "version" --version
 gives 2 "no command"
 gives 2 "unknown command" fly
 says "no command 'fly'"
-for command in fetch train evaluate inspect materialize smooth plot; do
+for command in fetch train evaluate inspect materialize smooth bench plot; do
     gives 0 "help of $command" $command --help
     prints "Examples:"
     gives 2 "unknown option of $command" $command --no-such-option
@@ -331,6 +331,43 @@ timeout --preserve-status -s INT "$((elapsed / 1000)).$(printf %03d $((elapsed %
 passes "Ctrl-C ends evaluate" test $? -eq 130
 passes "finished rows stay" test "$(wc -l <out)" -ge 1 -a "$(wc -l <out)" -lt 512
 passes "in the file, too" cmp out part.jsonl
+
+# --- benchmarks ---
+export TMPDIR=$work
+bench="bench --threads 1 --repetitions 1 --seconds 0 --topology resnet20-cifar --batch 1,2
+    --widths 4,8 --inr 8x2x3,6x1x0 --samples 1,3"
+gives 0 "benchmarks" $bench --json --results bench.jsonl
+passes "benchmarks are JSON" is_json_lines out
+passes "their file equals the output" cmp out bench.jsonl
+passes "all parts have all members" python3 "$source/check_bench.py" out
+gives 0 "one part as a table" $bench --parts run
+prints "GFLOP/s"
+prints "resnet20-cifar, folded, batch 2"
+passes "and no other part" test "$(grep -c folded out)" = 2
+gives 2 "unknown part" bench --parts run,fly
+says "--parts holds 'fly', must be some of materialize, train, step, run, memory, start"
+gives 2 "an empty word" bench --parts run,,train
+says "--parts must be 1 to 16 words with commas between"
+gives 2 "INR without layers" bench --inr 256
+says "--inr holds '256', must be hidden width, layers and octaves as in 256x5x16"
+gives 2 "INR with more behind" bench --inr 256x5x16x2
+gives 2 "topology without residual blocks" bench --topology lenet
+says "--topology holds 'lenet', must be built-in residual networks"
+gives 2 "topology that is not built in" bench --topology resnet21-cifar
+says "--topology holds 'resnet21-cifar'"
+gives 2 "no image" bench --batch 0
+says "--batch is '0'"
+gives 2 "part of an image" bench --batch 1.5
+says "--batch holds 1.5, must be whole numbers"
+gives 2 "no repetition" bench --repetitions 0
+says "--repetitions is '0'"
+gives 2 "a word too many" bench run
+says "takes options only"
+gives 1 "no network to start with" bench --once none.safetensors
+says "none.safetensors"
+gives 1 "benchmarks that cannot be written" $bench --parts run --results none/bench.jsonl
+says "none/bench.jsonl cannot be written"
+passes "no file is left" test -z "$(ls neumeta-bench-* 2>/dev/null)"
 
 # --- plots ---
 gives 0 "plot" plot range.jsonl rows.jsonl --title 'a < b & "c"' --output plot.svg

@@ -1,0 +1,334 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Time the same work here, in PyTorch and in ONNX Runtime, in alternation, after checking that all
+compute the same. Started by peers.sh, which installs what is missing; see --help.
+
+Each side is a process that stays, fed with one command a line, fields separated by tabs:
+
+    about                           versions
+    variants KIND                   ways that this side knows; one of them ends `open`
+    open KIND TOPOLOGY WEIGHTS BATCH NORM INR NOISE RATE [MANIFOLD VARIANT]
+                                    prepare a piece of work; ours answers its FLOPs
+    time COUNT BEFORE               seconds of COUNT runs, after BEFORE others
+    write BEFORE AFTER              ours: files with a manifold, and with results
+    compare BEFORE AFTER            the others: relative distance of their results from those
+    quit
+
+and answers "ok" or "error", with what was asked for behind. ONNX Runtime opens a FILE and a BATCH.
+"""
+import argparse
+import glob
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROUNDS_LEAST, ROUNDS_MOST = 5, 41
+VISIT = 0.03    # seconds that a side computes at least before the next one's turn
+SLOW = 0.3      # seconds of a run of which one timing is enough to choose by
+SETTLE = 0.005  # seconds between turns: spinning threads go to sleep
+TIMED_RATE, CHECKED_RATE = "1e-6", "1e-3"
+
+# Largest relative distance of results: rounding. AdamW divides by the size of a gradient and so
+# carries the rounding of tiny ones into whole steps.
+TOLERANCE = {"materialize": 1e-3, "run": 1e-4, "train": 1e-2, "step": 5e-2}
+
+
+class Side:
+    def __init__(self, name, command, environment=None):
+        self.name = name
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, env=environment)
+
+    def ask(self, *fields):
+        try:
+            self.process.stdin.write("\t".join(str(field) for field in fields) + "\n")
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        status, *said = answer.rstrip("\n").split("\t")
+        if status != "ok":
+            raise RuntimeError(f"{self.name}: {' '.join(map(str, fields[:2]))}: "
+                               f"{said[0] if said else 'ended'}")
+        return said
+
+    def seconds(self, count, before):
+        return float(self.ask("time", count, before)[0]) / count
+
+    def close(self):
+        try:
+            self.ask("quit")
+        except RuntimeError:
+            pass
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Work:
+    def __init__(self, kind, label, topology="resnet20-cifar", batch=1, norm="fold", inr="-"):
+        self.kind, self.label, self.topology = kind, label, topology
+        self.batch, self.norm, self.inr = batch, norm, inr
+
+    def fields(self, weights, checked):
+        return [self.kind, self.topology, weights[self.topology], self.batch, self.norm, self.inr,
+                0 if checked else 1, CHECKED_RATE if checked else TIMED_RATE]
+
+
+def list_work(large):
+    work = [Work("materialize", f"materialise 8,320 rows, INR {inr}, one sample", inr=inr)
+            for inr in ("256x5x16", "512x8x32")]
+    for name in ("20", "56"):
+        for batch in (1, large):
+            work.append(Work("run", f"inference ResNet-{name}, batch {batch}",
+                             f"resnet{name}-cifar", batch))
+    for name in ("20", "56"):
+        for norm, text in (("fold", "norm folded"), ("batch", "batch norm")):
+            work.append(Work("train", f"training step ResNet-{name}, batch {large}, {text}",
+                             f"resnet{name}-cifar", large, norm))
+    work.append(Work("step", "whole step of the reference method, ResNet-20, one block, batch "
+                     f"{large}, INR 256x5x16", batch=large, inr="256x5x16"))
+    return work
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def supports(flag):
+    try:
+        with open("/proc/cpuinfo") as file:
+            return f" {flag} " in file.read().replace("\n", " ")
+    except OSError:
+        return False
+
+
+def torch_settings(threads):
+    """Libraries of matrix products and their kernels: which is fastest differs by processor."""
+    base = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    base.pop("OPENBLAS_CORETYPE", None)
+    cores = [None]
+    if platform.machine() == "x86_64":
+        cores += ["Haswell", "Zen"] + (["SkylakeX"] if supports("avx512f") else [])
+    settings = [("system BLAS", base)]
+    libraries = sorted(glob.glob("/usr/lib/*/openblas-*/libblas.so.3"))
+    for library in libraries if threads > 1 else libraries[:1]:  # they differ by threads only
+        folder = os.path.dirname(library)
+        for core in cores:
+            added = {"LD_LIBRARY_PATH": folder}
+            if core is not None:
+                added["OPENBLAS_CORETYPE"] = core
+            settings.append((f"{os.path.basename(folder)}, OPENBLAS_CORETYPE {core or 'unset'}",
+                             {**base, **added}))
+    return settings[1:] or settings
+
+
+def start_torch(threads, manifold):
+    """The process with the fastest setting, judged by materialisation: all of it is products."""
+    fields = ["materialize", "resnet20-cifar", "-", 1, "fold", "256x5x16", 0, 0, manifold, "eager"]
+    best, best_seconds, best_name = None, float("inf"), ""
+    for name, environment in torch_settings(threads):
+        side = Side("torch", [sys.executable, os.path.join(HERE, "peer_torch.py"), str(threads)],
+                    environment)
+        side.ask("open", *fields)
+        seconds = min(side.seconds(1, int(i == 0)) for i in range(4))
+        say(f"  torch, {name}: {1e3 * seconds:.1f} ms")
+        if seconds < best_seconds:
+            if best is not None:
+                best.close()
+            best, best_seconds, best_name = side, seconds, name
+        else:
+            side.close()
+    return best, best_name
+
+
+class Comparison:
+    def __init__(self, options, weights, threads):
+        self.options, self.weights, self.threads = options, weights, threads
+        self.folder = options.work
+        self.before = os.path.join(self.folder, "before.safetensors")
+        self.after = os.path.join(self.folder, "after")
+        self.ours = Side("neumeta", [options.driver, str(threads)])
+        version, processor, peak, instructions = self.ours.ask("about")
+        self.peak = float(peak)
+        self.about = {"threads": threads, "processor": processor, "neumeta": version,
+                      "peak_gflops": round(1e-9 * self.peak, 1), "peak_instructions": instructions}
+        self.ours.ask("open", *Work("materialize", "", inr="256x5x16").fields(weights, True))
+        self.ours.ask("write", self.before, self.after)
+        self.torch, self.about["torch_setting"] = start_torch(threads, self.before)
+        self.about["torch"] = self.torch.ask("about")[0]
+        self.onnx = None
+        if options.onnxruntime:
+            self.onnx = Side("onnxruntime", [options.node, os.path.join(HERE, "peer_onnxruntime.js"),
+                                             str(threads), options.onnxruntime])
+            self.about["onnxruntime"] = self.onnx.ask("about")[0]
+
+    def close(self):
+        for side in (self.ours, self.torch, self.onnx):
+            if side is not None:
+                side.close()
+
+    def check(self, work, side):
+        difference = float(side.ask("compare", self.before, self.after)[0])
+        if not difference <= TOLERANCE[work.kind]:
+            raise RuntimeError(f"{side.name} computes something else: {work.label}: relative "
+                               f"distance {difference}, at most {TOLERANCE[work.kind]}")
+        return difference
+
+    def open_torch(self, work, checked, variant):
+        self.torch.ask("open", *work.fields(self.weights, checked), self.before, variant)
+
+    def time_variant(self, work, variant):
+        self.open_torch(work, False, variant)
+        once = self.torch.seconds(1, 2)  # its compiler looks at two runs before it is done
+        if once > SLOW:
+            return once
+        return min(once, *(self.torch.seconds(max(1, int(VISIT / once)), 0) for _ in range(3)))
+
+    def prepare_torch(self, work):
+        """Opens the fastest variant, after checking it."""
+        variants = self.torch.ask("variants", work.kind)
+        variant = min(variants, key=lambda each: self.time_variant(work, each))
+        self.open_torch(work, True, variant)
+        difference = self.check(work, self.torch)
+        self.open_torch(work, False, variant)
+        self.torch.seconds(1, 2)
+        return variant, difference
+
+    def prepare_onnx(self, work):
+        file = os.path.join(self.folder, "network.onnx")
+        self.open_torch(work, True, "eager")
+        self.torch.ask("export", file)
+        self.onnx.ask("open", file, work.batch)
+        return "", self.check(work, self.onnx)
+
+    def alternate(self, sides):
+        """Times in turn, in rounds; a list of one time a round for each side."""
+        once = [min(side.seconds(1, 1), side.seconds(1, 0)) for side in sides]
+        counts = [max(1, int(VISIT / seconds)) for seconds in once]
+        warm = [int(seconds < VISIT) for seconds in once]
+        turn = sum(s * (c + w) + SETTLE for s, c, w in zip(once, counts, warm))
+        rounds = max(ROUNDS_LEAST, min(ROUNDS_MOST, int(self.options.seconds / turn)))
+        times = [[] for _ in sides]
+        for _ in range(rounds):
+            for side, count, before, taken in zip(sides, counts, warm, times):
+                time.sleep(SETTLE)
+                taken.append(side.seconds(count, before))
+        return times
+
+    def run(self, work):
+        flops = float(self.ours.ask("open", *work.fields(self.weights, True))[0])
+        self.ours.ask("write", self.before, self.after)
+        peers = []
+        if self.onnx is not None and work.kind == "run":
+            peers.append((self.onnx, *self.prepare_onnx(work)))
+        peers.append((self.torch, *self.prepare_torch(work)))
+        self.ours.ask("open", *work.fields(self.weights, False))
+        ours, *others = self.alternate([self.ours] + [peer[0] for peer in peers])
+        for (side, setting, error), theirs in zip(peers, others):
+            ratios = sorted(b / a for a, b in zip(ours, theirs))
+            low, ratio, high = statistics.quantiles(ratios, n=4)
+            median = statistics.median(ours)
+            yield {"kind": work.kind, "work": work.label, "topology": work.topology,
+                   "batch": work.batch, "threads": self.threads, "peer": side.name,
+                   "setting": setting, "rounds": len(ours), "neumeta_ms": 1e3 * median,
+                   "neumeta_min_ms": 1e3 * min(ours), "peer_ms": 1e3 * statistics.median(theirs),
+                   "peer_min_ms": 1e3 * min(theirs), "ratio": ratio, "ratio_low": low,
+                   "ratio_high": high, "peak_share": flops / median / self.peak,
+                   "error": error}
+
+
+def digits(value):
+    """Three of them, without an exponent."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def table(machines, rows):
+    lines = []
+    for about in machines:
+        count = f"{about['threads']} thread" + "s" * (about["threads"] > 1)
+        onnx = f", onnxruntime {about['onnxruntime']}" if "onnxruntime" in about else ""
+        lines.append(f"{about['processor']}, {count}: multiply-adds at best {about['peak_gflops']} "
+                     f"GFLOP/s ({about['peak_instructions']}); neumeta {about['neumeta']}, torch "
+                     f"{about['torch']} with {about['torch_setting']}{onnx}.\n")
+    lines += ["| work | threads | peer | peer, ms | neumeta, ms | peer / neumeta (quartiles) | "
+              "of peak |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    for row in rows:
+        peer = row["peer"] + (f", {row['setting']}" if row["setting"] else "")
+        lines.append(f"| {row['work']} | {row['threads']} | {peer} | {digits(row['peer_ms'])} | "
+                     f"{digits(row['neumeta_ms'])} | **{row['ratio']:.2f}** ({row['ratio_low']:.2f} to "
+                     f"{row['ratio_high']:.2f}) | {100 * row['peak_share']:.0f} % |")
+    return "\n".join(lines) + "\n"
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="peers.sh", description=__doc__.splitlines()[0])
+    parser.add_argument("--driver", required=True, help="the built tests/bench/peer_neumeta")
+    parser.add_argument("--resnet20", help="safetensors with batch norm; without it one is made")
+    parser.add_argument("--resnet56", help="the same")
+    parser.add_argument("--work", required=True, help="folder for files in between")
+    parser.add_argument("--onnxruntime", help="folder with node_modules/onnxruntime-node")
+    parser.add_argument("--node", default="node", help="the node program")
+    parser.add_argument("--threads", default="1", help="numbers with commas between (default 1)")
+    parser.add_argument("--batch", type=int, default=128,
+                        help="images of training and of the large inference (default 128)")
+    parser.add_argument("--kinds", default="materialize,run,train,step",
+                        help="some of materialize,run,train,step")
+    parser.add_argument("--topologies", default="resnet20-cifar,resnet56-cifar",
+                        help="some of resnet20-cifar,resnet56-cifar")
+    parser.add_argument("--seconds", type=float, default=5, help="time of one comparison")
+    parser.add_argument("--results", help="JSON lines, too")
+    parser.add_argument("--markdown", help="the table, too")
+    return parser.parse_args()
+
+
+def find_weights(options):
+    weights = {"resnet20-cifar": options.resnet20, "resnet56-cifar": options.resnet56}
+    missing = {t: os.path.join(options.work, t + ".safetensors")
+               for t, file in weights.items() if file is None}
+    if missing:
+        maker = Side("neumeta", [options.driver, "1"])
+        for topology, file in missing.items():
+            maker.ask("make", topology, file)
+        maker.close()
+    return {**weights, **missing}
+
+
+def main():
+    options = parse()
+    os.makedirs(options.work, exist_ok=True)
+    weights = find_weights(options)
+    wanted = [w for w in list_work(options.batch) if w.kind in options.kinds.split(",")
+              and w.topology in options.topologies.split(",")]
+    machines, rows = [], []
+    for threads in map(int, options.threads.split(",")):
+        comparison = Comparison(options, weights, threads)
+        machines.append(comparison.about)
+        print(json.dumps({"kind": "machine", **comparison.about}), flush=True)
+        for work in wanted:
+            say(f"{threads} thread{'s' * (threads > 1)}: {work.label}")
+            for row in comparison.run(work):
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+        comparison.close()
+    rows.sort(key=lambda row: [w.label for w in wanted].index(row["work"]))
+    text = table(machines, rows)
+    print("\n" + text)
+    if options.results:
+        with open(options.results, "w") as file:
+            for row in [{"kind": "machine", **about} for about in machines] + rows:
+                file.write(json.dumps(row) + "\n")
+    if options.markdown:
+        with open(options.markdown, "w") as file:
+            file.write(text)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except RuntimeError as failure:
+        sys.exit(f"peers: {failure}")
