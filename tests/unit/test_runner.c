@@ -7,7 +7,7 @@
 #include "nmi_networks.h"
 #include "nmi_pass.h"
 
-enum { SIDE = 28, CLASSES = 10, BATCH = 11, IMAGE = 3 * SIDE * SIDE };
+enum { SIDE = 28, CLASSES = 10, BATCH = 7, IMAGE = 3 * SIDE * SIDE };
 
 static nmi_options *window(nmi_context *context, int64_t kernel, int64_t stride, int64_t padding)
 {
@@ -182,6 +182,23 @@ START_TEST(memory_is_what_is_announced_on_any_number_of_lanes)
 }
 END_TEST
 
+START_TEST(a_smaller_batch_never_needs_more_memory)
+{
+    nmi_context *context = test_context();
+    for (int32_t lanes = 1; lanes <= 5; lanes++) {
+        nmi_network *network = large_network(context, _i == 0 ? 33 : 1);
+        int64_t before = 0, bytes;
+        assert_ok(context, nmi_workers_set_lanes(context, lanes));
+        for (int64_t batch = 1; batch <= 40; batch++, before = bytes) {
+            assert_ok(context, nmi_network_memory(network, batch, &bytes));
+            ck_assert_int_ge(bytes, before);
+        }
+        nmi_network_release(network);
+    }
+    neumeta_context_free(context);
+}
+END_TEST
+
 START_TEST(weights_are_packed_once_for_each_change)
 {
     nmi_context *context = test_context();
@@ -239,6 +256,7 @@ int main(void)
     tcase_add_loop_test(tests, inference_computes_what_training_does, 0, 3);
     tcase_add_loop_test(tests, bits_do_not_depend_on_lanes_or_batch, 0, 3);
     tcase_add_loop_test(tests, memory_is_what_is_announced_on_any_number_of_lanes, 0, 4);
+    tcase_add_loop_test(tests, a_smaller_batch_never_needs_more_memory, 0, 2);
     tcase_add_test(tests, weights_are_packed_once_for_each_change);
     tcase_add_test(tests, one_image_calls_helpers_only_where_that_pays);
     suite_add_tcase(suite, tests);
