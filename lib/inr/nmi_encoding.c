@@ -4,8 +4,6 @@
  */
 #include "nmi_encoding.h"
 
-#include "nmi_sincospi.h"
-
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -64,8 +62,9 @@ static void integrated_gains(const nmi_encoding *encoding, const nmi_grid *grid,
             }
 }
 
-void nmi_encoding_rows(const nmi_encoding *encoding, const nmi_grid *grid, const nmi_noise *noise,
-                       int64_t first, int64_t rows, double *work, float *encoded, int64_t stride)
+void nmi_encoding_rows(const nmi_kernels *kernels, const nmi_encoding *encoding,
+                       const nmi_grid *grid, const nmi_noise *noise, int64_t first, int64_t rows,
+                       double *work, float *encoded, int64_t stride)
 {
     const bool integrated = encoding->kind == NMI_ENCODING_INTEGRATED;
     const int64_t pairs = encoding->pairs;
@@ -83,7 +82,7 @@ void nmi_encoding_rows(const nmi_encoding *encoding, const nmi_grid *grid, const
                     arguments[f++] = x[j] * octave;
         for (int j = 0; j < NMI_COORDINATES; j++)
             encoded[j] = (float)x[j];
-        nmi_sincospi(arguments, sine, cosine, pairs);
+        kernels->sincospi(arguments, sine, cosine, pairs);
         if (integrated)
             for (int64_t f = 0; f < pairs; f++) {
                 sine[f] *= gains[f];

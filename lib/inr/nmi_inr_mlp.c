@@ -11,7 +11,6 @@
 #include "nmi_context.h"
 #include "nmi_dense.h"
 #include "nmi_elementwise.h"
-#include "nmi_optimizer.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -104,13 +103,14 @@ static nmi_dense_shape layer_shape(const nmi_inr *inr, int64_t layer, int64_t ta
 
 static int64_t packed_room(const nmi_inr *inr, int64_t layer)
 {
-    return round_up((int64_t)nmi_dense_packed_floats(layer_shape(inr, layer, inr->outputs)));
+    return round_up(
+        (int64_t)nmi_dense_packed_floats(inr->kernels, layer_shape(inr, layer, inr->outputs)));
 }
 
 static int64_t transposed_room(const nmi_inr *inr, int64_t layer)
 {
     nmi_dense_shape shape = layer_shape(inr, layer, inr->outputs);
-    return round_up((int64_t)nmi_dense_packed_transposed_floats(shape));
+    return round_up((int64_t)nmi_dense_packed_transposed_floats(inr->kernels, shape));
 }
 
 /* Where the packed weights of a layer begin: room for the first layer, for each hidden one. */
@@ -155,9 +155,9 @@ static void pack(const nmi_inr *inr, const float *parameters, nmi_inr_slice slic
     for (int64_t m = 0; m <= inr->layers; m++) {
         const nmi_dense_shape shape = layer_shape(inr, m, slice.count);
         const float *weights = used_weights(inr, parameters, slice, m);
-        nmi_dense_pack(shape, weights, packed + packed_at(inr, m));
+        nmi_dense_pack(inr->kernels, shape, weights, packed + packed_at(inr, m));
         if (backward && m > 0)
-            nmi_dense_pack_transposed(shape, weights, packed + transposed_at(inr, m));
+            nmi_dense_pack_transposed(inr->kernels, shape, weights, packed + transposed_at(inr, m));
     }
 }
 
@@ -239,8 +239,8 @@ static void forward(const nmi_inr_rows *rows, bool keep, float *values)
     const work w = lay_out(inr, rows->work);
     const float *x = w.encoded;
     int64_t stride = w.encoded_stride;
-    nmi_encoding_rows(&inr->encoding, &rows->grid, rows->noise, rows->first, rows->rows, w.encoding,
-                      w.encoded, w.encoded_stride);
+    nmi_encoding_rows(inr->kernels, &inr->encoding, &rows->grid, rows->noise, rows->first,
+                      rows->rows, w.encoding, w.encoded, w.encoded_stride);
     for (int64_t m = 0; m < inr->layers; m++) {
         nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
         float *y = w.hidden + (keep ? m : m % 2) * w.buffer;
@@ -251,7 +251,7 @@ static void forward(const nmi_inr_rows *rows, bool keep, float *values)
             epilogue.scale = rows->parameters[scalar_at(inr, m)];
             epilogue.activated = keep ? kept_branch(inr, &w, m) : NULL;
         }
-        nmi_dense_forward(layer_shape(inr, m, 0), rows->rows, x, stride,
+        nmi_dense_forward(inr->kernels, layer_shape(inr, m, 0), rows->rows, x, stride,
                           rows->packed + packed_at(inr, m), &epilogue, y, w.hidden_stride);
         x = y;
         stride = w.hidden_stride;
@@ -261,8 +261,8 @@ static void forward(const nmi_inr_rows *rows, bool keep, float *values)
     nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
     epilogue.bias = rows->parameters + bias_at(inr, inr->layers) + rows->slice.first;
     epilogue.scale = rows->scale;
-    nmi_dense_forward(layer_shape(inr, inr->layers, rows->slice.count), rows->rows, x, stride,
-                      rows->packed + packed_at(inr, inr->layers), &epilogue, values,
+    nmi_dense_forward(inr->kernels, layer_shape(inr, inr->layers, rows->slice.count), rows->rows, x,
+                      stride, rows->packed + packed_at(inr, inr->layers), &epilogue, values,
                       rows->slice.count);
 }
 
@@ -290,7 +290,7 @@ static float branch_backward(const nmi_inr_rows *rows, int64_t stride, float s, 
     for (int64_t r = 0; r < rows->rows; r++, g += stride, z += stride, dv += stride) {
         float sums[LINE] = {0}; /* side by side, for vectors */
         int64_t c = 0;
-        nmi_activation_backward(rows->inr->activation, hidden, z, g, false, dv);
+        nmi_activation_backward(rows->inr->kernels, rows->inr->activation, hidden, z, g, false, dv);
         for (; c + LINE <= hidden; c += LINE)
             for (int i = 0; i < LINE; i++) {
                 sums[i] += g[c + i] * z[c + i];
@@ -316,10 +316,10 @@ static void backward(const nmi_inr_rows *rows, const float *value_gradients, flo
     for (int64_t i = 0; i < rows->rows * taps; i++)
         w.outputs[i] = rows->scale * value_gradients[i];
     const nmi_dense_shape last = layer_shape(inr, layers, taps);
-    nmi_dense_backward_weight(last, rows->rows, kept_activation(&w, layers - 1), w.hidden_stride,
-                              w.outputs, taps, lane + packed_at(inr, layers),
+    nmi_dense_backward_weight(inr->kernels, last, rows->rows, kept_activation(&w, layers - 1),
+                              w.hidden_stride, w.outputs, taps, lane + packed_at(inr, layers),
                               lane + lane_vector_at(inr, layers));
-    nmi_dense_backward_input(last, rows->rows, w.outputs, taps,
+    nmi_dense_backward_input(inr->kernels, last, rows->rows, w.outputs, taps,
                              rows->packed + transposed_at(inr, layers), false, g, w.hidden_stride);
     for (int64_t m = layers - 1; m >= 0; m--) {
         const nmi_dense_shape shape = layer_shape(inr, m, 0);
@@ -328,11 +328,12 @@ static void backward(const nmi_inr_rows *rows, const float *value_gradients, flo
         const float ds = branch_backward(rows, w.hidden_stride, s, g, kept_branch(inr, &w, m), dv);
         if (m > 0)
             vector[inr->hidden] += ds;
-        nmi_dense_backward_weight(shape, rows->rows, m > 0 ? kept_activation(&w, m - 1) : w.encoded,
+        nmi_dense_backward_weight(inr->kernels, shape, rows->rows,
+                                  m > 0 ? kept_activation(&w, m - 1) : w.encoded,
                                   m > 0 ? w.hidden_stride : w.encoded_stride, dv, w.hidden_stride,
                                   lane + packed_at(inr, m), vector);
         if (m > 0)
-            nmi_dense_backward_input(shape, rows->rows, dv, w.hidden_stride,
+            nmi_dense_backward_input(inr->kernels, shape, rows->rows, dv, w.hidden_stride,
                                      rows->packed + transposed_at(inr, m), true, g,
                                      w.hidden_stride);
     }
@@ -347,17 +348,18 @@ static void reduce(const nmi_inr *inr, nmi_inr_slice slice, float *lanes, int64_
                    int64_t count, int64_t share, float *gradient)
 {
     const nmi_dense_shape shape = layer_shape(inr, share, slice.count);
-    const int64_t packed = (int64_t)nmi_dense_packed_floats(shape);
+    const int64_t packed = (int64_t)nmi_dense_packed_floats(inr->kernels, shape);
     const bool output = share == inr->layers;
     float *sum = lanes + packed_at(inr, share), *vector = lanes + lane_vector_at(inr, share);
     for (int64_t lane = 1; lane < count; lane++) {
-        nmi_add_scaled(packed, 1, sum + lane * stride, sum);
-        nmi_add_scaled(lane_vector_room(inr), 1, vector + lane * stride, vector);
+        inr->kernels->add_scaled(packed, 1, sum + lane * stride, sum);
+        inr->kernels->add_scaled(lane_vector_room(inr), 1, vector + lane * stride, vector);
     }
-    nmi_dense_unpack_gradient(
-        shape, sum, gradient + weights_at(inr, share) + (output ? slice.first * inr->hidden : 0));
-    nmi_add_scaled(shape.outputs, 1, vector,
-                   gradient + bias_at(inr, share) + (output ? slice.first : 0));
+    nmi_dense_unpack_gradient(inr->kernels, shape, sum,
+                              gradient + weights_at(inr, share) +
+                                  (output ? slice.first * inr->hidden : 0));
+    inr->kernels->add_scaled(shape.outputs, 1, vector,
+                             gradient + bias_at(inr, share) + (output ? slice.first : 0));
     if (share > 0 && !output)
         gradient[scalar_at(inr, share)] += vector[inr->hidden];
 }

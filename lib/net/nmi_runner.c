@@ -19,6 +19,7 @@ enum {
 };
 
 struct nmi_runner {
+    const nmi_kernels *kernels; /* of the context, which keeps them as long as there is a network */
     nmi_steps steps;
     nmi_step_weights *weights; /* [node_count], the first steps.count used */
     int64_t *place;            /* [node_count] of a step's weights in `packed` */
@@ -63,6 +64,7 @@ static neumeta_status create_runner(nmi_context *context, const nmi_topology *to
     nmi_runner *runner = nmi_alloc_zero(context, sizeof *runner);
     if (runner == NULL)
         return status;
+    runner->kernels = context->kernels;
     runner->weights = nmi_alloc_zero_array(context, nodes, sizeof *runner->weights);
     runner->place = nmi_alloc_array(context, nodes, sizeof *runner->place);
     runner->offset = nmi_alloc_array(context, nodes, sizeof *runner->offset);
@@ -128,14 +130,16 @@ static int64_t weight_floats(nmi_runner *runner, const nmi_network *network, con
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(network->topology, &runner->steps, network->shapes, step->node);
-        int64_t workspace = (int64_t)(nmi_conv_workspace_bytes(&shape) / sizeof(float)) + 1;
+        const nmi_conv_path path = nmi_conv_path_of(runner->kernels);
+        int64_t workspace = (int64_t)(nmi_conv_workspace_bytes(path, &shape) / sizeof(float)) + 1;
         if (workspace > runner->workspace_floats)
             runner->workspace_floats = nmi_aligned_floats(workspace);
-        count = (int64_t)nmi_conv_packed_floats(&shape);
+        count = (int64_t)nmi_conv_packed_floats(path, &shape);
         *scratch = channels * shape.in_channels * shape.kernel * shape.kernel;
     } else if (node->op == NEUMETA_OP_LINEAR) {
         int64_t inputs = network->shapes[runner->steps.source[node->inputs[0]]].channels;
-        count = (int64_t)nmi_dense_packed_floats((nmi_dense_shape){inputs, channels});
+        count =
+            (int64_t)nmi_dense_packed_floats(runner->kernels, (nmi_dense_shape){inputs, channels});
         *scratch = channels * inputs;
     } else {
         return 0;
@@ -274,9 +278,9 @@ static void pack_product(const nmi_runner *runner, const nmi_network *network, c
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(network->topology, &runner->steps, network->shapes, step->node);
-        nmi_conv_pack(&shape, weights, matrix);
+        nmi_conv_pack(nmi_conv_path_of(runner->kernels), &shape, weights, matrix);
     } else {
-        nmi_dense_pack((nmi_dense_shape){inputs, channels}, weights, matrix);
+        nmi_dense_pack(runner->kernels, (nmi_dense_shape){inputs, channels}, weights, matrix);
     }
     out->packed = matrix;
     out->bias = own_bias != NULL || step->scaled >= 0 ? bias : NULL;
@@ -335,6 +339,7 @@ static void run_chunk(void *argument, int64_t index, int32_t worker)
     nmi_chunk chunk = {.topology = network->topology,
                        .steps = &runner->steps,
                        .shapes = network->shapes,
+                       .kernels = runner->kernels,
                        .base = lane,
                        .offset = runner->offset,
                        .room = job->split.group,

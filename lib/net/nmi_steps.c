@@ -229,12 +229,13 @@ static void forward_product(const nmi_chunk *chunk, const nmi_step *step,
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(chunk->topology, chunk->steps, chunk->shapes, step->node);
-        nmi_conv_forward(&shape, chunk->items, x, weights->packed, &epilogue, y, chunk->workspace);
+        nmi_conv_forward(nmi_conv_path_of(chunk->kernels), &shape, chunk->items, x, weights->packed,
+                         &epilogue, y, chunk->workspace);
     } else {
         int64_t inputs = chunk->shapes[chunk->steps->source[node->inputs[0]]].channels;
         int64_t outputs = chunk->shapes[step->node].channels;
-        nmi_dense_forward((nmi_dense_shape){inputs, outputs}, chunk->items, x, inputs,
-                          weights->packed, &epilogue, y, outputs);
+        nmi_dense_forward(chunk->kernels, (nmi_dense_shape){inputs, outputs}, chunk->items, x,
+                          inputs, weights->packed, &epilogue, y, outputs);
     }
 }
 
@@ -254,7 +255,8 @@ static void forward_sum(const nmi_chunk *chunk, const nmi_step *step, int64_t co
             continue;
         terms[1] = nmi_chunk_value(chunk, chunk->steps->source[node->inputs[k]]);
         left--;
-        nmi_add_forward(2, terms, left == 0 ? activation : NMI_ACTIVATION_NONE, count, y);
+        nmi_add_forward(chunk->kernels, 2, terms, left == 0 ? activation : NMI_ACTIVATION_NONE,
+                        count, y);
         terms[0] = y;
     }
 }
@@ -305,12 +307,13 @@ void nmi_step_forward(const nmi_chunk *chunk, const nmi_step *step, const nmi_st
         break;
     case NEUMETA_OP_NORM:
     case NEUMETA_OP_AFFINE:
-        nmi_affine_forward(chunk->items * out->height * out->width, out->channels, weights->scale,
-                           weights->shift, nmi_step_activation(chunk->topology, step->activation),
-                           x, y);
+        nmi_affine_forward(chunk->kernels, chunk->items * out->height * out->width, out->channels,
+                           weights->scale, weights->shift,
+                           nmi_step_activation(chunk->topology, step->activation), x, y);
         break;
     case NEUMETA_OP_ACTIVATION:
-        nmi_activation_forward(nmi_step_activation(chunk->topology, step->node), count, x, y);
+        nmi_activation_forward(chunk->kernels, nmi_step_activation(chunk->topology, step->node),
+                               count, x, y);
         break;
     case NEUMETA_OP_ADD:
         forward_sum(chunk, step, count, y);

@@ -17,7 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A context on the C allocator; fails the test if there is none. */
+/* A context on the C allocator; fails the test if there is none. Like every context of a test that
+ * computes, it has the kernels that the variable NEUMETA_TEST_KERNELS names, if that is set. */
 neumeta_context *test_context(void);
 
 /* Fails unless `call` returns `expected`; prints both statuses and the message of `context`
@@ -48,6 +49,8 @@ typedef struct test_allocator {
 } test_allocator;
 void *test_allocate(void *allocator, uint64_t size, uint64_t alignment);
 void test_release(void *allocator, void *memory);
+/* neumeta_context_create() on such an allocator, with the kernels of test_context(). */
+neumeta_status test_context_create(test_allocator *allocator, neumeta_context **context);
 
 /*
  * Runs `attempt` with the 1st, 2nd, ... allocation refused, once alone and once with all later

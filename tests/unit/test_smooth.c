@@ -523,7 +523,7 @@ static neumeta_status smooth_on(test_allocator *allocator, void *user)
     nmi_network *network = NULL;
     nmi_options *options = NULL;
     double roughness;
-    neumeta_status status = neumeta_context_create(test_allocate, test_release, allocator, &mine);
+    neumeta_status status = test_context_create(allocator, &mine);
     if (status != NEUMETA_OK)
         return status;
     status = nmi_options_create(mine, &options);
