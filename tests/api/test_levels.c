@@ -24,7 +24,7 @@ static double largest(const float *values, int64_t count)
 {
     double found = 0;
     for (int64_t i = 0; i < count; i++)
-        found = fmax(found, fabs((double)values[i]));
+        found = test_larger(found, fabs((double)values[i]));
     return found;
 }
 

@@ -623,7 +623,7 @@ static double reconstruction_loss(const double *w, const void *user)
     const float *target = user;
     double sum = 0.0, largest = 0.0;
     for (int i = 0; i < LOGITS; i++)
-        largest = fmax(largest, fabs((double)target[i]) + 1e-6);
+        largest = test_larger(largest, fabs((double)target[i]) + 1e-6);
     for (int i = 0; i < LOGITS; i++)
         sum += 0.5 * (fabs((double)target[i]) + 1e-6) / largest *
                pow(w[i] - (double)target[i], 2.0) / LOGITS;

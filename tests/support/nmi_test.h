@@ -72,6 +72,12 @@ void test_fill(float *values, int64_t count, uint64_t seed, float low, float hig
 void test_assert_near(const float *actual, const float *expected, int64_t count, double absolute,
                       double relative, const char *name, const char *file, int line);
 
+/* The larger number: fmax() in a loop is more than gcc 12 can compile for AArch64. */
+static inline double test_larger(double a, double b)
+{
+    return b > a ? b : a;
+}
+
 /* The path of a file of the reference folder ($NEUMETA_SHARED, else ../shared beside the source
  * tree, known by -DNMI_SOURCE_ROOT), to be freed; NULL after a visible "SKIP: ..." line on stderr
  * if the file is absent: the test then returns. */

@@ -48,7 +48,7 @@ static double largest_difference(const double *a, const double *b, double sign)
 {
     double largest = 0;
     for (int r = 0; r < ROWS; r++)
-        largest = fmax(largest, fabs(a[r] - sign * b[r]));
+        largest = test_larger(largest, fabs(a[r] - sign * b[r]));
     return largest;
 }
 
@@ -430,7 +430,7 @@ START_TEST(parts_cover_the_parameters_and_start_in_their_bounds)
         ck_assert_int_eq(part.offset, end);
         end += part.count;
         for (int64_t i = part.offset; i < end; i++)
-            largest = fmax(largest, fabs((double)parameters[i]));
+            largest = test_larger(largest, fabs((double)parameters[i]));
         if (strstr(part.name, "scale") != NULL) {
             ck_assert_double_eq(largest, 0.25);
             continue;

@@ -125,7 +125,7 @@ START_TEST(the_local_solver_comes_close_to_the_exact_one)
         double least = nmi_path_cost(&made->path, exact);
         double excess = nmi_path_cost(&made->path, local) / least - 1;
         ck_assert_double_ge(excess, -1e-9);
-        worst = fmax(worst, excess);
+        worst = test_larger(worst, excess);
         free_instance(made);
     }
     ck_assert_msg(worst < 0.02, "the local solver is %.1f %% off", 100 * worst);
