@@ -333,6 +333,17 @@ NEUMETA_API neumeta_status neumeta_context_set_parallel(neumeta_context *context
 /** Seed of everything random that is created or run from now on. Equal seeds and inputs give
  *  equal bits on one type of processor. */
 NEUMETA_API neumeta_status neumeta_context_set_seed(neumeta_context *context, uint64_t seed);
+
+/** Compute with the kernels of that name instead of the best ones this processor has: "base" (plain
+ *  C), "neon" (AArch64), "avx2" or "avx512" (x86-64), or "auto": the best ones, as at the start.
+ *  To be called before anything is made from the context, since weights rearranged for some kernels
+ *  serve no others. Results of two kinds of kernels differ in their last bits.
+ *  @return NEUMETA_ERR_ARGUMENT for an unknown name, NEUMETA_ERR_UNSUPPORTED for kernels that this
+ *  processor or build lacks: the message lists what they offer; NEUMETA_ERR_STATE while the context
+ *  has handles. */
+NEUMETA_API neumeta_status neumeta_context_set_kernels(neumeta_context *context, const char *name);
+/** Name of the kernels that compute, never "auto"; "" for NULL. Static. */
+NEUMETA_API const char *neumeta_context_kernels(const neumeta_context *context);
 /** @} */
 
 /** @name Options: receivers copy them; a key that a call does not use is an error

@@ -3,68 +3,35 @@
 # Runs all tests, from a bare Debian 12 on: installs what is missing, builds with both compilers
 # and under the sanitisers in build-tests/, and ends with the closing line of every Check program.
 # A second run installs and compiles nothing again. `tests/run.sh gcc asan` runs only these parts
-# of: gcc outside clang asan tsan.
+# of: gcc levels outside clang asan tsan.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
-builds=$root/build-tests
-parts=${*:-gcc outside clang asan tsan}
-failures=
-export CK_VERBOSITY=normal
+parts=${*:-gcc levels outside clang asan tsan}
 
 . examples/packages.sh
 need_packages gcc g++ libc6-dev binutils clang libclang-rt-dev meson ninja-build pkg-config check \
     libblis-serial-dev libjansson-dev libpng-dev zlib1g-dev doxygen
 
-started=$(date +%s)
-say() { echo "[$(($(date +%s) - started)) s] $*"; }
-wanted() { case " $parts " in *" $1 "*) ;; *) return 1 ;; esac; }
-fail() {
-    say "FAILED: $*"
-    failures="$failures '$*'"
-}
-
-# build NAME C-COMPILER C++-COMPILER OPTION...: configures only when the options are new.
-build() {
-    name=$1
-    settings="$*"
-    folder=$builds/$name
-    log=$builds/$name.log
-    mkdir -p "$builds"
-    rm -f "$folder/meson-logs/testlog.txt" # what is printed at the end is of this run
-    if [ "$(cat "$folder/settings" 2>/dev/null)" != "$settings" ]; then
-        say "$name: configuring"
-        rm -rf "$folder"
-        if ! CC=$2 CXX=$3 sh -c 'shift 3; exec meson setup "$@"' sh "$@" \
-            -Dtests=enabled -Db_ndebug=false "$folder" >"$log" 2>&1; then
-            cat "$log"
-            fail "$name: configuration"
-            return 1
-        fi
-        echo "$settings" >"$folder/settings"
-    fi
-    say "$name: building"
-    if ! ninja --quiet -C "$folder" >"$log" 2>&1; then
-        cat "$log"
-        fail "$name: build"
-        return 1
-    fi
-}
-
-# check NAME COMMAND-PREFIX OPTION...: runs tests of a build.
-check() {
-    name=$1
-    prefix=$2
-    shift 2
-    say "$name: testing"
-    # shellcheck disable=SC2086 # a prefix may be empty or several words
-    $prefix meson test -C "$builds/$name" --no-rebuild --print-errorlogs "$@" || fail "$name: tests"
-}
+. tests/builds.sh
 
 # Optimised as users have it, but with assertions; a warning of Doxygen fails this build too.
 if wanted gcc && build gcc gcc g++ --buildtype=release -Dblis=enabled -Dexamples=enabled \
     -Dcli=enabled -Ddocs=enabled -Dfuzz=enabled; then
     check gcc ''
+fi
+
+# What computes, at the levels of kernels below the best one: the base one, which most machines with
+# continuous integration would never choose, and AVX2 where there is AVX-512.
+if wanted levels && [ -f "$builds/gcc/settings" ]; then
+    levels=base
+    if grep -qw avx512bw /proc/cpuinfo 2>/dev/null; then
+        levels='base avx2'
+    fi
+    for level in $levels; do
+        check gcc "env NEUMETA_TEST_KERNELS=$level" --logbase "testlog-$level" \
+            --suite unit --suite kernel --suite gradient --suite golden --suite api
+    done
 fi
 
 if wanted outside && [ -f "$builds/gcc/settings" ]; then
@@ -98,11 +65,7 @@ if wanted tsan && build tsan gcc g++ --buildtype=debugoptimized --default-librar
     check tsan "$fixed_addresses" --timeout-multiplier 10 --suite threads
 fi
 
-if [ -n "$failures" ]; then
-    say "FAILED:$failures"
-else
-    say "all passed: $parts"
-fi
+conclude
 log=$builds/gcc/meson-logs/testlog.txt
 if wanted gcc; then
     grep -hE '^SKIP: ' "$log" | sort | uniq -c || true

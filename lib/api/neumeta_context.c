@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Public calls on the library and on contexts. */
 #include "nmi_api.h"
+#include "nmi_kernels.h"
 
 #define TEXT_OF(number) #number
 #define VERSION(major, minor, patch) TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)
@@ -47,7 +48,8 @@ neumeta_status neumeta_context_create(neumeta_alloc_fn allocate, neumeta_release
 {
     if (context == NULL)
         return NEUMETA_ERR_ARGUMENT;
-    return nmi_context_create(allocate, release, user, context);
+    neumeta_status status = nmi_context_create(allocate, release, user, context);
+    return status == NEUMETA_OK ? nmi_kernels_choose(*context, "auto") : status;
 }
 
 void neumeta_context_free(neumeta_context *context)
@@ -102,4 +104,19 @@ neumeta_status neumeta_context_set_seed(neumeta_context *context, uint64_t seed)
         return status;
     context->seed = seed;
     return nmi_api_end(context, NEUMETA_OK);
+}
+
+neumeta_status neumeta_context_set_kernels(neumeta_context *context, const char *name)
+{
+    neumeta_status status = nmi_api_begin(context);
+    if (status != NEUMETA_OK)
+        return status;
+    if ((status = NMI_API_NEED(context, name)) == NEUMETA_OK)
+        status = nmi_kernels_choose(context, name);
+    return nmi_api_end(context, status);
+}
+
+const char *neumeta_context_kernels(const neumeta_context *context)
+{
+    return context != NULL ? context->kernels->name : "";
 }

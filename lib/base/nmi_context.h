@@ -32,6 +32,7 @@ enum { NMI_MESSAGE_SIZE = 1024, NMI_ALIGNMENT = 64 };
 
 typedef struct neumeta_context nmi_context;
 typedef struct nmi_workers nmi_workers;
+typedef struct nmi_kernels nmi_kernels; /* of the tensor unit */
 
 struct neumeta_context {
     atomic_int references;
@@ -44,9 +45,11 @@ struct neumeta_context {
     int32_t log_level;
     uint64_t seed;
     nmi_workers *workers;
+    const nmi_kernels *kernels; /* what computes; changes only while there are no handles */
     char message[NMI_MESSAGE_SIZE];
 };
 
+/* Without kernels: whoever means to compute calls nmi_kernels_choose() next. */
 neumeta_status nmi_context_create(neumeta_alloc_fn allocate, neumeta_release_fn release, void *user,
                                   nmi_context **out);
 nmi_context *nmi_context_retain(nmi_context *context);

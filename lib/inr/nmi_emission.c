@@ -9,8 +9,6 @@
  */
 #include "nmi_emission.h"
 
-#include "nmi_optimizer.h"
-
 #include <string.h>
 
 enum {
@@ -358,8 +356,8 @@ neumeta_status nmi_manifold_backward(nmi_manifold *manifold, const nmi_network *
         return status;
     for (int32_t t = 0; t < count; t++)
         if (marked(fields, t) && !manifold->fields[t].morphing && network->tensors[t].rank > 0)
-            nmi_add_scaled(network->tensors[t].count, 1, weight_gradients[t],
-                           parameter_gradients[t]);
+            manifold->inr.kernels->add_scaled(network->tensors[t].count, 1, weight_gradients[t],
+                                              parameter_gradients[t]);
     struct nmi_manifold_scratch *s = manifold->scratch;
     for (int32_t t = 0; t < count;) {
         start_wave(s, noise, 1, false);

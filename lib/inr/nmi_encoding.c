@@ -4,8 +4,6 @@
  */
 #include "nmi_encoding.h"
 
-#include "nmi_sincospi.h"
-
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -101,8 +99,8 @@ static void integrated_gains(const nmi_encoding *encoding, const nmi_grid *grid,
 }
 
 /* One row: features of coordinates x. `arguments` is room for all pairs. */
-static void encode(const nmi_encoding *encoding, int32_t features, const double *x,
-                   const float *gains, double *arguments, float *encoded)
+static void encode(const nmi_kernels *kernels, const nmi_encoding *encoding, int32_t features,
+                   const double *x, const float *gains, double *arguments, float *encoded)
 {
     int64_t pairs = 0;
     double octave = 1;
@@ -118,7 +116,7 @@ static void encode(const nmi_encoding *encoding, int32_t features, const double 
         if (among(features, j))
             *encoded++ = (float)x[j];
     float *sine = encoded, *cosine = encoded + pairs;
-    nmi_sincospi(arguments, sine, cosine, pairs);
+    kernels->sincospi(arguments, sine, cosine, pairs);
     if (encoding->kind == NMI_ENCODING_INTEGRATED)
         for (int64_t f = 0; f < pairs; f++) {
             sine[f] *= gains[f];
@@ -126,8 +124,9 @@ static void encode(const nmi_encoding *encoding, int32_t features, const double 
         }
 }
 
-void nmi_encoding_rows(const nmi_encoding *encoding, const nmi_grid *grid, const nmi_noise *noise,
-                       int64_t first, int64_t rows, double *work, float *encoded, int64_t stride)
+void nmi_encoding_rows(const nmi_kernels *kernels, const nmi_encoding *encoding,
+                       const nmi_grid *grid, const nmi_noise *noise, int64_t first, int64_t rows,
+                       double *work, float *encoded, int64_t stride)
 {
     const bool integrated = encoding->kind == NMI_ENCODING_INTEGRATED;
     double *x = work, *arguments = work + rows * NMI_COORDINATES;
@@ -136,19 +135,20 @@ void nmi_encoding_rows(const nmi_encoding *encoding, const nmi_grid *grid, const
         integrated_gains(encoding, grid, NMI_FEATURES_ALL, gains);
     nmi_coordinate_rows(grid, integrated ? NULL : noise, first, rows, x);
     for (int64_t r = 0; r < rows; r++)
-        encode(encoding, NMI_FEATURES_ALL, x + r * NMI_COORDINATES, gains, arguments,
+        encode(kernels, encoding, NMI_FEATURES_ALL, x + r * NMI_COORDINATES, gains, arguments,
                encoded + r * stride);
 }
 
-void nmi_encoding_clean(const nmi_encoding *encoding, const nmi_grid *grid, int32_t features,
-                        int64_t first, int64_t step, int64_t rows, double *work, float *encoded,
-                        int64_t stride)
+void nmi_encoding_clean(const nmi_kernels *kernels, const nmi_encoding *encoding,
+                        const nmi_grid *grid, int32_t features, int64_t first, int64_t step,
+                        int64_t rows, double *work, float *encoded, int64_t stride)
 {
     float gains[NMI_ENCODING_PAIRS];
     if (encoding->kind == NMI_ENCODING_INTEGRATED)
         integrated_gains(encoding, grid, features, gains);
     for (int64_t r = 0; r < rows; r++) {
         nmi_coordinate_rows(grid, NULL, first + r * step, 1, work);
-        encode(encoding, features, work, gains, work + NMI_COORDINATES, encoded + r * stride);
+        encode(kernels, encoding, features, work, gains, work + NMI_COORDINATES,
+               encoded + r * stride);
     }
 }

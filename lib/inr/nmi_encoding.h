@@ -18,6 +18,7 @@
 #define NMI_ENCODING_H
 
 #include "nmi_coordinate.h"
+#include "nmi_kernels.h"
 
 enum {
     NMI_ENCODING_PLAIN = 0, /* indices of INR_ENCODING */
@@ -50,11 +51,12 @@ void nmi_encoding_places(const nmi_encoding *encoding, int32_t features, int16_t
 int64_t nmi_encoding_work(const nmi_encoding *encoding, int64_t rows);
 /* Rows first .. first + rows - 1 of the grid: encoded [rows], `stride` >= P floats apart. The
  * integrated encoding takes clean coordinates whatever the noise. */
-void nmi_encoding_rows(const nmi_encoding *encoding, const nmi_grid *grid, const nmi_noise *noise,
-                       int64_t first, int64_t rows, double *work, float *encoded, int64_t stride);
+void nmi_encoding_rows(const nmi_kernels *kernels, const nmi_encoding *encoding,
+                       const nmi_grid *grid, const nmi_noise *noise, int64_t first, int64_t rows,
+                       double *work, float *encoded, int64_t stride);
 /* Only these features, one after another and clean, of rows first, first + step and so on. */
-void nmi_encoding_clean(const nmi_encoding *encoding, const nmi_grid *grid, int32_t features,
-                        int64_t first, int64_t step, int64_t rows, double *work, float *encoded,
-                        int64_t stride);
+void nmi_encoding_clean(const nmi_kernels *kernels, const nmi_encoding *encoding,
+                        const nmi_grid *grid, int32_t features, int64_t first, int64_t step,
+                        int64_t rows, double *work, float *encoded, int64_t stride);
 
 #endif

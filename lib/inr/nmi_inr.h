@@ -7,12 +7,15 @@
 #define NMI_INR_H
 
 #include "nmi_encoding.h"
+#include "nmi_kernels.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
 /* What all INRs of a manifold have in common, so that any may be cloned from any other. */
 typedef struct nmi_inr {
+    const nmi_kernels
+        *kernels; /* of the context, which keeps them as long as there is a manifold */
     nmi_encoding encoding;
     int64_t hidden, layers; /* H; hidden layers, the first included */
     int64_t outputs;        /* D: taps of the largest kernel of the manifold */

@@ -11,7 +11,6 @@
 #include "nmi_context.h"
 #include "nmi_dense.h"
 #include "nmi_elementwise.h"
-#include "nmi_optimizer.h"
 #include "nmi_split.h"
 
 #include <math.h>
@@ -112,13 +111,14 @@ static nmi_dense_shape layer_shape(const nmi_inr *inr, int64_t layer, int64_t ta
 
 static int64_t packed_room(const nmi_inr *inr, int64_t layer)
 {
-    return round_up((int64_t)nmi_dense_packed_floats(layer_shape(inr, layer, inr->outputs)));
+    return round_up(
+        (int64_t)nmi_dense_packed_floats(inr->kernels, layer_shape(inr, layer, inr->outputs)));
 }
 
 static int64_t transposed_room(const nmi_inr *inr, int64_t layer)
 {
     nmi_dense_shape shape = layer_shape(inr, layer, inr->outputs);
-    return round_up((int64_t)nmi_dense_packed_transposed_floats(shape));
+    return round_up((int64_t)nmi_dense_packed_transposed_floats(inr->kernels, shape));
 }
 
 /* Where the packed weights of a layer begin: room for the first layer, for each hidden one. */
@@ -170,11 +170,12 @@ static void pack(const nmi_inr_rows *rows, bool backward, float *packed)
         const nmi_dense_shape shape = layer_shape(inr, m, rows->slice.count);
         const float *weights = used_weights(inr, rows->parameters, rows->slice, m);
         if (m == 0 && splits(rows))
-            nmi_split_pack(&inr->encoding, inr->hidden, weights, packed + packed_at(inr, m));
+            nmi_split_pack(inr->kernels, &inr->encoding, inr->hidden, weights,
+                           packed + packed_at(inr, m));
         else
-            nmi_dense_pack(shape, weights, packed + packed_at(inr, m));
+            nmi_dense_pack(inr->kernels, shape, weights, packed + packed_at(inr, m));
         if (backward && m > 0)
-            nmi_dense_pack_transposed(shape, weights, packed + transposed_at(inr, m));
+            nmi_dense_pack_transposed(inr->kernels, shape, weights, packed + transposed_at(inr, m));
     }
 }
 
@@ -252,7 +253,8 @@ static float *kept_branch(const nmi_inr *inr, const work *w, int64_t layer)
 
 static nmi_split split_rows(const nmi_inr_rows *rows, const work *w)
 {
-    return (nmi_split){.encoding = &rows->inr->encoding,
+    return (nmi_split){.kernels = rows->inr->kernels,
+                       .encoding = &rows->inr->encoding,
                        .grid = &rows->grid,
                        .hidden = rows->inr->hidden,
                        .first = rows->first,
@@ -275,10 +277,10 @@ static void first_layer(const nmi_inr_rows *rows, const work *w)
                           w->hidden_stride);
         return;
     }
-    nmi_encoding_rows(&inr->encoding, &rows->grid, rows->noise, rows->first, rows->rows,
-                      w->encoding, w->encoded, w->encoded_stride);
-    nmi_dense_forward(layer_shape(inr, 0, 0), rows->rows, w->encoded, w->encoded_stride,
-                      rows->packed, &epilogue, w->hidden, w->hidden_stride);
+    nmi_encoding_rows(inr->kernels, &inr->encoding, &rows->grid, rows->noise, rows->first,
+                      rows->rows, w->encoding, w->encoded, w->encoded_stride);
+    nmi_dense_forward(inr->kernels, layer_shape(inr, 0, 0), rows->rows, w->encoded,
+                      w->encoded_stride, rows->packed, &epilogue, w->hidden, w->hidden_stride);
 }
 
 static void forward(const nmi_inr_rows *rows, bool keep, float *values)
@@ -295,7 +297,7 @@ static void forward(const nmi_inr_rows *rows, bool keep, float *values)
         epilogue.residual = x;
         epilogue.scale = rows->parameters[scalar_at(inr, m)];
         epilogue.activated = keep ? kept_branch(inr, &w, m) : NULL;
-        nmi_dense_forward(layer_shape(inr, m, 0), rows->rows, x, w.hidden_stride,
+        nmi_dense_forward(inr->kernels, layer_shape(inr, m, 0), rows->rows, x, w.hidden_stride,
                           rows->packed + packed_at(inr, m), &epilogue, y, w.hidden_stride);
         x = y;
     }
@@ -304,7 +306,7 @@ static void forward(const nmi_inr_rows *rows, bool keep, float *values)
     nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
     epilogue.bias = rows->parameters + bias_at(inr, inr->layers) + rows->slice.first;
     epilogue.scale = rows->scale;
-    nmi_dense_forward(layer_shape(inr, inr->layers, rows->slice.count), rows->rows, x,
+    nmi_dense_forward(inr->kernels, layer_shape(inr, inr->layers, rows->slice.count), rows->rows, x,
                       w.hidden_stride, rows->packed + packed_at(inr, inr->layers), &epilogue,
                       values, rows->slice.count);
 }
@@ -333,7 +335,7 @@ static float branch_backward(const nmi_inr_rows *rows, int64_t stride, float s, 
     for (int64_t r = 0; r < rows->rows; r++, g += stride, z += stride, dv += stride) {
         float sums[LINE] = {0}; /* side by side, for vectors */
         int64_t c = 0;
-        nmi_activation_backward(rows->inr->activation, hidden, z, g, false, dv);
+        nmi_activation_backward(rows->inr->kernels, rows->inr->activation, hidden, z, g, false, dv);
         for (; c + LINE <= hidden; c += LINE)
             for (int i = 0; i < LINE; i++) {
                 sums[i] += g[c + i] * z[c + i];
@@ -359,10 +361,10 @@ static void backward(const nmi_inr_rows *rows, const float *value_gradients, flo
     for (int64_t i = 0; i < rows->rows * taps; i++)
         w.outputs[i] = rows->scale * value_gradients[i];
     const nmi_dense_shape last = layer_shape(inr, layers, taps);
-    nmi_dense_backward_weight(last, rows->rows, kept_activation(&w, layers - 1), w.hidden_stride,
-                              w.outputs, taps, lane + packed_at(inr, layers),
+    nmi_dense_backward_weight(inr->kernels, last, rows->rows, kept_activation(&w, layers - 1),
+                              w.hidden_stride, w.outputs, taps, lane + packed_at(inr, layers),
                               lane + lane_vector_at(inr, layers));
-    nmi_dense_backward_input(last, rows->rows, w.outputs, taps,
+    nmi_dense_backward_input(inr->kernels, last, rows->rows, w.outputs, taps,
                              rows->packed + transposed_at(inr, layers), false, g, w.hidden_stride);
     for (int64_t m = layers - 1; m > 0; m--) {
         const nmi_dense_shape shape = layer_shape(inr, m, 0);
@@ -370,9 +372,10 @@ static void backward(const nmi_inr_rows *rows, const float *value_gradients, flo
         vector[inr->hidden] +=
             branch_backward(rows, w.hidden_stride, rows->parameters[scalar_at(inr, m)], g,
                             kept_branch(inr, &w, m), dv);
-        nmi_dense_backward_weight(shape, rows->rows, kept_activation(&w, m - 1), w.hidden_stride,
-                                  dv, w.hidden_stride, lane + packed_at(inr, m), vector);
-        nmi_dense_backward_input(shape, rows->rows, dv, w.hidden_stride,
+        nmi_dense_backward_weight(inr->kernels, shape, rows->rows, kept_activation(&w, m - 1),
+                                  w.hidden_stride, dv, w.hidden_stride, lane + packed_at(inr, m),
+                                  vector);
+        nmi_dense_backward_input(inr->kernels, shape, rows->rows, dv, w.hidden_stride,
                                  rows->packed + transposed_at(inr, m), true, g, w.hidden_stride);
     }
     branch_backward(rows, w.hidden_stride, 1.0f, g, w.hidden, dv);
@@ -381,8 +384,8 @@ static void backward(const nmi_inr_rows *rows, const float *value_gradients, flo
         const nmi_split split = split_rows(rows, &w);
         nmi_split_backward(&split, dv, w.hidden_stride, g, lane, vector);
     } else {
-        nmi_dense_backward_weight(layer_shape(inr, 0, 0), rows->rows, w.encoded, w.encoded_stride,
-                                  dv, w.hidden_stride, lane, vector);
+        nmi_dense_backward_weight(inr->kernels, layer_shape(inr, 0, 0), rows->rows, w.encoded,
+                                  w.encoded_stride, dv, w.hidden_stride, lane, vector);
     }
 }
 
@@ -397,21 +400,21 @@ static void reduce(const nmi_inr_rows *rows, float *lanes, int64_t stride, int64
     const nmi_inr *inr = rows->inr;
     const nmi_inr_slice slice = rows->slice;
     const nmi_dense_shape shape = layer_shape(inr, share, slice.count);
-    const int64_t packed = (int64_t)nmi_dense_packed_floats(shape);
+    const int64_t packed = (int64_t)nmi_dense_packed_floats(inr->kernels, shape);
     const bool output = share == inr->layers;
     float *sum = lanes + packed_at(inr, share), *vector = lanes + lane_vector_at(inr, share);
     for (int64_t lane = 1; lane < count; lane++) {
-        nmi_add_scaled(packed, 1, sum + lane * stride, sum);
-        nmi_add_scaled(lane_vector_room(inr), 1, vector + lane * stride, vector);
+        inr->kernels->add_scaled(packed, 1, sum + lane * stride, sum);
+        inr->kernels->add_scaled(lane_vector_room(inr), 1, vector + lane * stride, vector);
     }
     if (share == 0 && splits(rows))
-        nmi_split_unpack_gradient(&inr->encoding, inr->hidden, sum, gradient);
+        nmi_split_unpack_gradient(inr->kernels, &inr->encoding, inr->hidden, sum, gradient);
     else
-        nmi_dense_unpack_gradient(shape, sum,
+        nmi_dense_unpack_gradient(inr->kernels, shape, sum,
                                   gradient + weights_at(inr, share) +
                                       (output ? slice.first * inr->hidden : 0));
-    nmi_add_scaled(shape.outputs, 1, vector,
-                   gradient + bias_at(inr, share) + (output ? slice.first : 0));
+    inr->kernels->add_scaled(shape.outputs, 1, vector,
+                             gradient + bias_at(inr, share) + (output ? slice.first : 0));
     if (share > 0 && !output)
         gradient[scalar_at(inr, share)] += vector[inr->hidden];
 }

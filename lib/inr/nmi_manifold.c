@@ -167,6 +167,7 @@ static neumeta_status plan_inr(nmi_manifold *manifold)
         return status;
     nmi_encoding_plan(&inr->encoding, settings->encoding, settings->octaves,
                       settings->extent_octaves, settings->noise, &largest);
+    inr->kernels = manifold->object.context->kernels;
     inr->hidden = settings->hidden;
     inr->layers = settings->layers;
     inr->activation = settings->function == 0 ? NMI_ACTIVATION_RELU : NMI_ACTIVATION_ELU;

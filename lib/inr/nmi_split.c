@@ -11,32 +11,32 @@ static nmi_dense_shape part_shape(const nmi_encoding *encoding, int64_t hidden, 
     return (nmi_dense_shape){nmi_encoding_count(encoding, features), hidden};
 }
 
-static size_t other_at(const nmi_encoding *encoding, int64_t hidden)
+static size_t other_at(const nmi_kernels *kernels, const nmi_encoding *encoding, int64_t hidden)
 {
-    return nmi_dense_packed_floats(part_shape(encoding, hidden, NMI_FEATURES_INPUT));
+    return nmi_dense_packed_floats(kernels, part_shape(encoding, hidden, NMI_FEATURES_INPUT));
 }
 
-void nmi_split_pack(const nmi_encoding *encoding, int64_t hidden, const float *weights,
-                    float *packed)
+void nmi_split_pack(const nmi_kernels *kernels, const nmi_encoding *encoding, int64_t hidden,
+                    const float *weights, float *packed)
 {
     int16_t places[NMI_COORDINATES + 2 * NMI_ENCODING_PAIRS];
     for (int32_t features = NMI_FEATURES_INPUT; features <= NMI_FEATURES_OTHER; features++) {
         const nmi_dense_shape shape = part_shape(encoding, hidden, features);
         nmi_encoding_places(encoding, features, places);
-        nmi_dense_pack_chosen(shape, places, weights, encoding->inputs, packed);
-        packed += other_at(encoding, hidden);
+        nmi_dense_pack_chosen(kernels, shape, places, weights, encoding->inputs, packed);
+        packed += other_at(kernels, encoding, hidden);
     }
 }
 
-void nmi_split_unpack_gradient(const nmi_encoding *encoding, int64_t hidden, const float *packed,
-                               float *weights)
+void nmi_split_unpack_gradient(const nmi_kernels *kernels, const nmi_encoding *encoding,
+                               int64_t hidden, const float *packed, float *weights)
 {
     int16_t places[NMI_COORDINATES + 2 * NMI_ENCODING_PAIRS];
     for (int32_t features = NMI_FEATURES_INPUT; features <= NMI_FEATURES_OTHER; features++) {
         const nmi_dense_shape shape = part_shape(encoding, hidden, features);
         nmi_encoding_places(encoding, features, places);
-        nmi_dense_unpack_chosen(shape, places, packed, weights, encoding->inputs);
-        packed += other_at(encoding, hidden);
+        nmi_dense_unpack_chosen(kernels, shape, places, packed, weights, encoding->inputs);
+        packed += other_at(kernels, encoding, hidden);
     }
 }
 
@@ -79,10 +79,10 @@ static run run_at(const nmi_split *split, int64_t index)
 static void encode(const nmi_split *split)
 {
     const int64_t inputs = split->grid->inputs, lines = input_lines(split);
-    nmi_encoding_clean(split->encoding, split->grid, NMI_FEATURES_INPUT,
+    nmi_encoding_clean(split->kernels, split->encoding, split->grid, NMI_FEATURES_INPUT,
                        inputs <= split->rows ? 0 : split->first, 1, lines, split->work,
                        split->encoded, split->stride);
-    nmi_encoding_clean(split->encoding, split->grid, NMI_FEATURES_OTHER,
+    nmi_encoding_clean(split->kernels, split->encoding, split->grid, NMI_FEATURES_OTHER,
                        split->first / inputs * inputs, inputs, nmi_split_outputs(split),
                        split->work, split->encoded + lines * split->stride, split->stride);
 }
@@ -96,14 +96,15 @@ void nmi_split_forward(const nmi_split *split, const float *packed, const nmi_ep
     nmi_epilogue start = NMI_EPILOGUE_NONE, end = *epilogue;
     start.bias = epilogue->bias;
     encode(split);
-    nmi_dense_forward(other, outputs, split->encoded + input_lines(split) * split->stride,
-                      split->stride, packed + other_at(split->encoding, split->hidden), &start,
+    nmi_dense_forward(split->kernels, other, outputs,
+                      split->encoded + input_lines(split) * split->stride, split->stride,
+                      packed + other_at(split->kernels, split->encoding, split->hidden), &start,
                       sums, y_stride);
     for (int64_t o = 0; o < outputs; o++) {
         const run rows = run_at(split, o);
         end.bias = sums + o * y_stride;
-        nmi_dense_forward(input, rows.rows, rows.features, split->stride, packed, &end,
-                          y + rows.first * y_stride, y_stride);
+        nmi_dense_forward(split->kernels, input, rows.rows, rows.features, split->stride, packed,
+                          &end, y + rows.first * y_stride, y_stride);
     }
 }
 
@@ -117,10 +118,11 @@ void nmi_split_backward(const nmi_split *split, const float *dy, int64_t dy_stri
         const run rows = run_at(split, o);
         float *sum = sums + o * dy_stride;
         memset(sum, 0, (size_t)split->hidden * sizeof *sum);
-        nmi_dense_backward_weight(input, rows.rows, rows.features, split->stride,
+        nmi_dense_backward_weight(split->kernels, input, rows.rows, rows.features, split->stride,
                                   dy + rows.first * dy_stride, dy_stride, packed_gradient, sum);
     }
-    nmi_dense_backward_weight(other, outputs, split->encoded + input_lines(split) * split->stride,
-                              split->stride, sums, dy_stride,
-                              packed_gradient + other_at(split->encoding, split->hidden), dbias);
+    nmi_dense_backward_weight(
+        split->kernels, other, outputs, split->encoded + input_lines(split) * split->stride,
+        split->stride, sums, dy_stride,
+        packed_gradient + other_at(split->kernels, split->encoding, split->hidden), dbias);
 }

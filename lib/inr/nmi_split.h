@@ -21,6 +21,7 @@ enum { NMI_SPLIT_INPUTS = 8 };
 
 /* A block of rows: first .. first + rows - 1 of the grid. */
 typedef struct nmi_split {
+    const nmi_kernels *kernels;
     const nmi_encoding *encoding;
     const nmi_grid *grid;
     int64_t hidden; /* H */
@@ -35,10 +36,10 @@ int64_t nmi_split_lines(int64_t rows);
 
 /* A_0 [H][P] as two packed matrices, which together are as long as one; and a gradient that lies
  * like them, added to `weights`. */
-void nmi_split_pack(const nmi_encoding *encoding, int64_t hidden, const float *weights,
-                    float *packed);
-void nmi_split_unpack_gradient(const nmi_encoding *encoding, int64_t hidden, const float *packed,
-                               float *weights);
+void nmi_split_pack(const nmi_kernels *kernels, const nmi_encoding *encoding, int64_t hidden,
+                    const float *weights, float *packed);
+void nmi_split_unpack_gradient(const nmi_kernels *kernels, const nmi_encoding *encoding,
+                               int64_t hidden, const float *packed, float *weights);
 
 /* y = epilogue(A_0 e), rows y_stride floats apart, the epilogue without residuals. `sums` is room
  * for nmi_split_outputs(split) rows of y. Leaves the features in `encoded`, for backward. */

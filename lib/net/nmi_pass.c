@@ -161,17 +161,18 @@ static void place_product(nmi_pass *pass, const nmi_shape *shapes, int32_t numbe
     int64_t transposed;
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape = nmi_step_conv_shape(pass->topology, &pass->steps, shapes, number);
-        int64_t workspace = (int64_t)nmi_conv_workspace_bytes(&shape);
-        packed = (int64_t)nmi_conv_packed_floats(&shape);
-        transposed = (int64_t)nmi_conv_packed_transposed_floats(&shape);
+        const nmi_conv_path path = nmi_conv_path_of(pass->kernels);
+        int64_t workspace = (int64_t)nmi_conv_workspace_bytes(path, &shape);
+        packed = (int64_t)nmi_conv_packed_floats(path, &shape);
+        transposed = (int64_t)nmi_conv_packed_transposed_floats(path, &shape);
         if (workspace > pass->workspace_bytes)
             pass->workspace_bytes =
                 nmi_aligned_floats(workspace / (int64_t)sizeof(float) + 1) * (int64_t)sizeof(float);
     } else {
         nmi_dense_shape shape = {shapes[nmi_pass_input(pass, number, 0)].channels,
                                  shapes[number].channels};
-        packed = (int64_t)nmi_dense_packed_floats(shape);
-        transposed = (int64_t)nmi_dense_packed_transposed_floats(shape);
+        packed = (int64_t)nmi_dense_packed_floats(pass->kernels, shape);
+        transposed = (int64_t)nmi_dense_packed_transposed_floats(pass->kernels, shape);
     }
     places->packed = need->packed;
     places->transposed = places->packed + nmi_aligned_floats(packed);
@@ -319,6 +320,7 @@ neumeta_status nmi_pass_create(nmi_context *context, nmi_topology *topology,
     pass->context = nmi_context_retain(context);
     nmi_topology_retain(topology);
     pass->topology = topology;
+    pass->kernels = context->kernels;
     pass->batch = batch;
     neumeta_status status = allocate_tables(pass);
     if (status == NEUMETA_OK)
@@ -361,6 +363,7 @@ nmi_chunk nmi_pass_chunk(const nmi_pass *pass, int64_t index, int32_t worker, bo
     nmi_chunk chunk = {.topology = pass->topology,
                        .steps = &pass->steps,
                        .shapes = pass->network->shapes,
+                       .kernels = pass->kernels,
                        .base = pass->values,
                        .offset = pass->value_offset,
                        .room = pass->batch,

@@ -8,9 +8,7 @@
 
 #include "nmi_dense.h"
 #include "nmi_elementwise.h"
-#include "nmi_kernels.h"
 #include "nmi_norm_op.h"
-#include "nmi_optimizer.h"
 
 #include <string.h>
 
@@ -88,11 +86,11 @@ static void transpose_step(void *argument, int64_t index, int32_t worker)
     if (op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, pass->network->shapes, n);
-        nmi_conv_pack_transposed(&shape, weight, transposed);
+        nmi_conv_pack_transposed(nmi_conv_path_of(pass->kernels), &shape, weight, transposed);
     } else {
         nmi_dense_shape shape = {pass->network->shapes[nmi_pass_input(pass, n, 0)].channels,
                                  pass->network->shapes[n].channels};
-        nmi_dense_pack_transposed(shape, weight, transposed);
+        nmi_dense_pack_transposed(pass->kernels, shape, weight, transposed);
     }
 }
 
@@ -122,8 +120,8 @@ static void backward_weights(const position *at, const float *x)
     float *db = pass->partials + at->index * pass->partial_floats + places->bias;
     memset(dw, 0, (size_t)(places->bias + places->vector - places->partial) * sizeof *dw);
     if (trained(pass, pass->tensors[n].weight) == NULL) {
-        nmi_kernels_best()->column_sums(at->values.items * out->height * out->width, out->channels,
-                                        at->dy, out->channels, db);
+        pass->kernels->column_sums(at->values.items * out->height * out->width, out->channels,
+                                   at->dy, out->channels, db);
         return;
     }
     if (trained(pass, pass->tensors[n].bias) == NULL)
@@ -131,12 +129,13 @@ static void backward_weights(const position *at, const float *x)
     if (pass->topology->nodes[n].op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, at->values.shapes, n);
-        nmi_conv_backward_weight(&shape, at->values.items, x, at->dy, dw, db, at->values.workspace);
+        nmi_conv_backward_weight(nmi_conv_path_of(pass->kernels), &shape, at->values.items, x,
+                                 at->dy, dw, db, at->values.workspace);
     } else {
         nmi_dense_shape shape = {at->values.shapes[nmi_pass_input(pass, n, 0)].channels,
                                  out->channels};
-        nmi_dense_backward_weight(shape, at->values.items, x, shape.inputs, at->dy, shape.outputs,
-                                  dw, db);
+        nmi_dense_backward_weight(pass->kernels, shape, at->values.items, x, shape.inputs, at->dy,
+                                  shape.outputs, dw, db);
     }
 }
 
@@ -152,13 +151,13 @@ static void backward_product(const position *at, const float *x, uint8_t flow, f
     if (pass->topology->nodes[n].op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, at->values.shapes, n);
-        nmi_conv_backward_input(&shape, at->values.items, at->dy, transposed, flow == NMI_FLOW_ADD,
-                                dx, at->values.workspace);
+        nmi_conv_backward_input(nmi_conv_path_of(pass->kernels), &shape, at->values.items, at->dy,
+                                transposed, flow == NMI_FLOW_ADD, dx, at->values.workspace);
     } else {
         nmi_dense_shape shape = {at->values.shapes[nmi_pass_input(pass, n, 0)].channels,
                                  at->values.shapes[n].channels};
-        nmi_dense_backward_input(shape, at->values.items, at->dy, shape.outputs, transposed,
-                                 flow == NMI_FLOW_ADD, dx, shape.inputs);
+        nmi_dense_backward_input(pass->kernels, shape, at->values.items, at->dy, shape.outputs,
+                                 transposed, flow == NMI_FLOW_ADD, dx, shape.inputs);
     }
 }
 
@@ -225,11 +224,12 @@ static void backward_join(const position *at, const nmi_node *node, const uint8_
         float *dx = nmi_chunk_value(&at->gradients, source);
         if (node->op == NEUMETA_OP_CONCAT) {
             if (flow[k] != NMI_FLOW_NONE)
-                nmi_concat_backward(rows, channels, offset, out->channels, at->dy,
-                                    flow[k] == NMI_FLOW_ADD, dx);
+                nmi_concat_backward(at->pass->kernels, rows, channels, offset, out->channels,
+                                    at->dy, flow[k] == NMI_FLOW_ADD, dx);
             offset += channels;
         } else if (flow[k] != NMI_FLOW_NONE && dx != at->dy) {
-            nmi_add_backward(rows * channels, at->dy, flow[k] == NMI_FLOW_ADD, dx);
+            nmi_add_backward(at->pass->kernels, rows * channels, at->dy, flow[k] == NMI_FLOW_ADD,
+                             dx);
         }
     }
 }
@@ -263,7 +263,7 @@ static void backward_plain(const position *at, int32_t source, const float *x, b
     int64_t count = items * nmi_shape_floats(&at->values.shapes[n]);
     switch (node->op) {
     case NEUMETA_OP_ACTIVATION:
-        nmi_activation_backward(nmi_step_activation(pass->topology, n), count,
+        nmi_activation_backward(pass->kernels, nmi_step_activation(pass->topology, n), count,
                                 nmi_chunk_value(&at->values, n), at->dy, add, dx);
         break;
     case NEUMETA_OP_FLATTEN:
@@ -276,7 +276,7 @@ static void backward_plain(const position *at, int32_t source, const float *x, b
         break;
     case NEUMETA_OP_SCALE:
     case NEUMETA_OP_GAIN:
-        nmi_scale_backward(count, pass->weights[n].factor, at->dy, add, dx);
+        nmi_scale_backward(pass->kernels, count, pass->weights[n].factor, at->dy, add, dx);
         break;
     default:
         backward_pool(at, source, x, add, dx);
@@ -326,14 +326,15 @@ static void backward_tail(const position *at)
     const nmi_step *step = at->step;
     int64_t count = at->values.items * nmi_shape_floats(&at->values.shapes[step->end]);
     if (step->activation >= 0)
-        nmi_activation_backward(nmi_step_activation(pass->topology, step->activation), count,
+        nmi_activation_backward(pass->kernels,
+                                nmi_step_activation(pass->topology, step->activation), count,
                                 nmi_chunk_value(&at->values, step->end), at->dy, false, at->dy);
     if (step->add < 0)
         return;
     int32_t other = pass->steps.end[pass->topology->nodes[step->add].inputs[0]] == step->end;
     uint8_t flow = pass->flow[pass->first_input[step->add] + other];
     if (flow != NMI_FLOW_NONE)
-        nmi_add_backward(count, at->dy, flow == NMI_FLOW_ADD,
+        nmi_add_backward(pass->kernels, count, at->dy, flow == NMI_FLOW_ADD,
                          nmi_chunk_value(&at->gradients, nmi_pass_input(pass, step->add, other)));
 }
 
@@ -404,19 +405,20 @@ static void reduce_product(const nmi_pass *pass, int32_t n)
     float *dw = pass->partials + places->partial;
     int64_t floats = places->bias + places->vector - places->partial;
     for (int64_t chunk = 1; chunk < pass->chunks; chunk++)
-        nmi_add_scaled(floats, 1.0f, dw + chunk * pass->partial_floats, dw);
+        pass->kernels->add_scaled(floats, 1.0f, dw + chunk * pass->partial_floats, dw);
     if (bias != NULL)
-        nmi_add_scaled(network->shapes[n].channels, 1.0f, pass->partials + places->bias, bias);
+        pass->kernels->add_scaled(network->shapes[n].channels, 1.0f, pass->partials + places->bias,
+                                  bias);
     if (weight == NULL)
         return;
     if (pass->topology->nodes[n].op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, network->shapes, n);
-        nmi_conv_unpack_gradient(&shape, dw, weight);
+        nmi_conv_unpack_gradient(nmi_conv_path_of(pass->kernels), &shape, dw, weight);
     } else {
         nmi_dense_shape shape = {network->shapes[nmi_pass_input(pass, n, 0)].channels,
                                  network->shapes[n].channels};
-        nmi_dense_unpack_gradient(shape, dw, weight);
+        nmi_dense_unpack_gradient(pass->kernels, shape, dw, weight);
     }
 }
 

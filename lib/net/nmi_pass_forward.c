@@ -56,14 +56,15 @@ static void prepare_step(void *argument, int64_t index, int32_t worker)
     case NEUMETA_OP_CONV: {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, pass->network->shapes, n);
-        nmi_conv_pack(&shape, weight, pass->packed + places->packed);
+        nmi_conv_pack(nmi_conv_path_of(pass->kernels), &shape, weight,
+                      pass->packed + places->packed);
         out->packed = pass->packed + places->packed;
         break;
     }
     case NEUMETA_OP_LINEAR: {
         nmi_dense_shape shape = {pass->network->shapes[nmi_pass_input(pass, n, 0)].channels,
                                  pass->network->shapes[n].channels};
-        nmi_dense_pack(shape, weight, pass->packed + places->packed);
+        nmi_dense_pack(pass->kernels, shape, weight, pass->packed + places->packed);
         out->packed = pass->packed + places->packed;
         break;
     }

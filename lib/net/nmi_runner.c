@@ -24,6 +24,7 @@ enum {
 };
 
 struct nmi_runner {
+    const nmi_kernels *kernels; /* of the context, which keeps them as long as there is a network */
     nmi_steps steps;
     nmi_step_weights *weights; /* [node_count], the first steps.count used */
     int64_t *place;            /* [node_count] of a step's weights in `packed` */
@@ -71,6 +72,7 @@ static neumeta_status create_runner(nmi_context *context, const nmi_topology *to
     nmi_runner *runner = nmi_alloc_zero(context, sizeof *runner);
     if (runner == NULL)
         return status;
+    runner->kernels = context->kernels;
     runner->weights = nmi_alloc_zero_array(context, nodes, sizeof *runner->weights);
     runner->place = nmi_alloc_array(context, nodes, sizeof *runner->place);
     runner->stages = nmi_alloc_array(context, (int64_t)nodes + 1, sizeof *runner->stages);
@@ -113,14 +115,16 @@ static int64_t weight_floats(nmi_runner *runner, const nmi_network *network, con
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(network->topology, &runner->steps, network->shapes, step->node);
-        int64_t workspace = (int64_t)(nmi_conv_workspace_bytes(&shape) / sizeof(float)) + 1;
+        const nmi_conv_path path = nmi_conv_path_of(runner->kernels);
+        int64_t workspace = (int64_t)(nmi_conv_workspace_bytes(path, &shape) / sizeof(float)) + 1;
         if (!runner->bordered && workspace > runner->workspace_floats)
             runner->workspace_floats = nmi_aligned_floats(workspace);
-        count = (int64_t)nmi_conv_packed_floats(&shape);
+        count = (int64_t)nmi_conv_packed_floats(path, &shape);
         *scratch = channels * shape.in_channels * shape.kernel * shape.kernel;
     } else if (node->op == NEUMETA_OP_LINEAR) {
         int64_t inputs = network->shapes[runner->steps.source[node->inputs[0]]].channels;
-        count = (int64_t)nmi_dense_packed_floats((nmi_dense_shape){inputs, channels});
+        count =
+            (int64_t)nmi_dense_packed_floats(runner->kernels, (nmi_dense_shape){inputs, channels});
         *scratch = channels * inputs;
     } else {
         return 0;
@@ -132,7 +136,7 @@ static int64_t weight_floats(nmi_runner *runner, const nmi_network *network, con
 static void plan_runner(nmi_runner *runner, const nmi_network *network)
 {
     nmi_steps_resolve(&runner->steps, network->topology, network->sizes);
-    runner->bordered = nmi_conv_path_best().kernels != NULL;
+    runner->bordered = nmi_conv_path_of(runner->kernels).direct;
     nmi_layout_plan(&runner->layout, network, &runner->steps, runner->bordered);
     runner->workspace_floats = 0;
     runner->scratch_floats = 0;
@@ -159,7 +163,7 @@ static int64_t step_cost(const nmi_runner *runner, const nmi_network *network, i
     const nmi_step *step = &runner->steps.steps[number];
     const nmi_node *node = &topology->nodes[step->node];
     const nmi_shape *out = &network->shapes[step->node];
-    const int64_t panel = nmi_kernels_best()->panel;
+    const int64_t panel = runner->kernels->panel;
     const int64_t panels = (out->channels + panel - 1) / panel;
     int64_t cost = FLOAT_COST * nmi_shape_floats(out);
     *shares = nmi_step_divides(node->op) ? out->height : 1;
@@ -343,9 +347,9 @@ static void pack_product(const nmi_runner *runner, const nmi_network *network, c
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(network->topology, &runner->steps, network->shapes, step->node);
-        nmi_conv_pack(&shape, weights, matrix);
+        nmi_conv_pack(nmi_conv_path_of(runner->kernels), &shape, weights, matrix);
     } else {
-        nmi_dense_pack((nmi_dense_shape){inputs, channels}, weights, matrix);
+        nmi_dense_pack(runner->kernels, (nmi_dense_shape){inputs, channels}, weights, matrix);
     }
     out->packed = matrix;
     out->bias = own_bias != NULL || step->scaled >= 0 ? bias : NULL;
@@ -398,6 +402,7 @@ static nmi_chunk arena_chunk(const run_job *job, float *base, int64_t room)
     return (nmi_chunk){.topology = job->network->topology,
                        .steps = &runner->steps,
                        .shapes = job->network->shapes,
+                       .kernels = runner->kernels,
                        .base = base,
                        .offset = runner->layout.offset,
                        .room = room,

@@ -100,12 +100,12 @@ static void forward_conv(const forward_job *job)
     const nmi_epilogue epilogue = product_epilogue(job);
     const nmi_conv_shape shape =
         nmi_step_conv_shape(chunk->topology, chunk->steps, chunk->shapes, job->step->node);
+    const nmi_conv_path path = nmi_conv_path_of(chunk->kernels);
     if (chunk->border == NULL) {
-        nmi_conv_forward(&shape, chunk->items, job->x.first, job->weights->packed, &epilogue,
+        nmi_conv_forward(path, &shape, chunk->items, job->x.first, job->weights->packed, &epilogue,
                          job->y.first, chunk->workspace);
         return;
     }
-    const nmi_conv_path path = nmi_conv_path_best();
     const nmi_conv_part part = nmi_conv_share(path, &shape, job->part, job->parts);
     for (int64_t i = 0; i < chunk->items; i++) {
         const nmi_epilogue moved = nmi_epilogue_moved(&epilogue, i * job->y.item, 0);
@@ -118,7 +118,8 @@ static void forward_conv(const forward_job *job)
 static void forward_linear(const forward_job *job)
 {
     const nmi_epilogue epilogue = product_epilogue(job);
-    nmi_dense_forward_part((nmi_dense_shape){job->in->channels, job->out->channels}, job->part,
+    nmi_dense_forward_part(job->chunk->kernels,
+                           (nmi_dense_shape){job->in->channels, job->out->channels}, job->part,
                            job->parts, job->chunk->items, job->x.first, job->x.item,
                            job->weights->packed, &epilogue, job->y.first, job->y.item);
 }
@@ -149,16 +150,17 @@ static float *line_of(const nmi_image *image, int64_t item, int64_t line)
 
 static void affine_line(const forward_job *job, int64_t item, int64_t line, int64_t pixels)
 {
-    nmi_affine_forward(pixels, job->out->channels, job->weights->scale, job->weights->shift,
+    nmi_affine_forward(job->chunk->kernels, pixels, job->out->channels, job->weights->scale,
+                       job->weights->shift,
                        nmi_step_activation(job->chunk->topology, job->step->activation),
                        line_of(&job->x, item, line), line_of(&job->y, item, line));
 }
 
 static void activation_line(const forward_job *job, int64_t item, int64_t line, int64_t pixels)
 {
-    nmi_activation_forward(nmi_step_activation(job->chunk->topology, job->step->node),
-                           pixels * job->out->channels, line_of(&job->x, item, line),
-                           line_of(&job->y, item, line));
+    nmi_activation_forward(
+        job->chunk->kernels, nmi_step_activation(job->chunk->topology, job->step->node),
+        pixels * job->out->channels, line_of(&job->x, item, line), line_of(&job->y, item, line));
 }
 
 static void scale_line(const forward_job *job, int64_t item, int64_t line, int64_t pixels)
@@ -186,7 +188,8 @@ static void sum_line(const forward_job *job, int64_t item, int64_t line, int64_t
         const nmi_image term = input_image(job, k);
         terms[1] = line_of(&term, item, line);
         left--;
-        nmi_add_forward(2, terms, left == 0 ? activation : NMI_ACTIVATION_NONE, count, y);
+        nmi_add_forward(job->chunk->kernels, 2, terms, left == 0 ? activation : NMI_ACTIVATION_NONE,
+                        count, y);
         terms[0] = y;
     }
 }

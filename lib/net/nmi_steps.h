@@ -60,6 +60,7 @@ typedef struct nmi_chunk {
     const nmi_topology *topology;
     const nmi_steps *steps;
     const nmi_shape *shapes;
+    const nmi_kernels *kernels;
     float *base;
     const int64_t *offset; /* [node_count] floats of one item; nodes inside a step: as its end */
     int64_t room;          /* items the base has room for */

@@ -8,6 +8,7 @@
  */
 #include "nmi_conv.h"
 
+#include "cpu/nmi_cpu.h"
 #include "nmi_context.h"
 #include "nmi_conv_paths.h"
 
@@ -41,14 +42,13 @@ bool nmi_conv_shape_complete(nmi_conv_shape *shape)
     return true;
 }
 
-nmi_conv_path nmi_conv_path_best(void)
+nmi_conv_path nmi_conv_path_of(const nmi_kernels *kernels)
 {
-    const nmi_kernels *kernels = nmi_kernels_best();
 #ifdef NMI_HAVE_BLIS
-    if (kernels->lanes < 8)
-        kernels = NULL;
+    return (nmi_conv_path){kernels, kernels != &nmi_kernels_base};
+#else
+    return (nmi_conv_path){kernels, true};
 #endif
-    return (nmi_conv_path){kernels};
 }
 
 nmi_epilogue nmi_conv_item_epilogue(const nmi_conv_shape *shape, const nmi_epilogue *epilogue,
@@ -58,12 +58,10 @@ nmi_epilogue nmi_conv_item_epilogue(const nmi_conv_shape *shape, const nmi_epilo
     return nmi_epilogue_moved(epilogue, item * floats, 0);
 }
 
-/* --- by path ------------------------------------------------------------------------------ */
-
-size_t nmi_conv_path_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape)
+size_t nmi_conv_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape)
 {
-    size_t floats = path.kernels != NULL ? nmi_conv_direct_workspace_floats(shape)
-                                         : nmi_conv_gemm_workspace_floats(shape);
+    size_t floats = path.direct ? nmi_conv_direct_workspace_floats(shape)
+                                : nmi_conv_gemm_workspace_floats(shape);
     return (floats * sizeof(float) + 63) / 64 * 64;
 }
 
@@ -72,64 +70,64 @@ static int64_t taps(const nmi_conv_shape *shape)
     return shape->kernel * shape->kernel;
 }
 
-size_t nmi_conv_path_packed_floats(nmi_conv_path path, const nmi_conv_shape *shape)
+size_t nmi_conv_packed_floats(nmi_conv_path path, const nmi_conv_shape *shape)
 {
     const int64_t depth = taps(shape) * shape->in_channels;
-    if (path.kernels != NULL)
+    if (path.direct)
         return nmi_packed_floats(path.kernels, depth, shape->out_channels);
     return (size_t)(depth * shape->out_channels);
 }
 
-size_t nmi_conv_path_packed_transposed_floats(nmi_conv_path path, const nmi_conv_shape *shape)
+size_t nmi_conv_packed_transposed_floats(nmi_conv_path path, const nmi_conv_shape *shape)
 {
     const int64_t depth = taps(shape) * shape->out_channels;
-    if (path.kernels != NULL)
+    if (path.direct)
         return nmi_packed_floats(path.kernels, depth, shape->in_channels);
     return (size_t)(depth * shape->in_channels);
 }
 
-void nmi_conv_path_pack(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
-                        float *packed)
+void nmi_conv_pack(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
+                   float *packed)
 {
-    if (path.kernels != NULL)
+    if (path.direct)
         nmi_conv_direct_pack(path.kernels, shape, oihw, packed);
     else
         nmi_conv_gemm_pack(shape, oihw, packed);
 }
 
-void nmi_conv_path_pack_transposed(nmi_conv_path path, const nmi_conv_shape *shape,
-                                   const float *oihw, float *packed)
+void nmi_conv_pack_transposed(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
+                              float *packed)
 {
-    if (path.kernels != NULL)
+    if (path.direct)
         nmi_conv_direct_pack_transposed(path.kernels, shape, oihw, packed);
     else
         nmi_conv_gemm_pack(shape, oihw, packed);
 }
 
-void nmi_conv_path_unpack_gradient(nmi_conv_path path, const nmi_conv_shape *shape,
-                                   const float *dw_packed, float *oihw)
+void nmi_conv_unpack_gradient(nmi_conv_path path, const nmi_conv_shape *shape,
+                              const float *dw_packed, float *oihw)
 {
-    if (path.kernels != NULL)
+    if (path.direct)
         nmi_conv_direct_unpack_gradient(path.kernels, shape, dw_packed, oihw);
     else
         nmi_conv_gemm_unpack_gradient(shape, dw_packed, oihw);
 }
 
-void nmi_conv_path_forward(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
-                           const float *x, const float *packed, const nmi_epilogue *epilogue,
-                           float *y, void *workspace)
+void nmi_conv_forward(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
+                      const float *x, const float *packed, const nmi_epilogue *epilogue, float *y,
+                      void *workspace)
 {
-    if (path.kernels != NULL)
+    if (path.direct)
         nmi_conv_direct_forward(path.kernels, shape, items, x, packed, epilogue, y, workspace);
     else
         nmi_conv_gemm_forward(shape, items, x, packed, epilogue, y, workspace);
 }
 
-void nmi_conv_path_backward_input(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
-                                  const float *dy, const float *packed_transposed, bool accumulate,
-                                  float *dx, void *workspace)
+void nmi_conv_backward_input(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
+                             const float *dy, const float *packed_transposed, bool accumulate,
+                             float *dx, void *workspace)
 {
-    if (path.kernels != NULL)
+    if (path.direct)
         nmi_conv_direct_backward_input(path.kernels, shape, items, dy, packed_transposed,
                                        accumulate, dx, workspace);
     else
@@ -137,20 +135,20 @@ void nmi_conv_path_backward_input(nmi_conv_path path, const nmi_conv_shape *shap
                                      workspace);
 }
 
-void nmi_conv_path_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
-                                   const float *x, const float *dy, float *dw_packed, float *dbias,
-                                   void *workspace)
+void nmi_conv_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
+                              const float *x, const float *dy, float *dw_packed, float *dbias,
+                              void *workspace)
 {
-    if (path.kernels != NULL)
+    if (path.direct)
         nmi_conv_direct_backward_weight(path.kernels, shape, items, x, dy, dw_packed, workspace);
     else
         nmi_conv_gemm_backward_weight(shape, items, x, dy, dw_packed, workspace);
     if (dbias != NULL) {
-        const nmi_kernels *kernels = path.kernels != NULL ? path.kernels : nmi_kernels_best();
         const int64_t pixels = shape->out_height * shape->out_width;
         for (int64_t i = 0; i < items; i++)
-            kernels->column_sums(pixels, shape->out_channels, dy + i * pixels * shape->out_channels,
-                                 shape->out_channels, dbias);
+            path.kernels->column_sums(pixels, shape->out_channels,
+                                      dy + i * pixels * shape->out_channels, shape->out_channels,
+                                      dbias);
     }
 }
 
@@ -192,57 +190,4 @@ void nmi_conv_forward_part(nmi_conv_path path, const nmi_conv_shape *shape,
                            .segment_stride = x_line};
     path.kernels->forward(&rows, packed + part->channel * taps(shape) * shape->in_channels,
                           part->channels, &moved, y + offset, y_line, shape->out_channels);
-}
-
-/* --- by the best path --------------------------------------------------------------------- */
-
-size_t nmi_conv_workspace_bytes(const nmi_conv_shape *shape)
-{
-    return nmi_conv_path_workspace_bytes(nmi_conv_path_best(), shape);
-}
-
-size_t nmi_conv_packed_floats(const nmi_conv_shape *shape)
-{
-    return nmi_conv_path_packed_floats(nmi_conv_path_best(), shape);
-}
-
-size_t nmi_conv_packed_transposed_floats(const nmi_conv_shape *shape)
-{
-    return nmi_conv_path_packed_transposed_floats(nmi_conv_path_best(), shape);
-}
-
-void nmi_conv_pack(const nmi_conv_shape *shape, const float *oihw, float *packed)
-{
-    nmi_conv_path_pack(nmi_conv_path_best(), shape, oihw, packed);
-}
-
-void nmi_conv_pack_transposed(const nmi_conv_shape *shape, const float *oihw, float *packed)
-{
-    nmi_conv_path_pack_transposed(nmi_conv_path_best(), shape, oihw, packed);
-}
-
-void nmi_conv_unpack_gradient(const nmi_conv_shape *shape, const float *dw_packed, float *oihw)
-{
-    nmi_conv_path_unpack_gradient(nmi_conv_path_best(), shape, dw_packed, oihw);
-}
-
-void nmi_conv_forward(const nmi_conv_shape *shape, int64_t items, const float *x,
-                      const float *packed, const nmi_epilogue *epilogue, float *y, void *workspace)
-{
-    nmi_conv_path_forward(nmi_conv_path_best(), shape, items, x, packed, epilogue, y, workspace);
-}
-
-void nmi_conv_backward_input(const nmi_conv_shape *shape, int64_t items, const float *dy,
-                             const float *packed_transposed, bool accumulate, float *dx,
-                             void *workspace)
-{
-    nmi_conv_path_backward_input(nmi_conv_path_best(), shape, items, dy, packed_transposed,
-                                 accumulate, dx, workspace);
-}
-
-void nmi_conv_backward_weight(const nmi_conv_shape *shape, int64_t items, const float *x,
-                              const float *dy, float *dw_packed, float *dbias, void *workspace)
-{
-    nmi_conv_path_backward_weight(nmi_conv_path_best(), shape, items, x, dy, dw_packed, dbias,
-                                  workspace);
 }

@@ -9,9 +9,9 @@
  * over threads is the caller's. Cost of each of the three products:
  * 2 * items * out_height * out_width * kernel^2 * in_channels * out_channels FLOP.
  *
- * Which path runs (own direct kernels, or im2col and nmi_gemm) is decided in nmi_conv_path_best()
- * only; packed arrays are opaque to callers and valid for the shape's channels and kernel
- * (any image size: packing depends on in_channels, out_channels, kernel and stride alone).
+ * Which path runs (own direct kernels, or im2col and nmi_gemm) is decided in nmi_conv_path_of()
+ * only; packed arrays are opaque to callers and valid for that path and the shape's channels and
+ * kernel (any image size: packing depends on in_channels, out_channels, kernel and stride alone).
  */
 #ifndef NMI_CONV_H
 #define NMI_CONV_H
@@ -30,35 +30,46 @@ typedef struct nmi_conv_shape {
 bool nmi_conv_shape_complete(nmi_conv_shape *shape);
 
 typedef struct nmi_conv_path {
-    const nmi_kernels *kernels; /* direct path with these kernels; NULL: im2col and nmi_gemm */
+    const nmi_kernels *kernels;
+    bool direct; /* these kernels convolve; else im2col and nmi_gemm, and they do the rest */
 } nmi_conv_path;
 
+/* The better path for a level of kernels. */
+nmi_conv_path nmi_conv_path_of(const nmi_kernels *kernels);
+
 /* Bytes of workspace (64-byte aligned) that each call below may use; independent of items. */
-size_t nmi_conv_workspace_bytes(const nmi_conv_shape *shape);
+size_t nmi_conv_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape);
 
 /* --- weights ------------------------------------------------------------------------------ */
 
-size_t nmi_conv_packed_floats(const nmi_conv_shape *shape);            /* forward, gradient */
-size_t nmi_conv_packed_transposed_floats(const nmi_conv_shape *shape); /* backward_input */
-void nmi_conv_pack(const nmi_conv_shape *shape, const float *oihw, float *packed);
-void nmi_conv_pack_transposed(const nmi_conv_shape *shape, const float *oihw, float *packed);
+size_t nmi_conv_packed_floats(nmi_conv_path path,
+                              const nmi_conv_shape *shape); /* forward, gradient */
+size_t nmi_conv_packed_transposed_floats(nmi_conv_path path,
+                                         const nmi_conv_shape *shape); /* backward_input */
+void nmi_conv_pack(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
+                   float *packed);
+void nmi_conv_pack_transposed(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
+                              float *packed);
 /* oihw += gradient held in the packed layout. */
-void nmi_conv_unpack_gradient(const nmi_conv_shape *shape, const float *dw_packed, float *oihw);
+void nmi_conv_unpack_gradient(nmi_conv_path path, const nmi_conv_shape *shape,
+                              const float *dw_packed, float *oihw);
 
 /* --- the three products ------------------------------------------------------------------- */
 
 /* y = epilogue(x * w). epilogue: see nmi_kernels.h; NULL: none. residual and activated have
  * y's shape; residual may be y itself if residual_inside, or without activation at scale 1. y
  * must not overlap x. */
-void nmi_conv_forward(const nmi_conv_shape *shape, int64_t items, const float *x,
-                      const float *packed, const nmi_epilogue *epilogue, float *y, void *workspace);
+void nmi_conv_forward(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
+                      const float *x, const float *packed, const nmi_epilogue *epilogue, float *y,
+                      void *workspace);
 /* dx = (accumulate ? dx : 0) + dy * w^T. dx must not overlap dy. */
-void nmi_conv_backward_input(const nmi_conv_shape *shape, int64_t items, const float *dy,
-                             const float *packed_transposed, bool accumulate, float *dx,
-                             void *workspace);
+void nmi_conv_backward_input(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
+                             const float *dy, const float *packed_transposed, bool accumulate,
+                             float *dx, void *workspace);
 /* dw_packed += x^T * dy over all items in order (clear it first); dbias[o] += sum dy, or NULL. */
-void nmi_conv_backward_weight(const nmi_conv_shape *shape, int64_t items, const float *x,
-                              const float *dy, float *dw_packed, float *dbias, void *workspace);
+void nmi_conv_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
+                              const float *x, const float *dy, float *dw_packed, float *dbias,
+                              void *workspace);
 
 /* --- a part of one bordered image (direct path only) ---------------------------------------- */
 
@@ -86,27 +97,5 @@ void nmi_conv_backward_input_ref(const nmi_conv_shape *shape, int64_t items, con
                                  const float *oihw, bool accumulate, float *dx);
 void nmi_conv_backward_weight_ref(const nmi_conv_shape *shape, int64_t items, const float *x,
                                   const float *dy, float *dw, float *dbias);
-
-/* --- the choice, and both paths by name (tests and benchmarks) ---------------------------- */
-
-nmi_conv_path nmi_conv_path_best(void);
-size_t nmi_conv_path_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape);
-size_t nmi_conv_path_packed_floats(nmi_conv_path path, const nmi_conv_shape *shape);
-size_t nmi_conv_path_packed_transposed_floats(nmi_conv_path path, const nmi_conv_shape *shape);
-void nmi_conv_path_pack(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
-                        float *packed);
-void nmi_conv_path_pack_transposed(nmi_conv_path path, const nmi_conv_shape *shape,
-                                   const float *oihw, float *packed);
-void nmi_conv_path_unpack_gradient(nmi_conv_path path, const nmi_conv_shape *shape,
-                                   const float *dw_packed, float *oihw);
-void nmi_conv_path_forward(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
-                           const float *x, const float *packed, const nmi_epilogue *epilogue,
-                           float *y, void *workspace);
-void nmi_conv_path_backward_input(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
-                                  const float *dy, const float *packed_transposed, bool accumulate,
-                                  float *dx, void *workspace);
-void nmi_conv_path_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
-                                   const float *x, const float *dy, float *dw_packed, float *dbias,
-                                   void *workspace);
 
 #endif

@@ -22,32 +22,35 @@ static nmi_depth plain_depth(int64_t count, int64_t stride)
     return (nmi_depth){{1, 1, count}, {0, 0, stride}};
 }
 
-size_t nmi_dense_packed_floats(nmi_dense_shape shape)
+size_t nmi_dense_packed_floats(const nmi_kernels *kernels, nmi_dense_shape shape)
 {
-    return nmi_packed_floats(nmi_kernels_best(), shape.inputs, shape.outputs);
+    return nmi_packed_floats(kernels, shape.inputs, shape.outputs);
 }
 
-size_t nmi_dense_packed_transposed_floats(nmi_dense_shape shape)
+size_t nmi_dense_packed_transposed_floats(const nmi_kernels *kernels, nmi_dense_shape shape)
 {
-    return nmi_packed_floats(nmi_kernels_best(), shape.outputs, shape.inputs);
+    return nmi_packed_floats(kernels, shape.outputs, shape.inputs);
 }
 
-void nmi_dense_pack(nmi_dense_shape shape, const float *w, float *packed)
+void nmi_dense_pack(const nmi_kernels *kernels, nmi_dense_shape shape, const float *w,
+                    float *packed)
 {
     const nmi_depth depth = plain_depth(shape.inputs, 1);
-    nmi_pack(nmi_kernels_best(), &depth, shape.outputs, shape.inputs, w, packed);
+    nmi_pack(kernels, &depth, shape.outputs, shape.inputs, w, packed);
 }
 
-void nmi_dense_pack_transposed(nmi_dense_shape shape, const float *w, float *packed)
+void nmi_dense_pack_transposed(const nmi_kernels *kernels, nmi_dense_shape shape, const float *w,
+                               float *packed)
 {
     const nmi_depth depth = plain_depth(shape.outputs, shape.inputs);
-    nmi_pack(nmi_kernels_best(), &depth, shape.inputs, 1, w, packed);
+    nmi_pack(kernels, &depth, shape.inputs, 1, w, packed);
 }
 
-void nmi_dense_unpack_gradient(nmi_dense_shape shape, const float *dw_packed, float *w)
+void nmi_dense_unpack_gradient(const nmi_kernels *kernels, nmi_dense_shape shape,
+                               const float *dw_packed, float *w)
 {
     const nmi_depth depth = plain_depth(shape.inputs, 1);
-    nmi_unpack_add(nmi_kernels_best(), &depth, shape.outputs, shape.inputs, dw_packed, w);
+    nmi_unpack_add(kernels, &depth, shape.outputs, shape.inputs, dw_packed, w);
 }
 
 /* A panel of the packed layout. */
@@ -63,10 +66,9 @@ static panel panel_at(const nmi_kernels *kernels, int64_t columns, int64_t first
                    whole < kernels->panel ? whole : kernels->panel};
 }
 
-void nmi_dense_pack_chosen(nmi_dense_shape shape, const int16_t *chosen, const float *w,
-                           int64_t w_stride, float *packed)
+void nmi_dense_pack_chosen(const nmi_kernels *kernels, nmi_dense_shape shape, const int16_t *chosen,
+                           const float *w, int64_t w_stride, float *packed)
 {
-    const nmi_kernels *kernels = nmi_kernels_best();
     for (int64_t first = 0; first < shape.outputs; first += kernels->panel) {
         const panel p = panel_at(kernels, shape.outputs, first);
         for (int64_t k = 0; k < shape.inputs; k++, packed += p.width)
@@ -75,10 +77,10 @@ void nmi_dense_pack_chosen(nmi_dense_shape shape, const int16_t *chosen, const f
     }
 }
 
-void nmi_dense_unpack_chosen(nmi_dense_shape shape, const int16_t *chosen, const float *dw_packed,
-                             float *w, int64_t w_stride)
+void nmi_dense_unpack_chosen(const nmi_kernels *kernels, nmi_dense_shape shape,
+                             const int16_t *chosen, const float *dw_packed, float *w,
+                             int64_t w_stride)
 {
-    const nmi_kernels *kernels = nmi_kernels_best();
     for (int64_t first = 0; first < shape.outputs; first += kernels->panel) {
         const panel p = panel_at(kernels, shape.outputs, first);
         for (int64_t k = 0; k < shape.inputs; k++, dw_packed += p.width)
@@ -87,18 +89,18 @@ void nmi_dense_unpack_chosen(nmi_dense_shape shape, const int16_t *chosen, const
     }
 }
 
-void nmi_dense_forward(nmi_dense_shape shape, int64_t rows, const float *x, int64_t x_stride,
-                       const float *packed, const nmi_epilogue *epilogue, float *y,
-                       int64_t y_stride)
+void nmi_dense_forward(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t rows,
+                       const float *x, int64_t x_stride, const float *packed,
+                       const nmi_epilogue *epilogue, float *y, int64_t y_stride)
 {
-    nmi_dense_forward_part(shape, 0, 1, rows, x, x_stride, packed, epilogue, y, y_stride);
+    nmi_dense_forward_part(kernels, shape, 0, 1, rows, x, x_stride, packed, epilogue, y, y_stride);
 }
 
-void nmi_dense_forward_part(nmi_dense_shape shape, int64_t part, int64_t parts, int64_t rows,
-                            const float *x, int64_t x_stride, const float *packed,
-                            const nmi_epilogue *epilogue, float *y, int64_t y_stride)
+void nmi_dense_forward_part(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t part,
+                            int64_t parts, int64_t rows, const float *x, int64_t x_stride,
+                            const float *packed, const nmi_epilogue *epilogue, float *y,
+                            int64_t y_stride)
 {
-    const nmi_kernels *kernels = nmi_kernels_best();
     const nmi_rows lines = matrix(x, rows, shape.inputs, x_stride);
     int64_t first;
     const int64_t outputs = nmi_panel_share(kernels, shape.outputs, part, parts, &first);
@@ -107,23 +109,21 @@ void nmi_dense_forward_part(nmi_dense_shape shape, int64_t part, int64_t parts, 
                      y_stride);
 }
 
-void nmi_dense_backward_input(nmi_dense_shape shape, int64_t rows, const float *dy,
-                              int64_t dy_stride, const float *packed_transposed, bool accumulate,
-                              float *dx, int64_t dx_stride)
+void nmi_dense_backward_input(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t rows,
+                              const float *dy, int64_t dy_stride, const float *packed_transposed,
+                              bool accumulate, float *dx, int64_t dx_stride)
 {
     const nmi_rows lines = matrix(dy, rows, shape.outputs, dy_stride);
     nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
     if (accumulate)
         epilogue.residual = dx;
-    nmi_kernels_best()->forward(&lines, packed_transposed, shape.inputs, &epilogue, dx, 0,
-                                dx_stride);
+    kernels->forward(&lines, packed_transposed, shape.inputs, &epilogue, dx, 0, dx_stride);
 }
 
-void nmi_dense_backward_weight(nmi_dense_shape shape, int64_t rows, const float *x,
-                               int64_t x_stride, const float *dy, int64_t dy_stride,
+void nmi_dense_backward_weight(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t rows,
+                               const float *x, int64_t x_stride, const float *dy, int64_t dy_stride,
                                float *dw_packed, float *dbias)
 {
-    const nmi_kernels *kernels = nmi_kernels_best();
     const nmi_rows lines = matrix(x, rows, shape.inputs, x_stride);
     kernels->backward_weight(&lines, dy, 0, dy_stride, shape.outputs, dw_packed);
     if (dbias != NULL)

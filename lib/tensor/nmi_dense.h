@@ -18,35 +18,42 @@ typedef struct nmi_dense_shape {
     int64_t inputs, outputs;
 } nmi_dense_shape;
 
-size_t nmi_dense_packed_floats(nmi_dense_shape shape);            /* forward, gradient */
-size_t nmi_dense_packed_transposed_floats(nmi_dense_shape shape); /* backward_input */
-void nmi_dense_pack(nmi_dense_shape shape, const float *w, float *packed);
-void nmi_dense_pack_transposed(nmi_dense_shape shape, const float *w, float *packed);
+size_t nmi_dense_packed_floats(const nmi_kernels *kernels,
+                               nmi_dense_shape shape); /* forward, gradient */
+size_t nmi_dense_packed_transposed_floats(const nmi_kernels *kernels,
+                                          nmi_dense_shape shape); /* backward_input */
+void nmi_dense_pack(const nmi_kernels *kernels, nmi_dense_shape shape, const float *w,
+                    float *packed);
+void nmi_dense_pack_transposed(const nmi_kernels *kernels, nmi_dense_shape shape, const float *w,
+                               float *packed);
 /* The same of the inputs chosen[0 .. shape.inputs - 1] of a wider w, `w_stride` >= their largest.
  */
-void nmi_dense_pack_chosen(nmi_dense_shape shape, const int16_t *chosen, const float *w,
-                           int64_t w_stride, float *packed);
-void nmi_dense_unpack_chosen(nmi_dense_shape shape, const int16_t *chosen, const float *dw_packed,
-                             float *w, int64_t w_stride);
+void nmi_dense_pack_chosen(const nmi_kernels *kernels, nmi_dense_shape shape, const int16_t *chosen,
+                           const float *w, int64_t w_stride, float *packed);
+void nmi_dense_unpack_chosen(const nmi_kernels *kernels, nmi_dense_shape shape,
+                             const int16_t *chosen, const float *dw_packed, float *w,
+                             int64_t w_stride);
 /* w[o][i] += gradient held in the packed layout. */
-void nmi_dense_unpack_gradient(nmi_dense_shape shape, const float *dw_packed, float *w);
+void nmi_dense_unpack_gradient(const nmi_kernels *kernels, nmi_dense_shape shape,
+                               const float *dw_packed, float *w);
 
 /* residual and activated of the epilogue are addressed like y (same stride). y must not
  * overlap x. */
-void nmi_dense_forward(nmi_dense_shape shape, int64_t rows, const float *x, int64_t x_stride,
-                       const float *packed, const nmi_epilogue *epilogue, float *y,
-                       int64_t y_stride);
+void nmi_dense_forward(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t rows,
+                       const float *x, int64_t x_stride, const float *packed,
+                       const nmi_epilogue *epilogue, float *y, int64_t y_stride);
 /* The same for share `part` of `parts` of the outputs: see nmi_panel_share(). */
-void nmi_dense_forward_part(nmi_dense_shape shape, int64_t part, int64_t parts, int64_t rows,
-                            const float *x, int64_t x_stride, const float *packed,
-                            const nmi_epilogue *epilogue, float *y, int64_t y_stride);
+void nmi_dense_forward_part(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t part,
+                            int64_t parts, int64_t rows, const float *x, int64_t x_stride,
+                            const float *packed, const nmi_epilogue *epilogue, float *y,
+                            int64_t y_stride);
 /* dx[r][i] = (accumulate ? dx[r][i] : 0) + sum_o dy[r][o] * w[o][i]. */
-void nmi_dense_backward_input(nmi_dense_shape shape, int64_t rows, const float *dy,
-                              int64_t dy_stride, const float *packed_transposed, bool accumulate,
-                              float *dx, int64_t dx_stride);
+void nmi_dense_backward_input(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t rows,
+                              const float *dy, int64_t dy_stride, const float *packed_transposed,
+                              bool accumulate, float *dx, int64_t dx_stride);
 /* dw_packed += dy^T x over rows in order (clear it first); dbias[o] += sum_r dy[r][o] or NULL. */
-void nmi_dense_backward_weight(nmi_dense_shape shape, int64_t rows, const float *x,
-                               int64_t x_stride, const float *dy, int64_t dy_stride,
+void nmi_dense_backward_weight(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t rows,
+                               const float *x, int64_t x_stride, const float *dy, int64_t dy_stride,
                                float *dw_packed, float *dbias);
 
 #endif

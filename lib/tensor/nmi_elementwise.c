@@ -60,16 +60,17 @@ void nmi_flatten_backward(int64_t items, int64_t channels, int64_t pixels, const
 
 /* --- activation --------------------------------------------------------------------------- */
 
-void nmi_activation_forward(int32_t activation, int64_t count, const float *x, float *y)
+void nmi_activation_forward(const nmi_kernels *kernels, int32_t activation, int64_t count,
+                            const float *x, float *y)
 {
-    nmi_kernels_best()->activate(activation, count, x, y);
+    kernels->activate(activation, count, x, y);
 }
 
-void nmi_activation_backward(int32_t activation, int64_t count, const float *y, const float *dy,
-                             bool accumulate, float *dx)
+void nmi_activation_backward(const nmi_kernels *kernels, int32_t activation, int64_t count,
+                             const float *y, const float *dy, bool accumulate, float *dx)
 {
     if (!accumulate) {
-        nmi_kernels_best()->activate_backward(activation, count, y, dy, dx);
+        kernels->activate_backward(activation, count, y, dy, dx);
         return;
     }
     for (int64_t i = 0; i < count; i++) {
@@ -95,10 +96,9 @@ void nmi_activation_forward_ref(int32_t activation, int64_t count, const float *
 
 /* --- sums --------------------------------------------------------------------------------- */
 
-void nmi_add_forward(int32_t inputs, const float *const *x, int32_t activation, int64_t count,
-                     float *y)
+void nmi_add_forward(const nmi_kernels *kernels, int32_t inputs, const float *const *x,
+                     int32_t activation, int64_t count, float *y)
 {
-    const nmi_kernels *kernels = nmi_kernels_best();
     if (y != x[0])
         memcpy(y, x[0], (size_t)count * sizeof *y);
     for (int32_t i = 1; i < inputs; i++)
@@ -107,10 +107,11 @@ void nmi_add_forward(int32_t inputs, const float *const *x, int32_t activation, 
         kernels->activate(activation, count, y, y);
 }
 
-void nmi_add_backward(int64_t count, const float *dy, bool accumulate, float *dx)
+void nmi_add_backward(const nmi_kernels *kernels, int64_t count, const float *dy, bool accumulate,
+                      float *dx)
 {
     if (accumulate)
-        nmi_kernels_best()->add_scaled(count, 1.0f, dy, dx);
+        kernels->add_scaled(count, 1.0f, dy, dx);
     else if (dx != dy)
         memcpy(dx, dy, (size_t)count * sizeof *dx);
 }
@@ -124,11 +125,11 @@ void nmi_concat_forward(int64_t rows, int64_t channels, int64_t offset, int64_t 
         memcpy(y + r * total + offset, x + r * channels, (size_t)channels * sizeof *y);
 }
 
-void nmi_concat_backward(int64_t rows, int64_t channels, int64_t offset, int64_t total,
-                         const float *dy, bool accumulate, float *dx)
+void nmi_concat_backward(const nmi_kernels *kernels, int64_t rows, int64_t channels, int64_t offset,
+                         int64_t total, const float *dy, bool accumulate, float *dx)
 {
     for (int64_t r = 0; r < rows; r++)
-        nmi_add_backward(channels, dy + r * total + offset, accumulate, dx + r * channels);
+        nmi_add_backward(kernels, channels, dy + r * total + offset, accumulate, dx + r * channels);
 }
 
 /* The channels both sides of a shortcut have: `count` of them from `in` and `out` on. */
@@ -187,10 +188,11 @@ void nmi_scale_forward(int64_t count, float alpha, const float *x, float *y)
         y[i] = alpha * x[i];
 }
 
-void nmi_scale_backward(int64_t count, float alpha, const float *dy, bool accumulate, float *dx)
+void nmi_scale_backward(const nmi_kernels *kernels, int64_t count, float alpha, const float *dy,
+                        bool accumulate, float *dx)
 {
     if (accumulate)
-        nmi_kernels_best()->add_scaled(count, alpha, dy, dx);
+        kernels->add_scaled(count, alpha, dy, dx);
     else
         nmi_scale_forward(count, alpha, dy, dx);
 }
@@ -203,14 +205,15 @@ double nmi_scale_backward_alpha(int64_t count, const float *x, const float *dy)
     return sum;
 }
 
-void nmi_affine_forward(int64_t rows, int64_t channels, const float *scale, const float *shift,
-                        int32_t activation, const float *x, float *y)
+void nmi_affine_forward(const nmi_kernels *kernels, int64_t rows, int64_t channels,
+                        const float *scale, const float *shift, int32_t activation, const float *x,
+                        float *y)
 {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < channels; c++)
             y[r * channels + c] = scale[c] * x[r * channels + c] + shift[c];
     if (activation != NMI_ACTIVATION_NONE)
-        nmi_activation_forward(activation, rows * channels, y, y);
+        nmi_activation_forward(kernels, activation, rows * channels, y, y);
 }
 
 void nmi_affine_backward(int64_t rows, int64_t channels, const float *scale, const float *dy,

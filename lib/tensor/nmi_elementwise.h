@@ -29,19 +29,21 @@ void nmi_flatten_backward(int64_t items, int64_t channels, int64_t pixels, const
 
 /* y = act(x): ReLU max(x, 0) (NaN stays NaN), ELU x > 0 ? x : exp(x) - 1. In place is allowed.
  * `activation` is NMI_ACTIVATION_*. ELU is within 2e-7 of the exact value. */
-void nmi_activation_forward(int32_t activation, int64_t count, const float *x, float *y);
+void nmi_activation_forward(const nmi_kernels *kernels, int32_t activation, int64_t count,
+                            const float *x, float *y);
 /* dx (+)= dy * act', from the output y. dx may be dy if not accumulating. */
-void nmi_activation_backward(int32_t activation, int64_t count, const float *y, const float *dy,
-                             bool accumulate, float *dx);
+void nmi_activation_backward(const nmi_kernels *kernels, int32_t activation, int64_t count,
+                             const float *y, const float *dy, bool accumulate, float *dx);
 void nmi_activation_forward_ref(int32_t activation, int64_t count, const float *x, float *y);
 
 /* --- sums --------------------------------------------------------------------------------- */
 
 /* y = sum of `inputs` arrays, added in the given order, then act. inputs >= 1. y may be x[0]. */
-void nmi_add_forward(int32_t inputs, const float *const *x, int32_t activation, int64_t count,
-                     float *y);
+void nmi_add_forward(const nmi_kernels *kernels, int32_t inputs, const float *const *x,
+                     int32_t activation, int64_t count, float *y);
 /* dx = dy, or dx += dy: the backward of a sum for each of its inputs. */
-void nmi_add_backward(int64_t count, const float *dy, bool accumulate, float *dx);
+void nmi_add_backward(const nmi_kernels *kernels, int64_t count, const float *dy, bool accumulate,
+                      float *dx);
 
 /* --- channels ----------------------------------------------------------------------------- */
 
@@ -49,8 +51,8 @@ void nmi_add_backward(int64_t count, const float *dy, bool accumulate, float *dx
  * y [rows][total]. Call once for each input. */
 void nmi_concat_forward(int64_t rows, int64_t channels, int64_t offset, int64_t total,
                         const float *x, float *y);
-void nmi_concat_backward(int64_t rows, int64_t channels, int64_t offset, int64_t total,
-                         const float *dy, bool accumulate, float *dx);
+void nmi_concat_backward(const nmi_kernels *kernels, int64_t rows, int64_t channels, int64_t offset,
+                         int64_t total, const float *dy, bool accumulate, float *dx);
 
 /* Option-A shortcut: every stride-th pixel of each line and column, out = ceil(in / stride); with
  * p = floor((out_channels - in_channels) / 2), output channel c is input channel c - p where
@@ -69,14 +71,16 @@ void nmi_shortcut_backward(const nmi_shortcut_shape *shape, int64_t items, const
 /* y = alpha * x (one scalar: learnable or a constant gain). In place is allowed. */
 void nmi_scale_forward(int64_t count, float alpha, const float *x, float *y);
 /* dx (+)= alpha * dy. dx may be dy if not accumulating. */
-void nmi_scale_backward(int64_t count, float alpha, const float *dy, bool accumulate, float *dx);
+void nmi_scale_backward(const nmi_kernels *kernels, int64_t count, float alpha, const float *dy,
+                        bool accumulate, float *dx);
 /* d alpha = sum x * dy: summed in double in element order over one chunk; add chunks in order. */
 double nmi_scale_backward_alpha(int64_t count, const float *x, const float *dy);
 
 /* Per-channel affine, also batch norm with fixed statistics:
  * y[r][c] = act(scale[c] * x[r][c] + shift[c]). In place is allowed. */
-void nmi_affine_forward(int64_t rows, int64_t channels, const float *scale, const float *shift,
-                        int32_t activation, const float *x, float *y);
+void nmi_affine_forward(const nmi_kernels *kernels, int64_t rows, int64_t channels,
+                        const float *scale, const float *shift, int32_t activation, const float *x,
+                        float *y);
 /* dx (+)= scale[c] * dy. dx may be dy if not accumulating. */
 void nmi_affine_backward(int64_t rows, int64_t channels, const float *scale, const float *dy,
                          bool accumulate, float *dx);

@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* Chooses kernels for the processor at hand and packs matrices for them. */
+/* The levels of kernels, which of them a context gets, and matrices packed for them. */
 #include "nmi_kernels.h"
 
 #include "cpu/nmi_cpu.h"
 
 #include <string.h>
 
+static bool always(void)
+{
+    return true;
+}
+
 #ifdef NMI_HAVE_AVX2
 static bool has_avx2(void)
 {
+    __builtin_cpu_init(); /* we may run before the constructor that does it */
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 #endif
@@ -16,38 +22,101 @@ static bool has_avx2(void)
 #ifdef NMI_HAVE_AVX512
 static bool has_avx512(void)
 {
+    __builtin_cpu_init();
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("fma");
 }
 #endif
 
-const nmi_kernels *nmi_kernels_best(void)
-{
-#ifdef NMI_HAVE_AVX512
-    if (has_avx512())
-        return &nmi_kernels_avx512;
+typedef struct level {
+    const char *name;
+    const nmi_kernels *kernels; /* NULL: not in this build */
+    bool (*supported)(void);    /* by the processor, and by the system that keeps its registers */
+} level;
+
+static const level levels[NMI_KERNEL_LEVELS] = {
+    {"base", &nmi_kernels_base, always},
+#ifdef NMI_HAVE_NEON
+    {"neon", &nmi_kernels_neon, always}, /* part of every AArch64 */
+#else
+    {"neon", NULL, always},
 #endif
 #ifdef NMI_HAVE_AVX2
-    if (has_avx2())
-        return &nmi_kernels_avx2;
+    {"avx2", &nmi_kernels_avx2, has_avx2},
+#else
+    {"avx2", NULL, always},
 #endif
-    return &nmi_kernels_base;
+#ifdef NMI_HAVE_AVX512
+    {"avx512", &nmi_kernels_avx512, has_avx512},
+#else
+    {"avx512", NULL, always},
+#endif
+};
+
+static const nmi_kernels *kernels_at(int32_t number)
+{
+    const level *l = &levels[number];
+    return l->kernels != NULL && l->supported() ? l->kernels : NULL;
+}
+
+/* The number of a level, -1 for an unknown name. */
+static int32_t find_level(const char *name)
+{
+    int32_t number = NMI_KERNEL_LEVELS - 1;
+    while (number >= 0 && strcmp(levels[number].name, name) != 0)
+        number--;
+    return number;
+}
+
+const char *nmi_kernels_name(int32_t number)
+{
+    return number >= 0 && number < NMI_KERNEL_LEVELS ? levels[number].name : NULL;
 }
 
 const nmi_kernels *nmi_kernels_named(const char *name)
 {
-    if (strcmp(name, "base") == 0)
-        return &nmi_kernels_base;
-#ifdef NMI_HAVE_AVX2
-    if (strcmp(name, "avx2") == 0 && has_avx2())
-        return &nmi_kernels_avx2;
-#endif
-#ifdef NMI_HAVE_AVX512
-    if (strcmp(name, "avx512") == 0 && has_avx512())
-        return &nmi_kernels_avx512;
-#endif
-    return NULL;
+    const int32_t number = find_level(name);
+    return number >= 0 ? kernels_at(number) : NULL;
+}
+
+const nmi_kernels *nmi_kernels_best(void)
+{
+    int32_t number = NMI_KERNEL_LEVELS - 1;
+    while (number > 0 && kernels_at(number) == NULL)
+        number--;
+    return levels[number].kernels;
+}
+
+static neumeta_status refuse(nmi_context *context, neumeta_status status, const char *name)
+{
+    char offered[64] = "auto";
+    for (int32_t number = 0; number < NMI_KERNEL_LEVELS; number++) {
+        if (kernels_at(number) != NULL) {
+            strcat(offered, ", ");
+            strcat(offered, levels[number].name);
+        }
+    }
+    return nmi_fail(context, status,
+                    status == NEUMETA_ERR_ARGUMENT
+                        ? "there are no kernels '%s'; this processor and build offer %s"
+                        : "kernels '%s' are not to be had: this processor and build offer %s",
+                    name, offered);
+}
+
+neumeta_status nmi_kernels_choose(nmi_context *context, const char *name)
+{
+    const bool automatic = strcmp(name, "auto") == 0;
+    const nmi_kernels *chosen = automatic ? nmi_kernels_best() : nmi_kernels_named(name);
+    if (chosen == NULL)
+        return refuse(context,
+                      find_level(name) >= 0 ? NEUMETA_ERR_UNSUPPORTED : NEUMETA_ERR_ARGUMENT, name);
+    if (atomic_load(&context->references) > 1)
+        return nmi_fail(context, NEUMETA_ERR_STATE,
+                        "kernels are chosen before anything is made from the context: free its "
+                        "handles first");
+    context->kernels = chosen;
+    return NEUMETA_OK;
 }
 
 nmi_epilogue nmi_epilogue_moved(const nmi_epilogue *epilogue, int64_t offset, int64_t column)

@@ -2,7 +2,8 @@
 /*
  * The family of kernels everything hot rests on: products of "rows" with a packed matrix, and a
  * few element-wise sweeps. One source (cpu/nmi_rows_kernel.inc.h), compiled for each instruction
- * set; nmi_kernels_best() picks the widest one this processor has.
+ * set: the levels. A context has one of them from its beginning (nmi_kernels_choose()), and what
+ * is made from the context reads it there: packed matrices hold for the level that packed them.
  *
  * A row is a vector of K floats that lies in memory as `segments` runs of `segment_length`
  * consecutive floats, `segment_stride` floats apart: the window of a convolution in a zero-bordered
@@ -15,9 +16,7 @@
 #ifndef NMI_KERNELS_H
 #define NMI_KERNELS_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "nmi_context.h"
 
 enum { NMI_ACTIVATION_NONE = 0, NMI_ACTIVATION_RELU = 1, NMI_ACTIVATION_ELU = 2 };
 
@@ -75,10 +74,17 @@ typedef struct nmi_kernels {
     void (*sincospi)(const double *x, float *sine, float *cosine, int64_t count);
 } nmi_kernels;
 
-/* The best table for this processor; never NULL. Cheap, may be called at each use. */
-const nmi_kernels *nmi_kernels_best(void);
-/* "base", "avx2" or "avx512"; NULL if unknown or if this processor or build lacks it. */
+/* The levels that some build may have, narrow ones first; NULL from NMI_KERNEL_LEVELS on. */
+enum { NMI_KERNEL_LEVELS = 4 };
+const char *nmi_kernels_name(int32_t level);
+/* A level by name; NULL if unknown or if this processor or build lacks it. */
 const nmi_kernels *nmi_kernels_named(const char *name);
+/* The widest level of this processor and build; never NULL. */
+const nmi_kernels *nmi_kernels_best(void);
+/* Gives the context the level of that name, or the best one for "auto". Fails with
+ * NEUMETA_ERR_ARGUMENT for an unknown name, NEUMETA_ERR_UNSUPPORTED for a level that is not here,
+ * and NEUMETA_ERR_STATE while the context has handles, since they may hold packed matrices. */
+neumeta_status nmi_kernels_choose(nmi_context *context, const char *name);
 
 /*
  * A packed matrix [K][columns]: panels of `panel` columns one after another, within a panel K

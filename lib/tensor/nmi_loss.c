@@ -4,12 +4,18 @@
 
 #include <math.h>
 
+/* Not fmax(), a loop of which gcc 12 cannot compile for AArch64. */
+static double larger(double a, double b)
+{
+    return b > a ? b : a;
+}
+
 /* log sum_k exp(z_k / t), shifted by the largest so that nothing overflows. */
 static double log_sum(int64_t classes, const float *z, double t)
 {
     double largest = (double)z[0];
     for (int64_t k = 1; k < classes; k++)
-        largest = fmax(largest, (double)z[k]);
+        largest = larger(largest, (double)z[k]);
     double sum = 0.0;
     for (int64_t k = 0; k < classes; k++)
         sum += exp(((double)z[k] - largest) / t);
@@ -102,7 +108,7 @@ double nmi_loss_reconstruction(int64_t count, const float *w, const float *targe
 {
     double largest = 0.0;
     for (int64_t e = 0; e < count; e++)
-        largest = fmax(largest, fabs((double)target[e]) + 1e-6);
+        largest = larger(largest, fabs((double)target[e]) + 1e-6);
     double sum = 0.0;
     for (int64_t e = 0; e < count; e++) {
         double a = weighted ? (fabs((double)target[e]) + 1e-6) / largest : 1.0;

@@ -2,8 +2,6 @@
 /* Optimiser steps: one sweep over parameters, gradients and moments, bound by memory. */
 #include "nmi_optimizer.h"
 
-#include "nmi_kernels.h"
-
 #include <math.h>
 #include <string.h>
 
@@ -93,11 +91,6 @@ void nmi_scale_array(int64_t count, float factor, float *x)
 {
     for (int64_t i = 0; i < count; i++)
         x[i] *= factor;
-}
-
-void nmi_add_scaled(int64_t count, float factor, const float *x, float *y)
-{
-    nmi_kernels_best()->add_scaled(count, factor, x, y);
 }
 
 /* The exponent bits alone tell; comparing them vectorises and needs no floating-point flags. */

@@ -46,8 +46,6 @@ double nmi_squared_norm(int64_t count, const float *x);
 double nmi_clipped_norm(int64_t count, float limit, float *x);
 /* x *= factor. */
 void nmi_scale_array(int64_t count, float factor, float *x);
-/* y += factor * x: reductions over chunks. */
-void nmi_add_scaled(int64_t count, float factor, const float *x, float *y);
 /* True if every element is finite. */
 bool nmi_all_finite(int64_t count, const float *x);
 

@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Entry point of the vectorised sine and cosine, and the reference. */
+/* Sine and cosine of multiples of pi through the C library: the reference. */
 #include "nmi_sincospi.h"
 
-#include "nmi_kernels.h"
-
 #include <math.h>
-
-void nmi_sincospi(const double *x, float *sine, float *cosine, int64_t count)
-{
-    nmi_kernels_best()->sincospi(x, sine, cosine, count);
-}
 
 /* remainder() is exact, so the only error is that of pi times a number in [-1, 1]. */
 void nmi_sincospi_ref(const double *x, float *sine, float *cosine, int64_t count)

@@ -9,10 +9,9 @@
 
 #include <stdint.h>
 
-/* sine[i] = sin(pi x[i]), cosine[i] = cos(pi x[i]), |x[i]| <= 2^40, absolute error below 2e-7.
- * The outputs are exact at multiples of 1/2. Arrays must not overlap. */
-void nmi_sincospi(const double *x, float *sine, float *cosine, int64_t count);
-/* The same through the C library. */
+/* sine[i] = sin(pi x[i]), cosine[i] = cos(pi x[i]), |x[i]| <= 2^40, through the C library. The
+ * `sincospi` of nmi_kernels.h has an absolute error below 2e-7 and is exact at multiples of 1/2;
+ * its arrays must not overlap. */
 void nmi_sincospi_ref(const double *x, float *sine, float *cosine, int64_t count);
 
 #endif

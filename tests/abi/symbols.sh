@@ -5,6 +5,8 @@
 #   symbols.sh names ARCHIVE                 every global name begins with nmi_ or neumeta_
 #   symbols.sh banned ARCHIVE                nothing ends the process, prints, or reads its settings
 #   symbols.sh state ARCHIVE                 no variable can change: no .data, no .bss
+#   symbols.sh levels ARCHIVE                only the kernels of a level have its instructions, and of
+#                                            their objects nothing is seen but the table
 set -eu
 export LC_ALL=C
 check=$1
@@ -34,6 +36,19 @@ state)
     wrong=$(size -A "$file" | awk '
         / :$|ex / { object = $1 }
         ($1 ~ /^\.(data|bss|tdata|tbss)/ && $1 !~ /^\.data\.rel\.ro/ && $2 > 0) { print object, $1, $2 }')
+    ;;
+levels)
+    # Else the linker could take a common function from there, for all processors.
+    wrong=$(nm -g --defined-only "$file" | awk '
+        / :$|:$/ { object = $1 }
+        NF == 3 && object ~ /nmi_rows_(base|neon|avx)/ && $3 !~ /^nmi_kernels_[a-z0-9]+$/ { print object, $3 }')
+    [ -n "$wrong" ] ||
+        # AVX alone has these registers, and a v before the names of instructions on the old ones.
+        wrong=$(objdump -d --no-show-raw-insn "$file" | awk -F '\t' '
+        /file format/ { object = $0; sub(/:.*/, "", object) }
+        object !~ /nmi_rows_avx/ && ($2 ~ /%[yz]mm/ || $2 ~ /^v[a-z0-9]+ .*%xmm/) && !seen[object]++ {
+            print object, $2
+        }')
     ;;
 *)
     echo "unknown check $check"

@@ -130,8 +130,7 @@ static void run_share(faults *f)
     neumeta_context *own = f->context, *other = NULL;
     neumeta_network *copy = NULL, *twin = NULL;
     f->context = NULL; /* which has no part in this */
-    attempt_new(f, &other,
-                neumeta_context_create(test_allocate, test_release, &f->allocator, &other));
+    attempt_new(f, &other, test_context_create(&f->allocator, &other));
     f->context = own;
     attempt_new(f, &copy, neumeta_network_share(f->network, other, &copy));
     attempt_new(f, &twin, neumeta_network_share(f->network, own, &twin));

@@ -33,6 +33,8 @@ START_TEST(null_handles_are_refused_or_fine)
     ck_assert_int_eq(neumeta_context_create(NULL, NULL, NULL, NULL), NEUMETA_ERR_ARGUMENT);
     ck_assert_int_eq(neumeta_context_set_threads(NULL, 1), NEUMETA_ERR_ARGUMENT);
     ck_assert_int_eq(neumeta_context_set_seed(NULL, 1), NEUMETA_ERR_ARGUMENT);
+    ck_assert_int_eq(neumeta_context_set_kernels(NULL, "auto"), NEUMETA_ERR_ARGUMENT);
+    ck_assert_str_eq(neumeta_context_kernels(NULL), "");
     ck_assert_int_eq(neumeta_context_set_log(NULL, NULL, NULL, 0), NEUMETA_ERR_ARGUMENT);
     ck_assert_int_eq(neumeta_context_set_parallel(NULL, NULL, NULL, 0), NEUMETA_ERR_ARGUMENT);
     ck_assert_int_eq(neumeta_options_create(NULL, &options), NEUMETA_ERR_ARGUMENT);
@@ -94,6 +96,39 @@ START_TEST(settings_of_a_context_are_checked)
     assert_ok(context, neumeta_context_set_seed(context, UINT64_MAX));
     assert_ok(context, neumeta_context_set_log(context, NULL, NULL, 99));
     assert_ok(context, neumeta_context_set_parallel(context, NULL, NULL, -7));
+    neumeta_context_free(context);
+}
+END_TEST
+
+START_TEST(kernels_are_chosen_while_a_context_has_no_handles)
+{
+    neumeta_context *context = NULL;
+    neumeta_options *options = NULL;
+    assert_ok(NULL, neumeta_context_create(NULL, NULL, NULL, &context));
+    const char *best = neumeta_context_kernels(context);
+    assert_status(context, neumeta_context_set_kernels(context, NULL), NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(context, "name is NULL");
+    assert_status(context, neumeta_context_set_kernels(context, "mmx"), NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(context, "there are no kernels 'mmx'; this processor and build offer "
+                                     "auto, base");
+    /* No processor has both. */
+    const char *foreign = strcmp(best, "neon") == 0 ? "avx2" : "neon";
+    assert_status(context, neumeta_context_set_kernels(context, foreign), NEUMETA_ERR_UNSUPPORTED);
+    assert_message_contains(context, foreign);
+    assert_message_contains(context, "offer auto, base");
+    assert_message_contains(context, best);
+    ck_assert_str_eq(neumeta_context_kernels(context), best);
+
+    assert_ok(context, neumeta_context_set_kernels(context, "base"));
+    ck_assert_str_eq(neumeta_context_kernels(context), "base");
+    assert_ok(context, neumeta_options_create(context, &options));
+    assert_status(context, neumeta_context_set_kernels(context, "auto"), NEUMETA_ERR_STATE);
+    assert_message_contains(context, "free its handles first");
+    ck_assert_str_eq(neumeta_context_kernels(context), "base");
+    neumeta_options_free(options);
+    assert_ok(context, neumeta_context_set_kernels(context, "auto"));
+    ck_assert_str_eq(neumeta_context_kernels(context), best);
+    assert_ok(context, neumeta_context_set_kernels(context, best));
     neumeta_context_free(context);
 }
 END_TEST
@@ -319,6 +354,7 @@ int main(void)
     tcase_add_test(all, missing_arguments_are_named);
     tcase_add_test(all, one_function_of_an_allocator_is_not_enough);
     tcase_add_test(all, settings_of_a_context_are_checked);
+    tcase_add_test(all, kernels_are_chosen_while_a_context_has_no_handles);
     tcase_add_test(all, options_may_outlive_their_context);
     tcase_add_test(all, every_setter_reaches_the_options);
     tcase_add_test(all, all_keys_can_be_walked);

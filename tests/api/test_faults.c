@@ -669,9 +669,7 @@ START_TEST(shared_weights_run_in_several_threads_at_once)
     for (int i = 0; i < SHARERS; i++) {
         sharer *s = &sharers[i];
         s->inputs = f->inputs;
-        ck_assert_int_eq(
-            neumeta_context_create(test_allocate, test_release, &s->allocator, &s->context),
-            NEUMETA_OK);
+        ck_assert_int_eq(test_context_create(&s->allocator, &s->context), NEUMETA_OK);
         ck_assert_int_eq(neumeta_context_set_threads(s->context, 1 + i % 2), NEUMETA_OK);
         assert_ok(f->context, neumeta_network_share(f->network, s->context, &s->network));
     }

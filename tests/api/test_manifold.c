@@ -585,7 +585,7 @@ static neumeta_status whole_life(test_allocator *allocator, void *user)
     neumeta_topology *topology = NULL;
     neumeta_manifold *manifold = NULL, *loaded = NULL;
     neumeta_network *network = NULL;
-    neumeta_status status = neumeta_context_create(test_allocate, test_release, allocator, &ctx);
+    neumeta_status status = test_context_create(allocator, &ctx);
     if (status == NEUMETA_OK)
         status = build(ctx, false, true, &topology);
     if (status == NEUMETA_OK)

@@ -566,7 +566,7 @@ static neumeta_status use_everything(test_allocator *allocator, void *user)
     int64_t bytes;
     neumeta_status status = NEUMETA_OK;
     for (int i = 0; i < 2 && status == NEUMETA_OK; i++)
-        status = neumeta_context_create(test_allocate, test_release, allocator, &contexts[i]);
+        status = test_context_create(allocator, &contexts[i]);
     if (status == NEUMETA_OK)
         status = build(contexts[0], &topology);
     if (status == NEUMETA_OK)

@@ -170,7 +170,7 @@ static void assert_logits(neumeta_network *network, const float *images, const f
     double largest = 0;
     assert_ok(context, neumeta_network_run(network, images, IMAGES, logits, IMAGES * CLASSES));
     for (int32_t i = 0; i < IMAGES * CLASSES; i++)
-        largest = fmax(largest, fabs((double)logits[i] - (double)expected[i]));
+        largest = test_larger(largest, fabs((double)logits[i] - (double)expected[i]));
     fprintf(stderr, "ResNet-20, %s: largest change of a logit %.2g\n", what, largest);
     assert_near(logits, expected, IMAGES * CLASSES, 1e-4, 0);
 }

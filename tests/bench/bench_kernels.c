@@ -190,26 +190,27 @@ static void conv_forward(void *argument)
     conv_problem *p = argument;
     nmi_epilogue e = NMI_EPILOGUE_NONE;
     e.activation = NMI_ACTIVATION_RELU;
-    nmi_conv_path_forward(p->path, &p->shape, p->items, p->x, p->w, &e, p->y, p->workspace);
+    nmi_conv_forward(p->path, &p->shape, p->items, p->x, p->w, &e, p->y, p->workspace);
 }
 
 static void conv_input(void *argument)
 {
     conv_problem *p = argument;
-    nmi_conv_path_backward_input(p->path, &p->shape, p->items, p->y, p->transposed, false, p->x,
-                                 p->workspace);
+    nmi_conv_backward_input(p->path, &p->shape, p->items, p->y, p->transposed, false, p->x,
+                            p->workspace);
 }
 
 static void conv_weight(void *argument)
 {
     conv_problem *p = argument;
-    nmi_conv_path_backward_weight(p->path, &p->shape, p->items, p->x, p->y, p->w, NULL,
-                                  p->workspace);
+    nmi_conv_backward_weight(p->path, &p->shape, p->items, p->x, p->y, p->w, NULL, p->workspace);
 }
 
 static void bench_conv(const nmi_kernels *kernels, nmi_conv_shape shape, int64_t items)
 {
-    conv_problem p = {.path = {kernels}, .shape = shape, .items = items};
+    conv_problem p = {.path = {kernels != NULL ? kernels : nmi_kernels_best(), kernels != NULL},
+                      .shape = shape,
+                      .items = items};
     if (!nmi_conv_shape_complete(&p.shape))
         return;
     const nmi_conv_shape *s = &p.shape;
@@ -217,9 +218,9 @@ static void bench_conv(const nmi_kernels *kernels, nmi_conv_shape shape, int64_t
     const int64_t taps = s->kernel * s->kernel * s->in_channels;
     p.x = make((size_t)(items * s->in_height * s->in_width * s->in_channels));
     p.y = make((size_t)outputs);
-    p.w = make(nmi_conv_path_packed_floats(p.path, s));
-    p.transposed = make(nmi_conv_path_packed_transposed_floats(p.path, s));
-    p.workspace = make(nmi_conv_path_workspace_bytes(p.path, s) / sizeof(float));
+    p.w = make(nmi_conv_packed_floats(p.path, s));
+    p.transposed = make(nmi_conv_packed_transposed_floats(p.path, s));
+    p.workspace = make(nmi_conv_workspace_bytes(p.path, s) / sizeof(float));
     static const struct {
         const char *name;
         task work;
@@ -255,20 +256,20 @@ static void inr_forward(void *argument)
         const int64_t rows = INR_ROWS - r < INR_BLOCK ? INR_ROWS - r : INR_BLOCK;
         float *now_in = p->a, *now_out = p->b;
         nmi_epilogue e = {p->bias, NULL, NULL, 1.0f, NMI_ACTIVATION_RELU, false};
-        nmi_dense_forward((nmi_dense_shape){INR_INPUTS, INR_WIDTH}, rows, p->x + r * INR_INPUTS,
-                          INR_INPUTS, p->first, &e, now_in, INR_WIDTH);
+        nmi_dense_forward(nmi_kernels_best(), (nmi_dense_shape){INR_INPUTS, INR_WIDTH}, rows,
+                          p->x + r * INR_INPUTS, INR_INPUTS, p->first, &e, now_in, INR_WIDTH);
         e.scale = 0.1f;
         for (int l = 0; l < 4; l++) {
             e.residual = now_in;
-            nmi_dense_forward((nmi_dense_shape){INR_WIDTH, INR_WIDTH}, rows, now_in, INR_WIDTH,
-                              p->hidden[l], &e, now_out, INR_WIDTH);
+            nmi_dense_forward(nmi_kernels_best(), (nmi_dense_shape){INR_WIDTH, INR_WIDTH}, rows,
+                              now_in, INR_WIDTH, p->hidden[l], &e, now_out, INR_WIDTH);
             float *swap = now_in;
             now_in = now_out;
             now_out = swap;
         }
         e = (nmi_epilogue){p->bias, NULL, NULL, 1.0f, NMI_ACTIVATION_NONE, false};
-        nmi_dense_forward((nmi_dense_shape){INR_WIDTH, INR_OUTPUTS}, rows, now_in, INR_WIDTH,
-                          p->last, &e, p->y + r * INR_OUTPUTS, INR_OUTPUTS);
+        nmi_dense_forward(nmi_kernels_best(), (nmi_dense_shape){INR_WIDTH, INR_OUTPUTS}, rows,
+                          now_in, INR_WIDTH, p->last, &e, p->y + r * INR_OUTPUTS, INR_OUTPUTS);
     }
 }
 
@@ -277,14 +278,14 @@ static void bench_inr(void)
     const nmi_dense_shape first = {INR_INPUTS, INR_WIDTH}, hidden = {INR_WIDTH, INR_WIDTH};
     const nmi_dense_shape last = {INR_WIDTH, INR_OUTPUTS};
     inr_problem p = {.x = make(INR_ROWS * INR_INPUTS),
-                     .first = make(nmi_dense_packed_floats(first)),
-                     .last = make(nmi_dense_packed_floats(last)),
+                     .first = make(nmi_dense_packed_floats(nmi_kernels_best(), first)),
+                     .last = make(nmi_dense_packed_floats(nmi_kernels_best(), last)),
                      .bias = make(INR_WIDTH),
                      .a = make(INR_BLOCK * INR_WIDTH),
                      .b = make(INR_BLOCK * INR_WIDTH),
                      .y = make(INR_ROWS * INR_OUTPUTS)};
     for (int l = 0; l < 4; l++)
-        p.hidden[l] = make(nmi_dense_packed_floats(hidden));
+        p.hidden[l] = make(nmi_dense_packed_floats(nmi_kernels_best(), hidden));
     const double flop =
         2.0 * INR_ROWS *
         (INR_INPUTS * INR_WIDTH + 4.0 * INR_WIDTH * INR_WIDTH + INR_WIDTH * INR_OUTPUTS);
@@ -330,13 +331,13 @@ typedef struct sweep_problem {
 static void sincospi(void *argument)
 {
     sweep_problem *p = argument;
-    nmi_sincospi(p->d, p->a, p->b, SWEEP);
+    nmi_kernels_best()->sincospi(p->d, p->a, p->b, SWEEP);
 }
 
 static void elu(void *argument)
 {
     sweep_problem *p = argument;
-    nmi_activation_forward(NMI_ACTIVATION_ELU, SWEEP, p->a, p->b);
+    nmi_activation_forward(nmi_kernels_best(), NMI_ACTIVATION_ELU, SWEEP, p->a, p->b);
 }
 
 static void adamw(void *argument)
@@ -368,7 +369,6 @@ static void bench_sweeps(void)
 
 int main(int count, char **arguments)
 {
-    static const char *const levels[] = {"base", "avx2", "avx512"};
     if (count > 1)
         repetitions = atoi(arguments[1]);
     if (repetitions < 1 || repetitions > MOST)
@@ -376,12 +376,12 @@ int main(int count, char **arguments)
     printf("one thread, %d repetitions; spread: fastest..90th percentile in %% of the median\n",
            repetitions);
     bench_fma();
-    for (int l = 0; l < 3; l++)
-        if (nmi_kernels_named(levels[l]) != NULL)
-            bench_peak(nmi_kernels_named(levels[l]));
-    for (int l = 0; l < 3; l++)
-        if (nmi_kernels_named(levels[l]) != NULL)
-            bench_rows(nmi_kernels_named(levels[l]), 512, 256, 256);
+    for (int32_t l = 0; l < NMI_KERNEL_LEVELS; l++)
+        if (nmi_kernels_named(nmi_kernels_name(l)) != NULL)
+            bench_peak(nmi_kernels_named(nmi_kernels_name(l)));
+    for (int32_t l = 0; l < NMI_KERNEL_LEVELS; l++)
+        if (nmi_kernels_named(nmi_kernels_name(l)) != NULL)
+            bench_rows(nmi_kernels_named(nmi_kernels_name(l)), 512, 256, 256);
     const nmi_kernels *best = nmi_kernels_best();
     bench_rows(best, 512, 198, 256);
     bench_rows(best, 512, 256, 9);

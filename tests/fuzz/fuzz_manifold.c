@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     nmi_context *context;
     nmi_manifold *manifold;
-    require(nmi_context_create(NULL, NULL, NULL, &context) == NEUMETA_OK);
+    require(neumeta_context_create(NULL, NULL, NULL, &context) == NEUMETA_OK);
     if (nmi_manifold_load_memory(context, data, (int64_t)size, &manifold) == NEUMETA_OK)
         use(context, manifold);
     else

@@ -12,7 +12,7 @@
 #include "nmi_optimizer.h"
 #include "nmi_pool.h"
 #include "nmi_safetensors.h"
-#include "nmi_test.h"
+#include "nmi_test_kernels.h"
 
 #include <stdio.h>
 
@@ -97,24 +97,26 @@ static void check_conv(const char *name, int64_t kernel, int64_t stride, int64_t
                             .kernel = kernel,
                             .stride = stride,
                             .padding = padding};
+    const nmi_conv_path path = nmi_conv_path_of(test_kernels());
     ck_assert(nmi_conv_shape_complete(&shape));
-    void *workspace = aligned_alloc(64, (nmi_conv_workspace_bytes(&shape) + 63) / 64 * 64 + 64);
-    float *packed = aligned_alloc(64, (nmi_conv_packed_floats(&shape) * 4 + 63) / 64 * 64);
+    void *workspace =
+        aligned_alloc(64, (nmi_conv_workspace_bytes(path, &shape) + 63) / 64 * 64 + 64);
+    float *packed = aligned_alloc(64, (nmi_conv_packed_floats(path, &shape) * 4 + 63) / 64 * 64);
     float *transposed =
-        aligned_alloc(64, (nmi_conv_packed_transposed_floats(&shape) * 4 + 63) / 64 * 64);
-    float *dpacked = aligned_alloc(64, (nmi_conv_packed_floats(&shape) * 4 + 63) / 64 * 64);
+        aligned_alloc(64, (nmi_conv_packed_transposed_floats(path, &shape) * 4 + 63) / 64 * 64);
+    float *dpacked = aligned_alloc(64, (nmi_conv_packed_floats(path, &shape) * 4 + 63) / 64 * 64);
     float *y = floats(out[0] * out[1] * out[2] * out[3]);
     float *dx = floats(in[0] * in[1] * in[2] * in[3]);
     float *dw = floats(out[1] * in[1] * kernel * kernel), *db = floats(out[1]);
     nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
     epilogue.bias = b;
-    memset(dpacked, 0, nmi_conv_packed_floats(&shape) * 4);
-    nmi_conv_pack(&shape, w, packed);
-    nmi_conv_pack_transposed(&shape, w, transposed);
-    nmi_conv_forward(&shape, in[0], x, packed, &epilogue, y, workspace);
-    nmi_conv_backward_input(&shape, in[0], dy, transposed, false, dx, workspace);
-    nmi_conv_backward_weight(&shape, in[0], x, dy, dpacked, db, workspace);
-    nmi_conv_unpack_gradient(&shape, dpacked, dw);
+    memset(dpacked, 0, nmi_conv_packed_floats(path, &shape) * 4);
+    nmi_conv_pack(path, &shape, w, packed);
+    nmi_conv_pack_transposed(path, &shape, w, transposed);
+    nmi_conv_forward(path, &shape, in[0], x, packed, &epilogue, y, workspace);
+    nmi_conv_backward_input(path, &shape, in[0], dy, transposed, false, dx, workspace);
+    nmi_conv_backward_weight(path, &shape, in[0], x, dy, dpacked, db, workspace);
+    nmi_conv_unpack_gradient(path, &shape, dpacked, dw);
     assert_image(name, "output", y, out);
     assert_image(name, "gradient0", dx, in);
     assert_fixture(name, "gradient1", dw);
@@ -188,8 +190,8 @@ static void check_activation(const char *name, int32_t activation)
     const nmi_tensor_entry *entry = NULL;
     float *x = fixture(name, "input0", &entry), *dy = fixture(name, "cotangent", NULL);
     float *y = floats(entry->elements), *dx = floats(entry->elements);
-    nmi_activation_forward(activation, entry->elements, x, y);
-    nmi_activation_backward(activation, entry->elements, y, dy, false, dx);
+    nmi_activation_forward(test_kernels(), activation, entry->elements, x, y);
+    nmi_activation_backward(test_kernels(), activation, entry->elements, y, dy, false, dx);
     assert_fixture(name, "output", y);
     assert_fixture(name, "gradient0", dx);
     free(x);
@@ -219,7 +221,7 @@ START_TEST(batch_norm_in_training_agrees)
     nmi_norm_sums(rows, 3, x, sum, square);
     nmi_norm_finish(3, rows, sum, square, gamma, beta, 1e-5f, 0.1f, mean, inverse, scale, shift,
                     running_mean, running_var);
-    nmi_affine_forward(rows, 3, scale, shift, NMI_ACTIVATION_NONE, x, y);
+    nmi_affine_forward(test_kernels(), rows, 3, scale, shift, NMI_ACTIVATION_NONE, x, y);
     nmi_norm_backward_sums(rows, 3, x, dy, mean, inverse, gamma_sum, beta_sum);
     nmi_norm_backward_input(rows, 3, rows, x, dy, mean, inverse, gamma, gamma_sum, beta_sum, false,
                             dx);

@@ -246,7 +246,7 @@ static double largest(const float *values, int64_t count)
 {
     double most = 0.0;
     for (int64_t i = 0; i < count; i++)
-        most = fmax(most, fabs((double)values[i]));
+        most = test_larger(most, fabs((double)values[i]));
     return most;
 }
 

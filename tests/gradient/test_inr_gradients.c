@@ -203,7 +203,7 @@ static void check_values(problem *p, const double *parameters)
     double largest = 0;
     plain_values(p, parameters, NULL);
     for (int64_t i = 0; i < p->tensor->count; i++)
-        largest = fmax(largest, fabs(p->values[i]));
+        largest = test_larger(largest, fabs(p->values[i]));
     ck_assert(largest > 0);
     for (int64_t i = 0; i < p->tensor->count; i++)
         ck_assert_msg(fabs(p->values[i] - (double)p->tensor->data[i]) <= 1e-5 * largest,
@@ -230,7 +230,7 @@ static void check_gradients(problem *p, double *parameters, int64_t count, const
     double largest = 0;
     int64_t kinks = 0, checked = 0;
     for (int64_t i = 0; i < count; i++)
-        largest = fmax(largest, fabs((double)gradient[i]));
+        largest = test_larger(largest, fabs((double)gradient[i]));
     ck_assert(largest > 0);
     for (int64_t i = 0; i < count; i += i < count - 32 ? stride : 1) {
         const double wide = difference(p, parameters, i, 1e-5, weights);

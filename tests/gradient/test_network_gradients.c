@@ -88,7 +88,7 @@ static double pool_at(const nmi_node *node, const nmi_shape *in, const double *x
             if (y >= 0 && z >= 0 && y < in->height && z < in->width) {
                 double value = pixel(in, x, i, c, y, z);
                 sum += value;
-                most = fmax(most, value);
+                most = test_larger(most, value);
                 valid++;
             }
     return node->op == NEUMETA_OP_POOL_MAX ? most : sum / (double)valid;
@@ -478,7 +478,7 @@ static void compare_gradient(const setup *s, evaluator *e, int32_t tensor)
     int64_t count = s->network->tensors[tensor].count;
     double largest = 0.01;
     for (int64_t i = 0; i < count; i++)
-        largest = fmax(largest, fabs((double)gradient[i]));
+        largest = test_larger(largest, fabs((double)gradient[i]));
     for (int64_t i = 0; i < count; i += 2 * (count / 40) + 1) {
         double exact = difference_at(s, e, tensor, i);
         ck_assert_msg(fabs((double)gradient[i] - exact) <= TOLERANCE * largest,

@@ -14,7 +14,7 @@
 #include "nmi_loss.h"
 #include "nmi_norm_op.h"
 #include "nmi_pool.h"
-#include "nmi_test.h"
+#include "nmi_test_kernels.h"
 
 #include <math.h>
 
@@ -83,6 +83,11 @@ static void check_smooth(smooth function, const void *user, int64_t count, const
 
 /* --- convolution and dense ---------------------------------------------------------------- */
 
+static nmi_conv_path conv_path(void)
+{
+    return nmi_conv_path_of(test_kernels());
+}
+
 typedef struct conv_case {
     nmi_conv_shape shape;
     int64_t items, outputs;
@@ -94,8 +99,8 @@ static double conv_loss(const conv_case *p, const float *x, const float *w, cons
 {
     nmi_epilogue e = NMI_EPILOGUE_NONE;
     e.bias = bias;
-    nmi_conv_pack(&p->shape, w, p->packed);
-    nmi_conv_forward(&p->shape, p->items, x, p->packed, &e, p->y, p->workspace);
+    nmi_conv_pack(conv_path(), &p->shape, w, p->packed);
+    nmi_conv_forward(conv_path(), &p->shape, p->items, x, p->packed, &e, p->y, p->workspace);
     return weighted(p->outputs, p->c, p->y);
 }
 
@@ -135,19 +140,19 @@ START_TEST(convolution)
     p.bias = make(s->out_channels, 3);
     p.c = make(p.outputs, 4);
     p.y = make(p.outputs, 5);
-    p.packed = make((int64_t)nmi_conv_packed_floats(s), 6);
-    p.workspace = malloc(nmi_conv_workspace_bytes(s) + 1);
-    float *transposed = make((int64_t)nmi_conv_packed_transposed_floats(s), 7);
+    p.packed = make((int64_t)nmi_conv_packed_floats(conv_path(), s), 6);
+    p.workspace = malloc(nmi_conv_workspace_bytes(conv_path(), s) + 1);
+    float *transposed = make((int64_t)nmi_conv_packed_transposed_floats(conv_path(), s), 7);
     float *dx = make(inputs, 8), *dw = calloc((size_t)weights, sizeof *dw);
     float *db = calloc((size_t)s->out_channels, sizeof *db);
     ck_assert(p.workspace != NULL && dw != NULL && db != NULL);
 
-    nmi_conv_pack_transposed(s, p.w, transposed);
-    nmi_conv_backward_input(s, p.items, p.c, transposed, false, dx, p.workspace);
+    nmi_conv_pack_transposed(conv_path(), s, p.w, transposed);
+    nmi_conv_backward_input(conv_path(), s, p.items, p.c, transposed, false, dx, p.workspace);
     check_linear(conv_of_input, &p, inputs, p.x, dx, 0.25);
-    memset(p.packed, 0, nmi_conv_packed_floats(s) * sizeof *p.packed);
-    nmi_conv_backward_weight(s, p.items, p.x, p.c, p.packed, db, p.workspace);
-    nmi_conv_unpack_gradient(s, p.packed, dw);
+    memset(p.packed, 0, nmi_conv_packed_floats(conv_path(), s) * sizeof *p.packed);
+    nmi_conv_backward_weight(conv_path(), s, p.items, p.x, p.c, p.packed, db, p.workspace);
+    nmi_conv_unpack_gradient(conv_path(), s, p.packed, dw);
     check_linear(conv_of_weights, &p, weights, p.w, dw, 0.25);
     check_linear(conv_of_bias, &p, s->out_channels, p.bias, db, 0.25);
 
@@ -167,8 +172,8 @@ typedef struct dense_case {
 static double dense_loss(const dense_case *p, const float *x, const float *w)
 {
     const nmi_dense_shape s = {INPUTS, OUTPUTS};
-    nmi_dense_pack(s, w, p->packed);
-    nmi_dense_forward(s, ROWS, x, INPUTS, p->packed, NULL, p->y, OUTPUTS);
+    nmi_dense_pack(test_kernels(), s, w, p->packed);
+    nmi_dense_forward(test_kernels(), s, ROWS, x, INPUTS, p->packed, NULL, p->y, OUTPUTS);
     return weighted(ROWS * OUTPUTS, p->c, p->y);
 }
 
@@ -188,16 +193,17 @@ START_TEST(dense)
 {
     const nmi_dense_shape s = {INPUTS, OUTPUTS};
     dense_case p = {make(ROWS * INPUTS, 1), make(INPUTS * OUTPUTS, 2), make(ROWS * OUTPUTS, 3),
-                    make((int64_t)nmi_dense_packed_floats(s), 4), make(ROWS * OUTPUTS, 5)};
-    float *transposed = make((int64_t)nmi_dense_packed_transposed_floats(s), 6);
+                    make((int64_t)nmi_dense_packed_floats(test_kernels(), s), 4),
+                    make(ROWS * OUTPUTS, 5)};
+    float *transposed = make((int64_t)nmi_dense_packed_transposed_floats(test_kernels(), s), 6);
     float *dx = make(ROWS * INPUTS, 7), *dw = calloc(INPUTS * OUTPUTS, sizeof *dw);
     ck_assert_ptr_nonnull(dw);
-    nmi_dense_pack_transposed(s, p.w, transposed);
-    nmi_dense_backward_input(s, ROWS, p.c, OUTPUTS, transposed, false, dx, INPUTS);
+    nmi_dense_pack_transposed(test_kernels(), s, p.w, transposed);
+    nmi_dense_backward_input(test_kernels(), s, ROWS, p.c, OUTPUTS, transposed, false, dx, INPUTS);
     check_linear(dense_of_input, &p, ROWS * INPUTS, p.x, dx, 0.25);
-    memset(p.packed, 0, nmi_dense_packed_floats(s) * sizeof *p.packed);
-    nmi_dense_backward_weight(s, ROWS, p.x, INPUTS, p.c, OUTPUTS, p.packed, NULL);
-    nmi_dense_unpack_gradient(s, p.packed, dw);
+    memset(p.packed, 0, nmi_dense_packed_floats(test_kernels(), s) * sizeof *p.packed);
+    nmi_dense_backward_weight(test_kernels(), s, ROWS, p.x, INPUTS, p.c, OUTPUTS, p.packed, NULL);
+    nmi_dense_unpack_gradient(test_kernels(), s, p.packed, dw);
     check_linear(dense_of_weights, &p, INPUTS * OUTPUTS, p.w, dw, 0.25);
     float *all[] = {p.x, p.w, p.c, p.packed, p.y, transposed, dx, dw};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -287,7 +293,7 @@ static void concat_backward(const float *x, const float *y, const float *dy, boo
 {
     (void)x;
     (void)y;
-    nmi_concat_backward(ITEMS * PIXELS, CHANNELS, 2, CHANNELS + 3, dy, add, dx);
+    nmi_concat_backward(test_kernels(), ITEMS * PIXELS, CHANNELS, 2, CHANNELS + 3, dy, add, dx);
 }
 
 static const nmi_shortcut_shape wider = {CHANNELS, HEIGHT, WIDTH, 8, 2};
@@ -320,27 +326,27 @@ static void narrower_backward(const float *x, const float *y, const float *dy, b
 static void add_forward(const float *x, float *y)
 {
     const float *inputs[3] = {x, x, x};
-    nmi_add_forward(3, inputs, NMI_ACTIVATION_NONE, ELEMENTS, y);
+    nmi_add_forward(test_kernels(), 3, inputs, NMI_ACTIVATION_NONE, ELEMENTS, y);
 }
 
 static void add_backward(const float *x, const float *y, const float *dy, bool add, float *dx)
 {
     (void)x;
     (void)y;
-    nmi_add_backward(ELEMENTS, dy, add, dx);
-    nmi_add_backward(ELEMENTS, dy, true, dx);
-    nmi_add_backward(ELEMENTS, dy, true, dx);
+    nmi_add_backward(test_kernels(), ELEMENTS, dy, add, dx);
+    nmi_add_backward(test_kernels(), ELEMENTS, dy, true, dx);
+    nmi_add_backward(test_kernels(), ELEMENTS, dy, true, dx);
 }
 
 static void relu_forward(const float *x, float *y)
 {
-    nmi_activation_forward(NMI_ACTIVATION_RELU, ELEMENTS, x, y);
+    nmi_activation_forward(test_kernels(), NMI_ACTIVATION_RELU, ELEMENTS, x, y);
 }
 
 static void relu_backward(const float *x, const float *y, const float *dy, bool add, float *dx)
 {
     (void)x;
-    nmi_activation_backward(NMI_ACTIVATION_RELU, ELEMENTS, y, dy, add, dx);
+    nmi_activation_backward(test_kernels(), NMI_ACTIVATION_RELU, ELEMENTS, y, dy, add, dx);
 }
 
 static void scale_forward(const float *x, float *y)
@@ -352,7 +358,7 @@ static void scale_backward(const float *x, const float *y, const float *dy, bool
 {
     (void)x;
     (void)y;
-    nmi_scale_backward(ELEMENTS, -1.5f, dy, add, dx);
+    nmi_scale_backward(test_kernels(), ELEMENTS, -1.5f, dy, add, dx);
 }
 
 static const float factors[CHANNELS] = {0.5f, -1.0f, 2.0f, 0.25f, -3.0f};
@@ -360,7 +366,8 @@ static const float offsets[CHANNELS] = {1.0f, 2.0f, -1.0f, 0.0f, 0.5f};
 
 static void affine_forward(const float *x, float *y)
 {
-    nmi_affine_forward(ITEMS * PIXELS, CHANNELS, factors, offsets, NMI_ACTIVATION_NONE, x, y);
+    nmi_affine_forward(test_kernels(), ITEMS * PIXELS, CHANNELS, factors, offsets,
+                       NMI_ACTIVATION_NONE, x, y);
 }
 
 static void affine_backward(const float *x, const float *y, const float *dy, bool add, float *dx)
@@ -459,10 +466,10 @@ START_TEST(elu)
     float *x = make(ELEMENTS, 1), *c = make(ELEMENTS, 2), *y = make(ELEMENTS, 3);
     float *dx = calloc(ELEMENTS, sizeof *dx), *sum = calloc(ELEMENTS, sizeof *sum);
     ck_assert(dx != NULL && sum != NULL);
-    nmi_activation_forward(NMI_ACTIVATION_ELU, ELEMENTS, x, y);
-    nmi_activation_backward(NMI_ACTIVATION_ELU, ELEMENTS, y, c, false, dx);
+    nmi_activation_forward(test_kernels(), NMI_ACTIVATION_ELU, ELEMENTS, x, y);
+    nmi_activation_backward(test_kernels(), NMI_ACTIVATION_ELU, ELEMENTS, y, c, false, dx);
     check_smooth(elu_loss, c, ELEMENTS, x, dx);
-    nmi_activation_backward(NMI_ACTIVATION_ELU, ELEMENTS, y, c, true, sum);
+    nmi_activation_backward(test_kernels(), NMI_ACTIVATION_ELU, ELEMENTS, y, c, true, sum);
     check_smooth(elu_loss, c, ELEMENTS, x, sum);
     free(x);
     free(c);
@@ -616,7 +623,7 @@ static double reconstruction_loss(const double *w, const void *user)
     const float *target = user;
     double sum = 0.0, largest = 0.0;
     for (int i = 0; i < LOGITS; i++)
-        largest = fmax(largest, fabs((double)target[i]) + 1e-6);
+        largest = test_larger(largest, fabs((double)target[i]) + 1e-6);
     for (int i = 0; i < LOGITS; i++)
         sum += 0.5 * (fabs((double)target[i]) + 1e-6) / largest *
                pow(w[i] - (double)target[i], 2.0) / LOGITS;

@@ -6,8 +6,8 @@
 
 #include <math.h>
 
-static const char *const paths[] = {"base", "avx2", "avx512", "gemm"};
-enum { PATHS = 4 };
+/* The direct path of each level, then the column matrix. */
+enum { PATHS = NMI_KERNEL_LEVELS + 1 };
 
 /* in channels, height, width, out channels, -, -, kernel, stride, padding */
 static const nmi_conv_shape shapes[] = {
@@ -38,9 +38,9 @@ typedef struct problem {
 static bool start(int index, problem *p)
 {
     p->shape = shapes[index / PATHS];
-    const char *name = paths[index % PATHS];
-    p->path.kernels = nmi_kernels_named(name);
-    if (p->path.kernels == NULL && strcmp(name, "gemm") != 0)
+    p->path.direct = index % PATHS < NMI_KERNEL_LEVELS;
+    p->path.kernels = nmi_kernels_named(p->path.direct ? nmi_kernels_name(index % PATHS) : "base");
+    if (p->path.kernels == NULL)
         return false;
     const nmi_conv_shape *s = &p->shape;
     ck_assert(nmi_conv_shape_complete(&p->shape));
@@ -51,15 +51,15 @@ static bool start(int index, problem *p)
     p->w = make(p->weights, 2);
     p->dy = make(p->out, 3);
     p->bias = make((size_t)s->out_channels, 4);
-    p->packed = make(nmi_conv_path_packed_floats(p->path, s), 5);
-    p->transposed = make(nmi_conv_path_packed_transposed_floats(p->path, s), 6);
+    p->packed = make(nmi_conv_packed_floats(p->path, s), 5);
+    p->transposed = make(nmi_conv_packed_transposed_floats(p->path, s), 6);
     /* What lies in the workspace beforehand must not matter. */
-    size_t bytes = nmi_conv_path_workspace_bytes(p->path, s);
+    size_t bytes = nmi_conv_workspace_bytes(p->path, s);
     p->workspace = malloc(bytes + 1);
     ck_assert_ptr_nonnull(p->workspace);
     memset(p->workspace, 0xff, bytes);
-    nmi_conv_path_pack(p->path, s, p->w, p->packed);
-    nmi_conv_path_pack_transposed(p->path, s, p->w, p->transposed);
+    nmi_conv_pack(p->path, s, p->w, p->packed);
+    nmi_conv_pack_transposed(p->path, s, p->w, p->transposed);
     return true;
 }
 
@@ -95,8 +95,8 @@ START_TEST(forward_equals_the_plain_loops)
         e.activation = way > 0 ? NMI_ACTIVATION_RELU : NMI_ACTIVATION_NONE;
         e.residual_inside = true;
         nmi_conv_forward_ref(&p.shape, ITEMS, p.x, p.w, &e, expected);
-        nmi_conv_path_forward(p.path, &p.shape, ITEMS, p.x, p.packed, way > 0 ? &e : NULL, actual,
-                              p.workspace);
+        nmi_conv_forward(p.path, &p.shape, ITEMS, p.x, p.packed, way > 0 ? &e : NULL, actual,
+                         p.workspace);
         assert_near(actual, expected, (int64_t)p.out,
                     tolerance(p.shape.kernel * p.shape.kernel * p.shape.in_channels), 0.0);
     }
@@ -117,7 +117,7 @@ START_TEST(a_residual_in_place_is_added)
     nmi_epilogue e = {p.bias, residual, NULL, 1.0f, NMI_ACTIVATION_RELU, true};
     nmi_conv_forward_ref(&p.shape, ITEMS, p.x, p.w, &e, expected);
     e.residual = actual;
-    nmi_conv_path_forward(p.path, &p.shape, ITEMS, p.x, p.packed, &e, actual, p.workspace);
+    nmi_conv_forward(p.path, &p.shape, ITEMS, p.x, p.packed, &e, actual, p.workspace);
     assert_near(actual, expected, (int64_t)p.out,
                 tolerance(p.shape.kernel * p.shape.kernel * p.shape.in_channels), 0.0);
     free(expected);
@@ -160,9 +160,9 @@ START_TEST(shares_of_a_bordered_image_make_the_whole)
     float *whole = make(p.out, 7);
     float *shares = make((size_t)(s->out_height * y_line), 8);
     nmi_epilogue e = {p.bias, p.dy, NULL, 1.0f, NMI_ACTIVATION_RELU, true};
-    nmi_conv_path_forward(p.path, s, 1, p.x, p.packed, &e, whole, p.workspace);
+    nmi_conv_forward(p.path, s, 1, p.x, p.packed, &e, whole, p.workspace);
     e.residual = shares; /* in place */
-    for (int64_t parts = 1; parts <= 5 && p.path.kernels != NULL; parts++) {
+    for (int64_t parts = 1; parts <= 5 && p.path.direct; parts++) {
         for (int64_t i = 0; i < s->out_height * y_line; i++)
             shares[i] = i % y_line < line ? p.dy[i / y_line * line + i % y_line] : 9.0f;
         for (int64_t part = parts - 1; part >= 0; part--) {
@@ -192,8 +192,8 @@ START_TEST(the_input_gradient_equals_the_plain_loops)
     float *actual = make(p.in, 7);
     for (int accumulate = 1; accumulate >= 0; accumulate--) {
         nmi_conv_backward_input_ref(&p.shape, ITEMS, p.dy, p.w, accumulate, expected);
-        nmi_conv_path_backward_input(p.path, &p.shape, ITEMS, p.dy, p.transposed, accumulate,
-                                     actual, p.workspace);
+        nmi_conv_backward_input(p.path, &p.shape, ITEMS, p.dy, p.transposed, accumulate, actual,
+                                p.workspace);
         assert_near(actual, expected, (int64_t)p.in,
                     tolerance(p.shape.kernel * p.shape.kernel * p.shape.out_channels), 0.0);
     }
@@ -208,15 +208,14 @@ START_TEST(the_weight_gradient_equals_the_plain_loops)
     problem p;
     if (!start(_i, &p))
         return;
-    size_t packed = nmi_conv_path_packed_floats(p.path, &p.shape);
+    size_t packed = nmi_conv_packed_floats(p.path, &p.shape);
     float *expected = make(p.weights, 7);
     float *actual = make(p.weights, 7);
     float *bias[2] = {make((size_t)p.shape.out_channels, 8), make((size_t)p.shape.out_channels, 8)};
     memset(p.packed, 0, packed * sizeof *p.packed);
     nmi_conv_backward_weight_ref(&p.shape, ITEMS, p.x, p.dy, expected, bias[0]);
-    nmi_conv_path_backward_weight(p.path, &p.shape, ITEMS, p.x, p.dy, p.packed, bias[1],
-                                  p.workspace);
-    nmi_conv_path_unpack_gradient(p.path, &p.shape, p.packed, actual);
+    nmi_conv_backward_weight(p.path, &p.shape, ITEMS, p.x, p.dy, p.packed, bias[1], p.workspace);
+    nmi_conv_unpack_gradient(p.path, &p.shape, p.packed, actual);
     double limit = tolerance(ITEMS * p.shape.out_height * p.shape.out_width);
     assert_near(actual, expected, (int64_t)p.weights, limit, 0.0);
     assert_near(bias[1], bias[0], p.shape.out_channels, limit, 0.0);
@@ -252,8 +251,12 @@ END_TEST
 START_TEST(dense_layers_equal_the_plain_loops)
 {
     static const int64_t sizes[][3] = {{1, 64, 10}, {13, 198, 256}, {300, 31, 9}, {7, 400, 120}};
-    const int64_t rows = sizes[_i][0];
-    const nmi_dense_shape d = {sizes[_i][1], sizes[_i][2]};
+    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i % NMI_KERNEL_LEVELS));
+    if (kernels == NULL)
+        return;
+    const int64_t *size = sizes[_i / NMI_KERNEL_LEVELS];
+    const int64_t rows = size[0];
+    const nmi_dense_shape d = {size[1], size[2]};
     const nmi_conv_shape s = {d.inputs, 1, 1, d.outputs, 1, 1, 1, 1, 0};
     const size_t in = (size_t)(rows * d.inputs);
     const size_t out = (size_t)(rows * d.outputs);
@@ -261,27 +264,28 @@ START_TEST(dense_layers_equal_the_plain_loops)
     float *x = make(in, 1), *w = make(weights, 2), *dy = make(out, 3);
     float *y[2] = {make(out, 4), make(out, 5)}, *dx[2] = {make(in, 6), make(in, 6)};
     float *dw[2] = {make(weights, 7), make(weights, 7)}, *db[2] = {make(out, 8), make(out, 8)};
-    float *packed = make(nmi_dense_packed_floats(d), 9);
-    float *transposed = make(nmi_dense_packed_transposed_floats(d), 9);
-    nmi_dense_pack(d, w, packed);
-    nmi_dense_pack_transposed(d, w, transposed);
+    float *packed = make(nmi_dense_packed_floats(kernels, d), 9);
+    float *transposed = make(nmi_dense_packed_transposed_floats(kernels, d), 9);
+    nmi_dense_pack(kernels, d, w, packed);
+    nmi_dense_pack_transposed(kernels, d, w, transposed);
 
     nmi_conv_forward_ref(&s, rows, x, w, NULL, y[0]);
-    nmi_dense_forward(d, rows, x, d.inputs, packed, NULL, y[1], d.outputs);
+    nmi_dense_forward(kernels, d, rows, x, d.inputs, packed, NULL, y[1], d.outputs);
     assert_near(y[1], y[0], (int64_t)out, tolerance(d.inputs), 0.0);
 
     for (int64_t part = 0; part < 3; part++)
-        nmi_dense_forward_part(d, part, 3, rows, x, d.inputs, packed, NULL, y[0], d.outputs);
+        nmi_dense_forward_part(kernels, d, part, 3, rows, x, d.inputs, packed, NULL, y[0],
+                               d.outputs);
     ck_assert_mem_eq(y[0], y[1], out * sizeof **y);
 
     nmi_conv_backward_input_ref(&s, rows, dy, w, true, dx[0]);
-    nmi_dense_backward_input(d, rows, dy, d.outputs, transposed, true, dx[1], d.inputs);
+    nmi_dense_backward_input(kernels, d, rows, dy, d.outputs, transposed, true, dx[1], d.inputs);
     assert_near(dx[1], dx[0], (int64_t)in, tolerance(d.outputs), 0.0);
 
-    memset(packed, 0, nmi_dense_packed_floats(d) * sizeof *packed);
+    memset(packed, 0, nmi_dense_packed_floats(kernels, d) * sizeof *packed);
     nmi_conv_backward_weight_ref(&s, rows, x, dy, dw[0], db[0]);
-    nmi_dense_backward_weight(d, rows, x, d.inputs, dy, d.outputs, packed, db[1]);
-    nmi_dense_unpack_gradient(d, packed, dw[1]);
+    nmi_dense_backward_weight(kernels, d, rows, x, d.inputs, dy, d.outputs, packed, db[1]);
+    nmi_dense_unpack_gradient(kernels, d, packed, dw[1]);
     assert_near(dw[1], dw[0], (int64_t)weights, tolerance(rows), 0.0);
     assert_near(db[1], db[0], (int64_t)out, tolerance(rows), 0.0);
 
@@ -303,7 +307,7 @@ int main(void)
     tcase_add_loop_test(tests, the_input_gradient_equals_the_plain_loops, 0, SHAPES * PATHS);
     tcase_add_loop_test(tests, the_weight_gradient_equals_the_plain_loops, 0, SHAPES * PATHS);
     tcase_add_test(tests, shapes_that_cannot_be_are_refused);
-    tcase_add_loop_test(tests, dense_layers_equal_the_plain_loops, 0, 4);
+    tcase_add_loop_test(tests, dense_layers_equal_the_plain_loops, 0, 4 * NMI_KERNEL_LEVELS);
     suite_add_tcase(suite, tests);
     return test_main(suite);
 }

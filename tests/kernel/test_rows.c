@@ -5,8 +5,7 @@
 
 #include <stdio.h>
 
-static const char *const levels[] = {"base", "avx2", "avx512"};
-enum { LEVELS = 3, GUARD = 40 };
+enum { LEVELS = NMI_KERNEL_LEVELS, GUARD = 40 };
 
 /* Values that must survive around an output. */
 static const float untouched = -12345.0f;
@@ -121,7 +120,7 @@ static void check_forward(const nmi_kernels *kernels, const sizes *s, uint64_t s
 
 START_TEST(forward_equals_the_plain_loops_with_every_epilogue)
 {
-    const nmi_kernels *kernels = nmi_kernels_named(levels[_i % LEVELS]);
+    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i % LEVELS));
     if (kernels == NULL)
         return;
     const sizes *s = &cases[_i / LEVELS];
@@ -133,7 +132,7 @@ END_TEST
 
 START_TEST(forward_without_epilogue_stores_the_sums)
 {
-    const nmi_kernels *kernels = nmi_kernels_named(levels[_i % LEVELS]);
+    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i % LEVELS));
     if (kernels == NULL)
         return;
     problem p = start(&cases[_i / LEVELS], kernels, 7);
@@ -150,7 +149,7 @@ END_TEST
 
 START_TEST(weight_gradients_equal_the_plain_loops_and_accumulate)
 {
-    const nmi_kernels *kernels = nmi_kernels_named(levels[_i % LEVELS]);
+    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i % LEVELS));
     if (kernels == NULL)
         return;
     problem p = start(&cases[_i / LEVELS], kernels, 11);
@@ -176,7 +175,7 @@ END_TEST
 
 START_TEST(a_row_does_not_depend_on_its_neighbours)
 {
-    const nmi_kernels *kernels = nmi_kernels_named(levels[_i]);
+    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i));
     if (kernels == NULL)
         return;
     const sizes s = {1, 29, 1, 37, 0, 21};
@@ -199,7 +198,7 @@ END_TEST
 
 START_TEST(no_rows_change_nothing)
 {
-    const nmi_kernels *kernels = nmi_kernels_named(levels[_i]);
+    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i));
     if (kernels == NULL)
         return;
     const nmi_rows rows = {.height = 1, .segments = 1, .segment_length = 4};
@@ -212,7 +211,7 @@ END_TEST
 
 START_TEST(packing_is_undone_by_unpacking)
 {
-    const nmi_kernels *kernels = nmi_kernels_named(levels[_i]);
+    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i));
     if (kernels == NULL)
         return;
     for (int64_t columns = 1; columns < 70; columns += 4) {
@@ -236,14 +235,24 @@ START_TEST(levels_are_found_by_name)
     ck_assert_ptr_eq(nmi_kernels_named(nmi_kernels_best()->name), nmi_kernels_best());
     ck_assert_ptr_nonnull(nmi_kernels_named("base"));
     ck_assert_ptr_null(nmi_kernels_named("mmx"));
+    ck_assert_ptr_null(nmi_kernels_name(-1));
+    ck_assert_ptr_null(nmi_kernels_name(LEVELS));
+    for (int l = 0; l < LEVELS; l++) {
+        const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(l));
+        if (kernels == NULL)
+            continue;
+        ck_assert_str_eq(kernels->name, nmi_kernels_name(l));
+        ck_assert_int_le(kernels->lanes, nmi_kernels_best()->lanes);
+    }
 }
 END_TEST
 
 int main(void)
 {
     for (int l = 0; l < LEVELS; l++)
-        if (nmi_kernels_named(levels[l]) == NULL)
-            fprintf(stderr, "SKIP: this processor or build has no %s kernels\n", levels[l]);
+        if (nmi_kernels_named(nmi_kernels_name(l)) == NULL)
+            fprintf(stderr, "SKIP: this processor or build has no %s kernels\n",
+                    nmi_kernels_name(l));
     Suite *suite = suite_create("rows");
     TCase *tests = tcase_create("kernels");
     tcase_set_timeout(tests, 120);

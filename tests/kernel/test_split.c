@@ -4,9 +4,9 @@
  * parameter gradients of all rows of a tensor, in blocks that begin anywhere.
  */
 #include "nmi_inr_mlp.h"
-#include "nmi_kernels.h"
 #include "nmi_split.h"
 #include "nmi_test.h"
+#include "nmi_test_kernels.h"
 
 #include <math.h>
 
@@ -142,12 +142,12 @@ START_TEST(features_of_both_parts_are_those_of_the_whole)
     int64_t count = 0;
     ck_assert_ptr_nonnull(work);
     for (int64_t row = 0; row < grid.outputs * grid.inputs; row++) {
-        nmi_encoding_rows(&e, &grid, NULL, row, 1, work, whole, 0);
+        nmi_encoding_rows(test_kernels(), &e, &grid, NULL, row, 1, work, whole, 0);
         for (int32_t f = NMI_FEATURES_INPUT; f <= NMI_FEATURES_OTHER; f++) {
             /* Of another row with the same input, or the same output. */
             const int64_t twin =
                 f == NMI_FEATURES_INPUT ? row % grid.inputs : row / grid.inputs * grid.inputs;
-            nmi_encoding_clean(&e, &grid, f, twin, 1, 1, work, part, 0);
+            nmi_encoding_clean(test_kernels(), &e, &grid, f, twin, 1, 1, work, part, 0);
             nmi_encoding_places(&e, f, places);
             for (int64_t n = 0; n < nmi_encoding_count(&e, f); n++) /* the error of nmi_sincospi */
                 ck_assert_float_eq_tol(part[n], whole[places[n]], 2e-7f);

@@ -106,8 +106,7 @@ void fault_digest_network(faults *f, const neumeta_network *network)
 
 void fault_context(faults *f)
 {
-    attempt_new(f, &f->context,
-                neumeta_context_create(test_allocate, test_release, &f->allocator, &f->context));
+    attempt_new(f, &f->context, test_context_create(&f->allocator, &f->context));
     attempt(f, neumeta_context_set_seed(f->context, 3));
 }
 

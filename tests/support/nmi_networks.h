@@ -189,7 +189,7 @@ static inline void test_same_outputs(nmi_network *network, float *expected, doub
     float *outputs = test_outputs(network);
     double largest = 0;
     for (int64_t i = 0; i < count; i++)
-        largest = fmax(largest, fabs((double)expected[i]));
+        largest = test_larger(largest, fabs((double)expected[i]));
     ck_assert_msg(largest > 1e-3, "the outputs are all zero");
     assert_near(outputs, expected, count, tolerance * largest, 0);
     free(outputs);

@@ -15,12 +15,28 @@
 /* In front of each block, as far as its alignment asks: its size, for the counts. */
 enum { BLOCK_HEADER = 64 };
 
+static void choose_kernels(neumeta_context *context)
+{
+    const char *name = getenv("NEUMETA_TEST_KERNELS");
+    if (name != NULL && name[0] != '\0')
+        assert_ok(context, neumeta_context_set_kernels(context, name));
+}
+
 neumeta_context *test_context(void)
 {
     neumeta_context *context = NULL;
     neumeta_status status = neumeta_context_create(NULL, NULL, NULL, &context);
     ck_assert_msg(status == NEUMETA_OK, "no context: %s", neumeta_status_name(status));
+    choose_kernels(context);
     return context;
+}
+
+neumeta_status test_context_create(test_allocator *allocator, neumeta_context **context)
+{
+    neumeta_status status = neumeta_context_create(test_allocate, test_release, allocator, context);
+    if (status == NEUMETA_OK)
+        choose_kernels(*context);
+    return status;
 }
 
 void *test_allocate(void *allocator, uint64_t size, uint64_t alignment)

@@ -17,7 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A context on the C allocator; fails the test if there is none. */
+/* A context on the C allocator; fails the test if there is none. Like every context of a test that
+ * computes, it has the kernels that the variable NEUMETA_TEST_KERNELS names, if that is set. */
 neumeta_context *test_context(void);
 
 /* Fails unless `call` returns `expected`; prints both statuses and the message of `context`
@@ -48,6 +49,8 @@ typedef struct test_allocator {
 } test_allocator;
 void *test_allocate(void *allocator, uint64_t size, uint64_t alignment);
 void test_release(void *allocator, void *memory);
+/* neumeta_context_create() on such an allocator, with the kernels of test_context(). */
+neumeta_status test_context_create(test_allocator *allocator, neumeta_context **context);
 
 /*
  * Runs `attempt` with the 1st, 2nd, ... allocation refused, once alone and once with all later
@@ -68,6 +71,12 @@ void test_fill(float *values, int64_t count, uint64_t seed, float low, float hig
                      __LINE__)
 void test_assert_near(const float *actual, const float *expected, int64_t count, double absolute,
                       double relative, const char *name, const char *file, int line);
+
+/* The larger number: fmax() in a loop is more than gcc 12 can compile for AArch64. */
+static inline double test_larger(double a, double b)
+{
+    return b > a ? b : a;
+}
 
 /* The path of a file of the reference folder ($NEUMETA_SHARED, else ../shared beside the source
  * tree, known by -DNMI_SOURCE_ROOT), to be freed; NULL after a visible "SKIP: ..." line on stderr

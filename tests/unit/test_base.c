@@ -535,11 +535,16 @@ START_TEST(refused_threads_keep_the_old_workers)
     ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
     struct rlimit low = {.rlim_cur = 1 << 20, .rlim_max = before.rlim_max};
     ck_assert_int_eq(setrlimit(RLIMIT_AS, &low), 0);
+    ck_assert_int_eq(getrlimit(RLIMIT_AS, &low), 0);
     neumeta_status status = nmi_workers_set_lanes(context, 40);
     ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
-    ck_assert_int_eq(status, NEUMETA_ERR_MEMORY);
-    assert_message_contains(context, "refused to start thread");
-    ck_assert_int_eq(nmi_worker_count(context), 2);
+    if (low.rlim_cur == 1 << 20) {
+        ck_assert_int_eq(status, NEUMETA_ERR_MEMORY);
+        assert_message_contains(context, "refused to start thread");
+        ck_assert_int_eq(nmi_worker_count(context), 2);
+    } else {
+        fprintf(stderr, "SKIP: this system, or its emulation, does not limit address spaces\n");
+    }
     run_and_check(context, &self, 100);
     drop(context, &allocator);
 #endif

@@ -536,8 +536,7 @@ static neumeta_status build_all(test_allocator *allocator, void *user)
     int64_t parameters;
     int64_t flops;
     int32_t number;
-    neumeta_status status =
-        neumeta_context_create(test_allocate, test_release, allocator, &context);
+    neumeta_status status = test_context_create(allocator, &context);
     if (status != NEUMETA_OK)
         return status;
     status = nmi_topology_create_builtin(context, "resnet20-cifar", NULL, &topology);

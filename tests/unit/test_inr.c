@@ -2,6 +2,7 @@
 /* Coordinates, encodings, fields, starts and emission of the inr unit, case by case. */
 #include "nmi_resample.h"
 #include "nmi_test.h"
+#include "nmi_test_kernels.h"
 
 #include "nmi_manifold.h"
 
@@ -47,7 +48,7 @@ static double largest_difference(const double *a, const double *b, double sign)
 {
     double largest = 0;
     for (int r = 0; r < ROWS; r++)
-        largest = fmax(largest, fabs(a[r] - sign * b[r]));
+        largest = test_larger(largest, fabs(a[r] - sign * b[r]));
     return largest;
 }
 
@@ -164,7 +165,8 @@ START_TEST(plain_features_are_sines_and_cosines_of_octaves)
     nmi_encoding_plan(&e, NMI_ENCODING_PLAIN, 3, 3, 1, &grid);
     ck_assert_int_eq(e.inputs, 6 + 12 * 3);
     ck_assert_int_le(nmi_encoding_work(&e, 1), 24);
-    nmi_encoding_rows(&e, &grid, NULL, 4 * 3 + 1, 1, work, out, 42); /* o = 3, i = 1 */
+    nmi_encoding_rows(test_kernels(), &e, &grid, NULL, 4 * 3 + 1, 1, work, out,
+                      42); /* o = 3, i = 1 */
     const double pi = acos(-1), x[6] = {0.25, 0.375, 0.25, 0.25, 0.5, 0.25};
     for (int j = 0; j < 6; j++) {
         ck_assert_float_eq(out[j], (float)x[j]);
@@ -188,7 +190,8 @@ START_TEST(integrated_features_are_averages_over_the_numerators_noise)
     double work[6 + NMI_ENCODING_PAIRS];
     float out[6 + 2 * NMI_ENCODING_PAIRS];
     nmi_encoding_plan(&e, NMI_ENCODING_INTEGRATED, 6, 6, amplitude, &grid);
-    nmi_encoding_rows(&e, &grid, NULL, 7 * 5 + 2, 1, work, out, 6 + 2 * NMI_ENCODING_PAIRS);
+    nmi_encoding_rows(test_kernels(), &e, &grid, NULL, 7 * 5 + 2, 1, work, out,
+                      6 + 2 * NMI_ENCODING_PAIRS);
     int64_t f = 0;
     for (int k = 0; k < 6; k++)
         for (int j = 0; j < 6; j++) {
@@ -221,10 +224,10 @@ START_TEST(sampled_features_average_to_the_integrated_ones)
     nmi_noise noise = {.amplitude = 1, .clamp = 1, .key = 11, .draw = NMI_DRAW_QUASI_RANDOM};
     nmi_encoding_plan(&integrated, NMI_ENCODING_INTEGRATED, 40, 40, 1, &grid);
     nmi_encoding_plan(&plain, NMI_ENCODING_PLAIN, OCTAVES, OCTAVES, 1, &grid);
-    nmi_encoding_rows(&integrated, &grid, NULL, row, 1, work, exact, 0);
+    nmi_encoding_rows(test_kernels(), &integrated, &grid, NULL, row, 1, work, exact, 0);
     for (int s = 0; s < SAMPLES; s++) {
         noise.sample = s;
-        nmi_encoding_rows(&plain, &grid, &noise, row, 1, work, drawn, 0);
+        nmi_encoding_rows(test_kernels(), &plain, &grid, &noise, row, 1, work, drawn, 0);
         for (int f = 0; f < 2 * PAIRS; f++)
             mean[f] += (double)drawn[6 + f] / SAMPLES;
     }
@@ -282,8 +285,8 @@ START_TEST(extents_can_have_octaves_of_their_own)
     float wide_row[24], narrow_row[24];
     ck_assert_int_eq(e.inputs, 24);
     ck_assert_int_le(nmi_encoding_work(&e, 1), 15);
-    nmi_encoding_rows(&e, &grid, NULL, 40 * 64 + 5, 1, work, wide_row, 24);
-    nmi_encoding_rows(&e, &narrow, NULL, 20 * 64 + 5, 1, work, narrow_row, 24);
+    nmi_encoding_rows(test_kernels(), &e, &grid, NULL, 40 * 64 + 5, 1, work, wide_row, 24);
+    nmi_encoding_rows(test_kernels(), &e, &narrow, NULL, 20 * 64 + 5, 1, work, narrow_row, 24);
     for (int i = 0; i < 24; i++)
         if (i != 4) /* O / M */
             ck_assert_float_eq(wide_row[i], narrow_row[i]);
@@ -427,7 +430,7 @@ START_TEST(parts_cover_the_parameters_and_start_in_their_bounds)
         ck_assert_int_eq(part.offset, end);
         end += part.count;
         for (int64_t i = part.offset; i < end; i++)
-            largest = fmax(largest, fabs((double)parameters[i]));
+            largest = test_larger(largest, fabs((double)parameters[i]));
         if (strstr(part.name, "scale") != NULL) {
             ck_assert_double_eq(largest, 0.25);
             continue;
@@ -735,7 +738,7 @@ START_TEST(nothing_is_allocated_after_the_first_call)
 {
     test_allocator allocator = {0};
     neumeta_context *ctx = NULL;
-    assert_ok(NULL, neumeta_context_create(test_allocate, test_release, &allocator, &ctx));
+    assert_ok(NULL, test_context_create(&allocator, &ctx));
     neumeta_topology *t = make_topology(ctx, false);
     nmi_manifold *m = make_manifold(ctx, t, SMALL);
     nmi_network *network = make_network(ctx, t, 16, 14);

@@ -24,8 +24,7 @@ static neumeta_context *counted_context(test_allocator *allocator)
 {
     neumeta_context *context = NULL;
     *allocator = (test_allocator){0};
-    ck_assert_int_eq(neumeta_context_create(test_allocate, test_release, allocator, &context),
-                     NEUMETA_OK);
+    ck_assert_int_eq(test_context_create(allocator, &context), NEUMETA_OK);
     return context;
 }
 

@@ -449,7 +449,7 @@ static neumeta_status replace_on(test_allocator *allocator, void *method)
     nmi_topology *topology = NULL;
     nmi_network *network = NULL;
     int64_t sizes[64];
-    neumeta_status status = neumeta_context_create(test_allocate, test_release, allocator, &mine);
+    neumeta_status status = test_context_create(allocator, &mine);
     if (status != NEUMETA_OK)
         return status;
     status = nmi_topology_create_builtin(mine, "resnet20-cifar", NULL, &topology);

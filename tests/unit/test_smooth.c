@@ -125,7 +125,7 @@ START_TEST(the_local_solver_comes_close_to_the_exact_one)
         double least = nmi_path_cost(&made->path, exact);
         double excess = nmi_path_cost(&made->path, local) / least - 1;
         ck_assert_double_ge(excess, -1e-9);
-        worst = fmax(worst, excess);
+        worst = test_larger(worst, excess);
         free_instance(made);
     }
     ck_assert_msg(worst < 0.02, "the local solver is %.1f %% off", 100 * worst);
@@ -523,7 +523,7 @@ static neumeta_status smooth_on(test_allocator *allocator, void *user)
     nmi_network *network = NULL;
     nmi_options *options = NULL;
     double roughness;
-    neumeta_status status = neumeta_context_create(test_allocate, test_release, allocator, &mine);
+    neumeta_status status = test_context_create(allocator, &mine);
     if (status != NEUMETA_OK)
         return status;
     status = nmi_options_create(mine, &options);

@@ -202,8 +202,7 @@ static neumeta_status tie(test_allocator *allocator, void *user)
     neumeta_context *context = NULL;
     nmi_topology *topology = NULL;
     nmi_ties ties = {0};
-    neumeta_status status =
-        neumeta_context_create(test_allocate, test_release, allocator, &context);
+    neumeta_status status = test_context_create(allocator, &context);
     if (status == NEUMETA_OK)
         status = nmi_topology_create_builtin(context, "lenet", NULL, &topology);
     if (status == NEUMETA_OK)

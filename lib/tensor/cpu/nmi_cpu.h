@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The tables that nmi_kernels_best() chooses from; the build defines NMI_HAVE_<set> for those it
+/* The tables that nmi_kernels.c chooses from; the build defines NMI_HAVE_<SET> for those it
  * compiles. */
 #ifndef NMI_CPU_H
 #define NMI_CPU_H
@@ -7,6 +7,9 @@
 #include "../nmi_kernels.h"
 
 extern const nmi_kernels nmi_kernels_base;
+#ifdef NMI_HAVE_NEON
+extern const nmi_kernels nmi_kernels_neon;
+#endif
 #ifdef NMI_HAVE_AVX2
 extern const nmi_kernels nmi_kernels_avx2;
 #endif

@@ -1,29 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The kernels for what every processor of the target has: vectors of four floats. */
+/* The kernels for any processor, in plain C: vectors of four floats, however it computes them, and
+ * tiles for sixteen registers. */
 #define LANES 4
 #define TILE_ROWS 6
 #define TILE_MIDDLE 4
 #define TILE_SMALL 2
 #define TABLE nmi_kernels_base
 #define NAME "base"
-#include "nmi_vector.inc.h"
-
-static inline vec load_part(const float *p, int n)
-{
-    if (n >= LANES)
-        return load(p);
-    vec v = {n > 0 ? p[0] : 0.0f, n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, 0.0f};
-    return v;
-}
-
-static inline void store_part(float *p, int n, vec v)
-{
-    if (n >= LANES) {
-        store(p, v);
-        return;
-    }
-    for (int i = 0; i < n; i++)
-        p[i] = v[i];
-}
+#include "nmi_vector4.inc.h"
 
 #include "nmi_rows_kernel.inc.h"

@@ -8,7 +8,7 @@
  *   TABLE, NAME  symbol and name of the table
  *   AHEAD        optional: for how many later k weights are fetched into the first-level cache
  *   load_part(p, n), store_part(p, n, v) for 1 <= n <= LANES floats, no access beyond them
- * after it has included nmi_vector.inc.h.
+ * after it has included nmi_vector.inc.h (or nmi_vector4.inc.h, which has the last two).
  *
  * Register tiles: TILE_ROWS x 2 accumulators, two weights and one broadcast fill the register
  * file; each k costs TILE_ROWS + 2 loads for 2 * TILE_ROWS multiply-adds, so the multipliers, not

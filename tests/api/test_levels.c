@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/* One seed at every level of kernels that this processor and build have: runs, emissions and
+ * training steps agree with those of the base level, and levels never meet in one context. */
+#include "nmi_training.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static const char *const levels[] = {"base", "neon", "avx2", "avx512"};
+enum { LEVELS = 4, ITEMS = 8, STEPS = 4 };
+
+/* From now on test_context() computes at this level; false if it is not here. Also called outside
+ * tests, where nothing may be asserted. */
+static bool choose(const char *level)
+{
+    neumeta_context *context = NULL;
+    bool chosen = neumeta_context_create(NULL, NULL, NULL, &context) == NEUMETA_OK &&
+                  neumeta_context_set_kernels(context, level) == NEUMETA_OK;
+    neumeta_context_free(context);
+    return chosen && setenv("NEUMETA_TEST_KERNELS", level, 1) == 0;
+}
+
+static double largest(const float *values, int64_t count)
+{
+    double found = 0;
+    for (int64_t i = 0; i < count; i++)
+        found = test_larger(found, fabs((double)values[i]));
+    return found;
+}
+
+/* Sums of some hundred terms in another order, through twenty layers: measured 1.5e-7. */
+static void assert_alike(const float *actual, const float *expected, int64_t count)
+{
+    ck_assert(largest(expected, count) > 1e-6);
+    assert_near(actual, expected, count, 2e-6 * largest(expected, count), 0);
+}
+
+static float *run(neumeta_network *network, const float *inputs)
+{
+    float *outputs = calloc((size_t)ITEMS * PROBLEM_CLASSES, sizeof *outputs);
+    ck_assert_int_eq(neumeta_network_run(network, inputs, ITEMS, outputs, ITEMS * PROBLEM_CLASSES),
+                     NEUMETA_OK);
+    return outputs;
+}
+
+static float *outputs_at(const char *level)
+{
+    test_problem p;
+    ck_assert(choose(level));
+    problem_create(&p, 2, NEUMETA_NORM_SKIP_INIT, 0);
+    ck_assert_str_eq(neumeta_context_kernels(p.context), level);
+    float *outputs = run(p.network, p.inputs);
+    problem_free(&p);
+    return outputs;
+}
+
+START_TEST(outputs_agree)
+{
+    if (!choose(levels[_i]))
+        return;
+    float *expected = outputs_at("base"), *actual = outputs_at(levels[_i]);
+    assert_alike(actual, expected, ITEMS * PROBLEM_CLASSES);
+    free(expected);
+    free(actual);
+}
+END_TEST
+
+/* Weights that the manifold emits, at full size and narrower. */
+static float *emitted_at(const char *level, double gamma, int64_t *count)
+{
+    test_problem p;
+    ck_assert(choose(level));
+    problem_create(&p, 2, NEUMETA_NORM_FOLD, 0);
+    problem_manifold(&p, 20);
+    float *weights = problem_morphed(&p, gamma, count);
+    problem_free(&p);
+    return weights;
+}
+
+START_TEST(emissions_agree)
+{
+    if (!choose(levels[_i]))
+        return;
+    for (int i = 0; i < 2; i++) {
+        int64_t count = 0, same = 0;
+        float *expected = emitted_at("base", 0.5 * i, &count);
+        float *actual = emitted_at(levels[_i], 0.5 * i, &same);
+        ck_assert_int_eq(count, same);
+        assert_alike(actual, expected, count);
+        free(expected);
+        free(actual);
+    }
+}
+END_TEST
+
+/* Weights that the manifold emits after a few steps of training it. */
+static float *trained_at(const char *level, int64_t *count, double *loss)
+{
+    test_problem p;
+    neumeta_trainer *trainer = NULL;
+    ck_assert(choose(level));
+    problem_create(&p, 2, NEUMETA_NORM_FOLD, 0);
+    problem_manifold(&p, 20);
+    neumeta_schedule *schedule = problem_schedule(&p, 0, -1, PAIRS("epochs", "1", "batch", "32"));
+    assert_ok(p.context,
+              neumeta_trainer_create(p.manifold, p.network, schedule, p.dataset, NULL, &trainer));
+    for (int i = 0; i < STEPS; i++)
+        assert_ok(p.context, neumeta_trainer_step(trainer));
+    assert_ok(p.context, neumeta_trainer_metric(trainer, NEUMETA_METRIC_LOSS, loss));
+    float *weights = problem_morphed(&p, 0, count);
+    neumeta_trainer_free(trainer);
+    neumeta_schedule_free(schedule);
+    problem_free(&p);
+    return weights;
+}
+
+START_TEST(steps_of_training_agree)
+{
+    int64_t count = 0, same = 0;
+    double expected_loss, actual_loss;
+    if (!choose(levels[_i]))
+        return;
+    float *start = emitted_at("base", 0, &count);
+    float *expected = trained_at("base", &count, &expected_loss);
+    float *actual = trained_at(levels[_i], &same, &actual_loss);
+    ck_assert_int_eq(count, same);
+    ck_assert(memcmp(start, expected, (size_t)count * sizeof *start) != 0);
+    assert_alike(actual, expected, count);
+    ck_assert_double_eq_tol(actual_loss, expected_loss, 2e-6 * expected_loss);
+    free(start);
+    free(expected);
+    free(actual);
+}
+END_TEST
+
+/* A network packs its weights at its first run. One that borrows them in a context of another level
+ * packs them anew, and neither spoils the other's. */
+START_TEST(shared_weights_serve_another_level)
+{
+    if (!choose(levels[_i]))
+        return;
+    test_problem p;
+    neumeta_context *other = test_context();
+    neumeta_network *copy = NULL;
+    ck_assert(choose("base"));
+    problem_create(&p, 1, NEUMETA_NORM_FOLD, 0);
+    float *first = run(p.network, p.inputs);
+    assert_ok(p.context, neumeta_network_share(p.network, other, &copy));
+    ck_assert_str_eq(neumeta_context_kernels(other), levels[_i]);
+    float *shared = run(copy, p.inputs);
+    float *again = run(p.network, p.inputs);
+    assert_alike(shared, first, ITEMS * PROBLEM_CLASSES);
+    ck_assert_mem_eq(first, again, ITEMS * PROBLEM_CLASSES * sizeof *first);
+    neumeta_network_free(copy);
+    neumeta_context_free(other);
+    problem_free(&p);
+    free(first);
+    free(shared);
+    free(again);
+}
+END_TEST
+
+int main(void)
+{
+    for (int l = 0; l < LEVELS; l++)
+        if (!choose(levels[l]))
+            fprintf(stderr, "SKIP: this processor or build has no %s kernels\n", levels[l]);
+    Suite *suite = suite_create("levels");
+    TCase *all = tcase_create("levels");
+    tcase_set_timeout(all, 120);
+    tcase_add_loop_test(all, outputs_agree, 0, LEVELS);
+    tcase_add_loop_test(all, emissions_agree, 0, LEVELS);
+    tcase_add_loop_test(all, steps_of_training_agree, 0, LEVELS);
+    tcase_add_loop_test(all, shared_weights_serve_another_level, 0, LEVELS);
+    suite_add_tcase(suite, all);
+    return test_main(suite);
+}
