@@ -523,16 +523,18 @@ static void tell_machine(bench *b)
     char name[256];
     bench_processor(name, sizeof name);
     b->peak = bench_peak(b->threads);
-    json_t *row = json_pack("{s:s, s:s, s:i, s:i, s:s, s:f, s:s}", "part", "machine", "processor",
-                            name, "processors", bench_processors(), "threads", b->threads,
-                            "version", neumeta_version(), "peak_gflops", 1e-9 * b->peak,
-                            "peak_instructions", bench_peak_name());
+    const char *kernels = neumeta_context_kernels(b->c->context);
+    json_t *row = json_pack("{s:s, s:s, s:i, s:i, s:s, s:s, s:f, s:s}", "part", "machine",
+                            "processor", name, "processors", bench_processors(), "threads",
+                            b->threads, "version", neumeta_version(), "kernels", kernels,
+                            "peak_gflops", 1e-9 * b->peak, "peak_instructions", bench_peak_name());
     json_array_append_new(b->rows, row);
     if (b->c->json)
         cli_print_rows(b->c, b->rows, columns);
     else
-        printf("neumeta %s on %s\n%d of %d processors, peak %.1f GFLOP/s (%s)\n", neumeta_version(),
-               name, b->threads, bench_processors(), 1e-9 * b->peak, bench_peak_name());
+        printf("neumeta %s, %s kernels, on %s\n%d of %d processors, peak %.1f GFLOP/s (%s)\n",
+               neumeta_version(), kernels, name, b->threads, bench_processors(), 1e-9 * b->peak,
+               bench_peak_name());
 }
 
 /* Shows the rows of a part at once: the whole takes a while. */

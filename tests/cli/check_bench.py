@@ -9,7 +9,7 @@ IMAGES = RATES | {"norm", "batch", "images_per_second"}
 
 # Part: how many rows, and what they have beside "part".
 EXPECTED = {
-    "machine": (1, {"processor", "processors", "threads", "version", "peak_gflops",
+    "machine": (1, {"processor", "processors", "threads", "version", "kernels", "peak_gflops",
                     "peak_instructions"}),
     "materialize": (5, RATES | {"width", "rows", "samples", "hidden", "layers", "octaves"}),
     "train": (2, IMAGES),

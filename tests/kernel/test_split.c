@@ -65,7 +65,8 @@ static problem start(int index, float *parameters)
     const int64_t *sizes = grids[index / ENCODINGS];
     problem p = {.row_count = sizes[0] * sizes[1]};
     const nmi_grid grid = {3, 7, sizes[0], sizes[1], 40};
-    p.inr = (nmi_inr){.hidden = HIDDEN,
+    p.inr = (nmi_inr){.kernels = test_kernels(),
+                      .hidden = HIDDEN,
                       .layers = LAYERS,
                       .outputs = TAPS,
                       .activation = NMI_ACTIVATION_ELU, /* smooth: both ways take the same branch */
