@@ -51,8 +51,11 @@ export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=1
 if wanted asan && build asan gcc g++ --buildtype=debugoptimized --default-library=static \
     -Db_sanitize=address,undefined -Dc_args=-fno-sanitize-recover=all -Dfuzz=enabled \
-    -Dexamples=disabled -Dcli=disabled; then
-    check asan '' --timeout-multiplier 10 --no-suite abi
+    -Dexamples=enabled -Dcli=enabled; then
+    # The other examples and the suite of the command train for minutes here.
+    check asan '' --timeout-multiplier 10 --no-suite abi --no-suite cli --no-suite examples
+    check asan '' --timeout-multiplier 10 custom_topology embed
+    tests/commands.sh "$builds/asan/examples/neumeta" || fail "asan: commands"
 fi
 
 # ThreadSanitizer of gcc 12 cannot start under the widest address randomisation.

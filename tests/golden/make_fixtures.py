@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Compute tests/golden/fixtures.safetensors with PyTorch (Debian: python3-torch, python3-numpy).
+"""Compute tests/golden/*.safetensors with PyTorch (Debian: python3-torch, python3-numpy).
 
-Tiny random operators, a network, optimisers and an INR, computed in float64 and stored as float32, so
+Tiny random operators, losses, optimisers and an INR (fixtures.safetensors), and two residual networks with
+batch norm that are run and trained (network.safetensors), computed in float64 and stored as float32, so
 that a run of the tests is checked against a framework without having one. Run it from anywhere:
 
     /usr/bin/python3 tests/golden/make_fixtures.py
@@ -14,6 +15,7 @@ import struct
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 torch.manual_seed(20241124)
 torch.set_default_dtype(torch.float64)
@@ -147,19 +149,107 @@ def inr():
                 keep(f"{key}.gradient.{parameter}", gradient)
 
 
-def write(path):
+class Block(nn.Module):
+    """ReLU(x' + norm(conv(ReLU(norm(conv(x)))))), with a shortcut where the shape changes."""
+
+    def __init__(self, inputs, outputs, stride, project):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.added = outputs - inputs
+        if self.added and project:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False),
+                                          nn.BatchNorm2d(outputs))
+        elif self.added:
+            # Option A of arXiv 1512.03385: every other pixel, and zeros for the missing channels.
+            self.shortcut = lambda x: F.pad(x[:, :, ::2, ::2],
+                                            (0, 0, 0, 0, self.added // 2, self.added // 2))
+        else:
+            self.shortcut = nn.Identity()
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """A CIFAR ResNet of 2, 4 and 8 channels with 1, 2 and 1 blocks, for images of one channel."""
+
+    def __init__(self, project):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 2, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(2)
+        self.layer1 = nn.Sequential(Block(2, 2, 1, project))
+        self.layer2 = nn.Sequential(Block(2, 4, 2, project), Block(4, 4, 1, project))
+        self.layer3 = nn.Sequential(Block(4, 8, 2, project))
+        self.linear = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+
+def randomize(model):
+    """Norms too, so that no scale is one and no statistic at its start."""
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if value.dim() == 4:
+                value.copy_(random(*value.shape, scale=value[0].numel() ** -0.5))
+            elif name.endswith("running_var") or (value.dim() == 1 and name.endswith("weight")):
+                value.copy_((1 + torch.rand(*value.shape)).float().double() / 2)
+            elif value.dim() > 0:
+                value.copy_(random(*value.shape, scale=0.3))
+
+
+def keep_state(prefix, model, suffixes=("weight", "bias", "running_mean", "running_var")):
+    for name, value in model.state_dict().items():
+        if name.endswith(suffixes):
+            keep(f"{prefix}.{name}", value.clone())
+
+
+def network(key, project):
+    """Logits; loss, gradients and running statistics of one training pass; three steps of SGD."""
+    model = ResNet(project)
+    randomize(model)
+    inputs, labels = random(6, 1, 8, 8), torch.tensor([0, 3, 1, 2, 2, 0])
+    keep(f"{key}.inputs", inputs)
+    keep(f"{key}.labels", labels.double())
+    keep_state(f"{key}.start", model)
+    keep(f"{key}.logits", model.eval()(inputs))
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01,
+                                nesterov=True)
+    for step in range(3):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(inputs), labels)
+        loss.backward()
+        if step == 0:
+            keep(f"{key}.loss", loss.reshape(1))
+            keep_state(f"{key}.pass", model, ("running_mean", "running_var"))
+            for name, parameter in model.named_parameters():
+                keep(f"{key}.gradient.{name}", parameter.grad.clone())
+        optimizer.step()
+    keep_state(f"{key}.trained", model)
+
+
+def write(name):
+    """Puts everything kept so far into a file, and starts anew."""
     header, offset, blobs = {}, 0, []
-    for name, value in tensors.items():
+    for key, value in tensors.items():
         data = struct.pack(f"<{value.numel()}f", *value.reshape(-1).tolist())
-        header[name] = {"dtype": "F32", "shape": list(value.shape),
+        header[key] = {"dtype": "F32", "shape": list(value.shape),
                         "data_offsets": [offset, offset + len(data)]}
         offset += len(data)
         blobs.append(data)
     header["__metadata__"] = {"made_by": f"make_fixtures.py, torch {torch.__version__}"}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+    tensors.clear()
 
 
 operators()
@@ -167,4 +257,7 @@ batch_norm()
 losses()
 optimizers()
 inr()
-write(os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures.safetensors"))
+write("fixtures.safetensors")
+network("option-a", project=False)
+network("projection", project=True)
+write("network.safetensors")

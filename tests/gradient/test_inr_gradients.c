@@ -129,7 +129,8 @@ static void plain_outputs(const nmi_manifold *m, const double *p, const double *
     }
 }
 
-/* The noise of a row, as the library draws it; what it should be like is tested in test_inr. */
+/* The noise of a row, as the library draws it; what it should be like is tested in test_encoding.
+ */
 static void row_noise(const nmi_manifold *m, const nmi_grid *grid, const nmi_noise *noise,
                       int64_t row, double *draws)
 {

@@ -239,6 +239,223 @@ START_TEST(shorter_recipes_keep_the_shares_of_their_phases)
 }
 END_TEST
 
+/* --- all values of the recipes ---------------------------------------------------------------- */
+
+/* CHOICE: the index of the word. */
+typedef struct recipe_value {
+    int32_t key;
+    double value;
+} recipe_value;
+
+/* What a phase trains with, whether the recipe sets it or leaves it at its default. */
+static const recipe_value nm_values[] = {
+    {NEUMETA_KEY_EPOCHS, 200},
+    {NEUMETA_KEY_BATCH, 128},
+    {NEUMETA_KEY_GROUP, 1},
+    {NEUMETA_KEY_OPTIMIZER, NMI_OPTIMIZER_ADAMW},
+    {NEUMETA_KEY_LEARNING_RATE, 1e-3},
+    {NEUMETA_KEY_WEIGHT_DECAY, 1e-2},
+    {NEUMETA_KEY_BETA1, 0.9},
+    {NEUMETA_KEY_BETA2, 0.999},
+    {NEUMETA_KEY_ADAM_EPSILON, 1e-8},
+    {NEUMETA_KEY_RATE, NMI_RATE_MULTISTEP},
+    {NEUMETA_KEY_RATE_FACTOR, 0.1},
+    {NEUMETA_KEY_WARMUP_EPOCHS, 0},
+    {NEUMETA_KEY_CLIP_VALUE, 10},
+    {NEUMETA_KEY_CLIP_NORM, 0},
+    {NEUMETA_KEY_EMA, 0.995},
+    {NEUMETA_KEY_LOSS_TASK, 1},
+    {NEUMETA_KEY_LOSS_NORM, 1e-4},
+    {NEUMETA_KEY_LOSS_RECONSTRUCTION, 1},
+    {NEUMETA_KEY_LOSS_RECONSTRUCTION_END, -1},
+    {NEUMETA_KEY_RECONSTRUCTION_WEIGHTED, 1},
+    {NEUMETA_KEY_LOSS_DISTILLATION, 0},
+    {NEUMETA_KEY_LABEL_SMOOTHING, 0},
+    {NEUMETA_KEY_SIZE_DRAW, NMI_DRAW_UNIFORM},
+    {NEUMETA_KEY_GAMMA_MIN, 0},
+    {NEUMETA_KEY_GAMMA_MAX, 0.5},
+    {NEUMETA_KEY_NON_UNIFORM, 0},
+    {NEUMETA_KEY_INR_INIT, NMI_START_RANDOM},
+    {NEUMETA_KEY_RESIDUAL_RATE, 0},
+    {NEUMETA_KEY_DIRECT_RATE, 0},
+    {NEUMETA_KEY_CONTINUE_FROM, 0},
+    {NEUMETA_KEY_VALIDATE_EPOCHS, 0},
+};
+
+/* WARMUP_EPOCHS differs from phase to phase. */
+static const recipe_value ht_values[] = {
+    {NEUMETA_KEY_EPOCHS, 50},
+    {NEUMETA_KEY_BATCH, 128},
+    {NEUMETA_KEY_GROUP, 4},
+    {NEUMETA_KEY_OPTIMIZER, NMI_OPTIMIZER_ADAMW},
+    {NEUMETA_KEY_LEARNING_RATE, 8e-4},
+    {NEUMETA_KEY_WEIGHT_DECAY, 1e-4},
+    {NEUMETA_KEY_BETA1, 0.9},
+    {NEUMETA_KEY_BETA2, 0.999},
+    {NEUMETA_KEY_ADAM_EPSILON, 1e-8},
+    {NEUMETA_KEY_RATE, NMI_RATE_CONSTANT},
+    {NEUMETA_KEY_CLIP_VALUE, 10},
+    {NEUMETA_KEY_CLIP_NORM, 0},
+    {NEUMETA_KEY_EMA, 0},
+    {NEUMETA_KEY_LOSS_TASK, 100},
+    {NEUMETA_KEY_LOSS_NORM, 1e-3},
+    {NEUMETA_KEY_LOSS_RECONSTRUCTION, 1},
+    {NEUMETA_KEY_LOSS_RECONSTRUCTION_END, -1},
+    {NEUMETA_KEY_RECONSTRUCTION_WEIGHTED, 0},
+    {NEUMETA_KEY_LOSS_DISTILLATION, 0},
+    {NEUMETA_KEY_LABEL_SMOOTHING, 0},
+    {NEUMETA_KEY_SIZE_DRAW, NMI_DRAW_FULL_FIRST},
+    {NEUMETA_KEY_GAMMA_MIN, 0},
+    {NEUMETA_KEY_GAMMA_MAX, 0.5},
+    {NEUMETA_KEY_NON_UNIFORM, 0},
+    {NEUMETA_KEY_INR_INIT, NMI_START_CLONED},
+    {NEUMETA_KEY_RESIDUAL_START, 0},
+    {NEUMETA_KEY_RESIDUAL_RATE, 1e-4},
+    {NEUMETA_KEY_DIRECT_RATE, 7e-5},
+    {NEUMETA_KEY_DIRECT_DECAY, 1e-2},
+    {NEUMETA_KEY_TRAIN_EARLIER, 1},
+    {NEUMETA_KEY_KEEP_MOMENTS, 0},
+    {NEUMETA_KEY_CONTINUE_FROM, 0},
+    {NEUMETA_KEY_VALIDATE_EPOCHS, 0},
+};
+enum {
+    NM_VALUES = sizeof nm_values / sizeof *nm_values,
+    HT_VALUES = sizeof ht_values / sizeof *ht_values
+};
+
+static double value_of(const nmi_options *options, const nmi_key *key)
+{
+    switch (key->type) {
+    case NEUMETA_TYPE_CHOICE:
+        return nmi_options_choice(options, key->number);
+    case NEUMETA_TYPE_REAL:
+        return nmi_options_real(options, key->number);
+    default:
+        return (double)nmi_options_int(options, key->number);
+    }
+}
+
+static bool is_listed(const recipe_value *values, int count, int32_t key)
+{
+    for (int i = 0; i < count; i++)
+        if (values[i].key == key)
+            return true;
+    return false;
+}
+
+/* Each value as listed, and nothing else set but keys of `others`, which are up to 0. */
+static void assert_values(const nmi_phase *phase, const recipe_value *values, int count,
+                          const int32_t *others)
+{
+    for (int i = 0; i < count; i++) {
+        const nmi_key *key = nmi_key_find(values[i].key);
+        double value = value_of(phase->options, key);
+        ck_assert_msg(value == values[i].value, "phase '%s': %s is %g, not %g", phase->name,
+                      key->name, value, values[i].value);
+    }
+    const nmi_key *set;
+    for (int32_t i = 0; (set = nmi_options_set_at(phase->options, i)) != NULL; i++) {
+        bool known = is_listed(values, count, set->number);
+        for (const int32_t *other = others; *other != 0; other++)
+            known |= *other == set->number;
+        ck_assert_msg(known, "phase '%s' sets %s", phase->name, set->name);
+    }
+}
+
+static void assert_ints(const nmi_phase *phase, int32_t key, const int64_t *expected, int64_t count)
+{
+    int64_t found = 0;
+    const int64_t *values = nmi_options_ints(phase->options, key, &found);
+    ck_assert_int_eq(found, count);
+    for (int64_t i = 0; i < count; i++)
+        ck_assert_int_eq(values[i], expected[i]);
+}
+
+START_TEST(the_nm_recipe_has_every_value_of_the_paper)
+{
+    static const int64_t blocks[] = {8, 9, 4}, milestones[] = {100, 150};
+    static const int32_t others[] = {NEUMETA_KEY_MILESTONES, 0};
+    neumeta_context *context = test_context();
+    nmi_topology *topology = topology_of(context);
+    nmi_schedule *schedule = NULL;
+    assert_ok(context, nmi_schedule_create_recipe(topology, "nm", blocks, 3, NULL, &schedule));
+    ck_assert_int_eq(schedule->count, 1);
+    ck_assert_int_eq(schedule->phases[0].first_block, 4);
+    ck_assert_int_eq(schedule->phases[0].last_block, 9);
+    assert_values(&schedule->phases[0], nm_values, NM_VALUES, others);
+    assert_ints(&schedule->phases[0], NEUMETA_KEY_MILESTONES, milestones, 2);
+    ck_assert(!nmi_options_has(schedule->phases[0].options, NEUMETA_KEY_RESIDUAL_START));
+    nmi_schedule_release(schedule);
+    nmi_topology_release(topology);
+    neumeta_context_free(context);
+}
+END_TEST
+
+/* A recipe's blocks, and what follows from them. */
+typedef struct ht_case {
+    int64_t blocks[9], count;
+    int64_t direct[2], direct_count; /* the blocks behind the last one */
+    int64_t stage_starts[3];
+} ht_case;
+
+static const ht_case ht_cases[] = {
+    {{1, 2, 3, 4, 5, 6, 7, 8, 9}, 9, {10}, 1, {1, 4, 7}},
+    /* As in the paper: all but the first block of each stage and the last one. */
+    {{2, 3, 5, 6, 8}, 5, {9, 10}, 2, {2, 5, 8}},
+};
+enum { HT_CASES = sizeof ht_cases / sizeof *ht_cases };
+
+static nmi_schedule *ht_schedule(nmi_topology *topology, const ht_case *c)
+{
+    nmi_schedule *schedule = NULL;
+    assert_ok(topology->object.context,
+              nmi_schedule_create_recipe(topology, "ht", c->blocks, c->count, NULL, &schedule));
+    ck_assert_int_eq(schedule->count, c->count);
+    return schedule;
+}
+
+START_TEST(the_ht_recipe_has_every_value_of_the_paper_in_each_phase)
+{
+    static const int32_t others[] = {NEUMETA_KEY_DIRECT_BLOCKS, NEUMETA_KEY_WARMUP_EPOCHS, 0};
+    const ht_case *c = &ht_cases[_i];
+    neumeta_context *context = test_context();
+    nmi_topology *topology = topology_of(context);
+    nmi_schedule *schedule = ht_schedule(topology, c);
+    for (int32_t p = 0; p < schedule->count; p++) {
+        const nmi_phase *phase = &schedule->phases[p];
+        ck_assert_int_eq(phase->first_block, c->blocks[p]);
+        ck_assert_int_eq(phase->last_block, c->blocks[p]);
+        assert_values(phase, ht_values, HT_VALUES, others);
+        assert_ints(phase, NEUMETA_KEY_DIRECT_BLOCKS, c->direct, c->direct_count);
+    }
+    nmi_schedule_release(schedule);
+    nmi_topology_release(topology);
+    neumeta_context_free(context);
+}
+END_TEST
+
+/* The first block of a stage differs from its others (it has fewer inputs), but it is one of it. */
+START_TEST(the_ht_recipe_warms_up_at_the_first_morphing_block_of_each_stage)
+{
+    const ht_case *c = &ht_cases[_i];
+    neumeta_context *context = test_context();
+    nmi_topology *topology = topology_of(context);
+    nmi_schedule *schedule = ht_schedule(topology, c);
+    for (int32_t p = 0; p < schedule->count; p++) {
+        const nmi_phase *phase = &schedule->phases[p];
+        double warmup = nmi_options_real(phase->options, NEUMETA_KEY_WARMUP_EPOCHS);
+        bool starts = false;
+        for (int s = 0; s < 3; s++)
+            starts |= c->stage_starts[s] == c->blocks[p];
+        ck_assert_msg(warmup == (starts ? 20 : 0), "phase '%s' warms up for %g epochs, not %d",
+                      phase->name, warmup, starts ? 20 : 0);
+    }
+    nmi_schedule_release(schedule);
+    nmi_topology_release(topology);
+    neumeta_context_free(context);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("schedule");
@@ -249,6 +466,11 @@ int main(void)
     tcase_add_test(cases, groups_begin_full_and_sandwiches_have_two_ends);
     tcase_add_test(cases, recipes_have_the_settings_of_the_papers);
     tcase_add_test(cases, shorter_recipes_keep_the_shares_of_their_phases);
+    tcase_add_test(cases, the_nm_recipe_has_every_value_of_the_paper);
+    tcase_add_loop_test(cases, the_ht_recipe_has_every_value_of_the_paper_in_each_phase, 0,
+                        HT_CASES);
+    tcase_add_loop_test(cases, the_ht_recipe_warms_up_at_the_first_morphing_block_of_each_stage, 0,
+                        HT_CASES);
     suite_add_tcase(suite, cases);
     return test_main(suite);
 }

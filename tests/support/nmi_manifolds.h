@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* A small topology, its manifolds and networks, for unit tests of the inr unit. */
+#ifndef NMI_MANIFOLDS_H
+#define NMI_MANIFOLDS_H
+
+#include "nmi_manifold.h"
+#include "nmi_test.h"
+
+static inline int32_t add(neumeta_topology *t, const char *name, int32_t op, int32_t first,
+                          int32_t second, int32_t axis, int64_t kernel)
+{
+    neumeta_context *ctx = t->object.context;
+    const int32_t inputs[2] = {first, second};
+    nmi_options *options = NULL;
+    int32_t number;
+    assert_ok(ctx, nmi_options_create(ctx, &options));
+    if (op == NEUMETA_OP_CONV) {
+        assert_ok(ctx, nmi_options_set_int(options, NEUMETA_KEY_KERNEL, kernel));
+        assert_ok(ctx, nmi_options_set_int(options, NEUMETA_KEY_PADDING, kernel / 2));
+    }
+    assert_ok(ctx, neumeta_topology_add_node(t, name, op, inputs, (first >= 0) + (second >= 0),
+                                             axis, options, &number));
+    nmi_options_release(options);
+    return number;
+}
+
+/* A stem, a block of two convolutions on inner width h (2..14), and a block with the classifier. */
+static inline neumeta_topology *make_topology(neumeta_context *ctx, bool norm)
+{
+    neumeta_topology *t = NULL;
+    int32_t s, h, c;
+    assert_ok(ctx, neumeta_topology_create(ctx, &t));
+    assert_ok(ctx, neumeta_topology_add_axis(t, "s", NEUMETA_AXIS_WIDTH, 12, 16, 2, &s));
+    assert_ok(ctx, neumeta_topology_add_axis(t, "h", NEUMETA_AXIS_WIDTH, 2, 14, 1, &h));
+    assert_ok(ctx, neumeta_topology_add_axis(t, "c", NEUMETA_AXIS_WIDTH, 20, 20, 1, &c));
+    int32_t n = add(t, "in", NEUMETA_OP_INPUT, -1, -1, -1, 0);
+    int32_t stem = add(t, "stem", NEUMETA_OP_CONV, n, -1, s, 3);
+    assert_ok(ctx, neumeta_topology_begin_block(t, "body"));
+    n = add(t, "a", NEUMETA_OP_CONV, stem, -1, h, 3);
+    if (norm)
+        n = add(t, "bn", NEUMETA_OP_NORM, n, -1, -1, 0);
+    n = add(t, "relu", NEUMETA_OP_ACTIVATION, n, -1, -1, 0);
+    n = add(t, "b", NEUMETA_OP_CONV, n, -1, s, 1);
+    n = add(t, "scale", NEUMETA_OP_SCALE, n, -1, -1, 0);
+    n = add(t, "add", NEUMETA_OP_ADD, stem, n, -1, 0);
+    assert_ok(ctx, neumeta_topology_begin_block(t, "head"));
+    n = add(t, "pool", NEUMETA_OP_POOL_GLOBAL, n, -1, -1, 0);
+    n = add(t, "fc", NEUMETA_OP_LINEAR, n, -1, c, 0);
+    assert_ok(ctx, neumeta_topology_seal(t, n));
+    return t;
+}
+
+/* `settings`: "NAME=value NAME=value". */
+static inline nmi_options *make_options(neumeta_context *ctx, const char *settings)
+{
+    nmi_options *options = NULL;
+    char *text = strdup(settings), *rest = text;
+    assert_ok(ctx, nmi_options_create(ctx, &options));
+    for (char *key = strtok_r(text, " =", &rest); key != NULL; key = strtok_r(NULL, " =", &rest))
+        assert_ok(ctx, nmi_options_parse(options, key, strtok_r(NULL, " ", &rest)));
+    free(text);
+    return options;
+}
+
+static inline neumeta_status try_manifold(neumeta_context *ctx, neumeta_topology *t,
+                                          const char *settings, nmi_manifold **manifold)
+{
+    nmi_options *options = make_options(ctx, settings);
+    neumeta_status status = nmi_manifold_create(ctx, t, options, manifold);
+    nmi_options_release(options);
+    return status;
+}
+
+static inline nmi_manifold *make_manifold(neumeta_context *ctx, neumeta_topology *t,
+                                          const char *settings)
+{
+    nmi_manifold *manifold = NULL;
+    assert_ok(ctx, try_manifold(ctx, t, settings, &manifold));
+    return manifold;
+}
+
+static inline int32_t tensor(const nmi_topology *t, const char *name)
+{
+    const int32_t number = nmi_graph_find_tensor(t, name);
+    ck_assert_msg(number >= 0, "no tensor %s", name);
+    return number;
+}
+
+#define SMALL "INR_HIDDEN=24 INR_LAYERS=3 INR_OCTAVES=5 "
+
+static inline nmi_network *make_network(neumeta_context *ctx, neumeta_topology *t, int64_t s,
+                                        int64_t h)
+{
+    const int64_t sizes[3] = {s, h, 20};
+    nmi_network *network = NULL;
+    assert_ok(ctx, nmi_network_create(ctx, t, sizes, &network));
+    return network;
+}
+
+#endif
