@@ -2,10 +2,10 @@
 /* One word of claims and one counter for each stage; see nmi_stages.h. */
 #include "nmi_stages.h"
 
-#include <sched.h>
+#include <pthread.h>
 
-/* Turns of the waiting loop, of 10 to 50 ns, before a thread lets others have its processor: as
- * long as the longest part of a small network's layer. */
+/* Turns of the waiting loop, of 10 to 50 ns, before a thread sleeps: as long as the longest part of
+ * a small network's layer. */
 enum { SPIN_TURNS = 4000 };
 
 typedef struct stages_job {
@@ -14,6 +14,9 @@ typedef struct stages_job {
     int64_t lanes;
     nmi_stage_task task;
     void *argument;
+    atomic_int sleepers;
+    pthread_mutex_t lock;
+    pthread_cond_t wake; /* the last task of a stage has ended */
 } stages_job;
 
 static void relax(void)
@@ -33,22 +36,40 @@ static bool take(nmi_stage *stage, int64_t index)
     return (atomic_fetch_or_explicit(&stage->taken, bit, memory_order_relaxed) & bit) == 0;
 }
 
-static void wait_for_end(nmi_stage *stage)
+static bool has_ended(nmi_stage *stage)
 {
-    for (int turn = 0; atomic_load_explicit(&stage->ended, memory_order_acquire) < stage->tasks;) {
-        if (turn < SPIN_TURNS) {
-            turn++;
-            relax();
-        } else {
-            sched_yield();
-        }
+    return atomic_load(&stage->ended) == stage->tasks;
+}
+
+static void wait_for_end(stages_job *job, nmi_stage *stage)
+{
+    for (int turn = 0; turn < SPIN_TURNS; turn++) {
+        if (has_ended(stage))
+            return;
+        relax();
     }
+    pthread_mutex_lock(&job->lock);
+    /* Sequentially consistent against end_task(): either it sees a sleeper, or we see the end. */
+    atomic_fetch_add(&job->sleepers, 1);
+    while (!has_ended(stage))
+        pthread_cond_wait(&job->wake, &job->lock);
+    atomic_fetch_sub(&job->sleepers, 1);
+    pthread_mutex_unlock(&job->lock);
+}
+
+static void end_task(stages_job *job, nmi_stage *stage)
+{
+    if (atomic_fetch_add(&stage->ended, 1) + 1 < stage->tasks || atomic_load(&job->sleepers) == 0)
+        return;
+    pthread_mutex_lock(&job->lock);
+    pthread_cond_broadcast(&job->wake);
+    pthread_mutex_unlock(&job->lock);
 }
 
 /* Task: one lane's way through the stages. */
 static void walk_stages(void *argument, int64_t lane, int32_t worker)
 {
-    const stages_job *job = argument;
+    stages_job *job = argument;
     (void)worker;
     for (int32_t s = 0; s < job->count; s++) {
         nmi_stage *stage = &job->stages[s];
@@ -59,16 +80,17 @@ static void walk_stages(void *argument, int64_t lane, int32_t worker)
             if (!take(stage, index))
                 continue;
             job->task(job->argument, stage, index);
-            atomic_fetch_add_explicit(&stage->ended, 1, memory_order_release);
+            end_task(job, stage);
         }
-        wait_for_end(stage);
+        wait_for_end(job, stage);
     }
 }
 
 void nmi_run_stages(nmi_context *context, nmi_stage *stages, int32_t count, nmi_stage_task task,
                     void *argument)
 {
-    stages_job job = {stages, count, 1, task, argument};
+    stages_job job = {
+        .stages = stages, .count = count, .lanes = 1, .task = task, .argument = argument};
     const int64_t workers = nmi_worker_count(context);
     for (int32_t s = 0; s < count; s++) {
         NMI_ASSERT(stages[s].tasks >= 1 && stages[s].tasks <= NMI_STAGE_TASKS);
@@ -77,5 +99,11 @@ void nmi_run_stages(nmi_context *context, nmi_stage *stages, int32_t count, nmi_
         atomic_store_explicit(&stages[s].ended, 0, memory_order_relaxed);
         atomic_store_explicit(&stages[s].taken, 0, memory_order_relaxed);
     }
+    atomic_init(&job.sleepers, 0);
+    /* With default attributes none of these can fail on the systems that have them. */
+    pthread_mutex_init(&job.lock, NULL);
+    pthread_cond_init(&job.wake, NULL);
     nmi_run(context, job.lanes, walk_stages, &job);
+    pthread_cond_destroy(&job.wake);
+    pthread_mutex_destroy(&job.lock);
 }

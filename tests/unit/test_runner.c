@@ -7,7 +7,7 @@
 #include "nmi_networks.h"
 #include "nmi_pass.h"
 
-enum { SIDE = 28, CLASSES = 10, BATCH = 7, IMAGE = 3 * SIDE * SIDE };
+enum { SIDE = 12, CLASSES = 10, BATCH = 7, IMAGE = 3 * SIDE * SIDE };
 
 static nmi_options *window(nmi_context *context, int64_t kernel, int64_t stride, int64_t padding)
 {
@@ -139,7 +139,7 @@ START_TEST(bits_do_not_depend_on_lanes_or_batch)
     assert_ok(context, nmi_network_run(network, inputs, BATCH, expected));
     for (int32_t lanes = 1; lanes <= 6; lanes++) {
         assert_ok(context, nmi_workers_set_lanes(context, lanes));
-        for (int64_t batch = 1; batch <= BATCH; batch++) {
+        for (int64_t batch = 1; batch <= BATCH; batch += batch < 3 ? 1 : 2) {
             for (int64_t i = 0; i < BATCH * CLASSES; i++)
                 outputs[i] = 7.0f;
             assert_ok(context, nmi_network_run(network, inputs, batch, outputs));
@@ -161,7 +161,7 @@ START_TEST(memory_is_what_is_announced_on_any_number_of_lanes)
     float *inputs = random_images();
     float outputs[BATCH * CLASSES];
     assert_ok(context, nmi_workers_set_lanes(context, 1 + _i));
-    for (int64_t batch = 1; batch <= BATCH; batch++) {
+    for (int64_t batch = 1; batch <= BATCH; batch += batch < 3 ? 1 : 2) {
         nmi_network *network = large_network(context, 33);
         int64_t bytes, before = allocator.bytes;
         assert_ok(context, nmi_network_memory(network, batch, &bytes));
@@ -171,7 +171,7 @@ START_TEST(memory_is_what_is_announced_on_any_number_of_lanes)
         int64_t calls = allocator.calls;
         assert_ok(context, nmi_network_run(network, inputs, batch, outputs));
         nmi_network_touch(network);
-        for (int64_t smaller = batch; smaller >= 1; smaller--)
+        for (int64_t smaller = batch; smaller >= 1; smaller -= 2)
             assert_ok(context, nmi_network_run(network, inputs, smaller, outputs));
         ck_assert_int_eq(allocator.calls, calls);
         nmi_network_release(network);

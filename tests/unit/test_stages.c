@@ -3,11 +3,14 @@
 #include "nmi_stages.h"
 #include "nmi_test.h"
 
+#include <time.h>
+
 enum { STAGES = 40, TASKS = NMI_STAGE_TASKS };
 
 typedef struct work {
     nmi_stage stages[STAGES];
     int runs[STAGES][TASKS];
+    long nap;         /* nanoseconds that some tasks take */
     int sums[STAGES]; /* of the runs of the stage before, as a task of this stage saw them */
 } work;
 
@@ -22,6 +25,8 @@ static void run_task(void *argument, const nmi_stage *stage, int64_t index)
         sum += self->runs[number - 1][k];
     if (index == 0)
         self->sums[number] = sum;
+    if (self->nap > 0 && (number + index) % 8 == 0)
+        nanosleep(&(struct timespec){.tv_nsec = self->nap}, NULL);
 }
 
 static void run_and_check(nmi_context *context, work *self)
@@ -55,6 +60,19 @@ START_TEST(stages_run_in_order_and_every_task_once)
 }
 END_TEST
 
+START_TEST(workers_sleep_until_a_slow_stage_has_ended)
+{
+    static work self;
+    nmi_context *context = test_context();
+    plan(&self);
+    self.nap = 2000000; /* beyond any spinning */
+    assert_ok(context, nmi_workers_set_lanes(context, 4));
+    for (int round = 0; round < 5; round++)
+        run_and_check(context, &self);
+    neumeta_context_free(context);
+}
+END_TEST
+
 /* Runs only some of the lanes, the last one first. */
 static void run_some(void *user, neumeta_task_fn task, void *argument, int64_t count)
 {
@@ -81,6 +99,7 @@ int main(void)
     Suite *suite = suite_create("stages");
     TCase *tests = tcase_create("stages");
     tcase_add_loop_test(tests, stages_run_in_order_and_every_task_once, 0, 6);
+    tcase_add_test(tests, workers_sleep_until_a_slow_stage_has_ended);
     tcase_add_test(tests, a_pool_that_runs_lanes_in_turn_cannot_block);
     suite_add_tcase(suite, tests);
     return test_main(suite);
