@@ -109,6 +109,16 @@ bool nmi_object_release(nmi_object *object);
  * while the task runs. Tasks must not call nmi_run(), nmi_fail() or allocate. */
 typedef void (*nmi_task)(void *argument, int64_t index, int32_t worker);
 
+/* Between two looks at what a thread waits for: lets the core's other thread have its units. */
+static inline void nmi_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 /* Runs tasks 0..count-1 on the context's workers and returns when all have ended. Which worker
  * runs a task is not fixed: results must depend on the index only, and reductions go over
  * per-index partial results in index order, so that bits do not depend on the thread count. */

@@ -49,15 +49,6 @@ struct nmi_workers {
     helper helpers[];
 };
 
-static void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 static void draw_tasks(nmi_workers *pool, int32_t worker)
 {
     for (;;) {
@@ -80,7 +71,7 @@ static void wait_for_job(nmi_workers *pool, uint64_t seen)
     for (int turn = 0; turn < SPIN_TURNS; turn++) {
         if (is_called(pool, seen))
             return;
-        relax();
+        nmi_relax();
     }
     pthread_mutex_lock(&pool->lock);
     /* Sequentially consistent against open_job(): either it sees a sleeper, or we see its job. */
@@ -144,7 +135,7 @@ static void close_job(nmi_workers *pool)
 {
     uint64_t state = atomic_fetch_and(&pool->state, ~(unsigned long long)STATE_OPEN);
     for (int turn = 0; (state & STATE_INSIDE) != 0 && turn < SPIN_TURNS; turn++) {
-        relax();
+        nmi_relax();
         state = atomic_load(&pool->state);
     }
     if ((state & STATE_INSIDE) == 0)

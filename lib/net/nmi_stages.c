@@ -19,15 +19,6 @@ typedef struct stages_job {
     pthread_cond_t wake; /* the last task of a stage has ended */
 } stages_job;
 
-static void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 static bool take(nmi_stage *stage, int64_t index)
 {
     unsigned long long bit = 1ULL << index;
@@ -46,7 +37,7 @@ static void wait_for_end(stages_job *job, nmi_stage *stage)
     for (int turn = 0; turn < SPIN_TURNS; turn++) {
         if (has_ended(stage))
             return;
-        relax();
+        nmi_relax();
     }
     pthread_mutex_lock(&job->lock);
     /* Sequentially consistent against end_task(): either it sees a sleeper, or we see the end. */
