@@ -80,7 +80,8 @@ static neumeta_status place_milestones(nmi_options *settings, const nmi_options 
         return NEUMETA_OK;
     for (size_t i = 0; i < sizeof nm_milestones / sizeof *nm_milestones; i++) {
         const double milestone = round(nm_milestones[i] / nm_epochs * epochs);
-        if (milestone >= 1 && milestone < epochs)
+        const double before = count > 0 ? (double)milestones[count - 1] : 0;
+        if (milestone > before && milestone < epochs)
             milestones[count++] = (int64_t)milestone;
     }
     if (count == 0)

@@ -205,8 +205,11 @@ START_TEST(shorter_recipes_keep_the_shares_of_their_phases)
     const struct {
         const char *epochs;
         int64_t count, milestones[2];
-    } shares[] = {
-        {"200", 2, {100, 150}}, {"40", 2, {20, 30}}, {"2", 1, {1, 0}}, {"0.5", 0, {0, 0}}};
+    } shares[] = {{"200", 2, {100, 150}},
+                  {"40", 2, {20, 30}},
+                  {"3", 1, {2, 0}},
+                  {"2", 1, {1, 0}},
+                  {"0.5", 0, {0, 0}}};
     for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
         assert_ok(context, nmi_options_parse(mine, "epochs", shares[i].epochs));
         assert_ok(context, nmi_schedule_create_recipe(topology, "nm", last, 1, mine, &schedule));
