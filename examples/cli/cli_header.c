@@ -5,30 +5,62 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const uint64_t header_max = 100u << 20;
 
-int cli_header(const cli *c, const char *path, json_t **header)
+/* Bytes of the whole file by its header; 0 if that is wrong. */
+static int64_t announced(uint64_t length, const json_t *header)
+{
+    int64_t data = 0;
+    const char *name;
+    json_t *entry;
+    json_object_foreach ((json_t *)(uintptr_t)header, name, entry) {
+        const json_t *end = json_array_get(json_object_get(entry, "data_offsets"), 1);
+        const int64_t last = json_integer_value(end);
+        if (last < 0 || last > INT64_MAX / 2)
+            return 0;
+        data = last > data ? last : data;
+    }
+    return 8 + (int64_t)length + data;
+}
+
+/* The length of the header and the header itself, which is NULL if there is none. */
+static uint64_t read_header(FILE *file, json_t **header)
 {
     unsigned char bytes[8];
+    uint64_t length = 0;
+    if (fread(bytes, 1, 8, file) != 8)
+        return 0;
+    for (int i = 7; i >= 0; i--)
+        length = (length << 8) | bytes[i];
+    char *text = length >= 2 && length <= header_max ? malloc((size_t)length) : NULL;
+    if (text != NULL && fread(text, 1, (size_t)length, file) == length)
+        *header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, NULL);
+    free(text);
+    return length;
+}
+
+int cli_header(const cli *c, const char *path, json_t **header)
+{
+    struct stat about;
     FILE *file = fopen(path, "rb");
     *header = NULL;
     if (file == NULL)
         return cli_fail(c, "%s cannot be opened: %s", path, strerror(errno));
-    uint64_t length = 0;
-    bool good = fread(bytes, 1, 8, file) == 8;
-    for (int i = 7; i >= 0 && good; i--)
-        length = (length << 8) | bytes[i];
-    good = good && length >= 2 && length <= header_max;
-    char *text = good ? malloc((size_t)length) : NULL;
-    if (text != NULL && fread(text, 1, (size_t)length, file) == length)
-        *header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, NULL);
-    free(text);
+    const uint64_t length = read_header(file, header);
+    const int64_t size = fstat(fileno(file), &about) == 0 ? (int64_t)about.st_size : 0;
     fclose(file);
-    if (json_is_object(*header))
+    const int64_t whole = json_is_object(*header) ? announced(length, *header) : 0;
+    if (whole > 0 && size >= whole)
         return CLI_OK;
     json_decref(*header);
     *header = NULL;
+    if (whole > 0)
+        return cli_fail(c, "%s is cut short: it has %lld bytes, its header announces %lld", path,
+                        (long long)size, (long long)whole);
+    if (length > (uint64_t)size && length <= header_max)
+        return cli_fail(c, "%s is no safetensors file, or cut short within its header", path);
     return cli_fail(c, "%s is no safetensors file", path);
 }
 

@@ -311,6 +311,12 @@ half=$(member out 1 accuracy)
 gives 0 "the same from the manifold" evaluate m.safetensors --data idx --gamma 0.5 --json
 passes "both score the same" test "$half" = "$(member out 1 accuracy)"
 gives 2 "materialise two sizes" materialize m.safetensors --gamma 0,0.5 --output x.safetensors
+head -c "$(($(wc -c <whole.safetensors) - 1))" whole.safetensors >cut.safetensors
+gives 1 "inspect a file cut short" inspect cut.safetensors
+says "cut.safetensors is cut short: it has"
+head -c 100 whole.safetensors >cut.safetensors
+gives 1 "inspect a file cut within its header" inspect cut.safetensors
+says "or cut short within its header"
 gives 1 "materialise a network" materialize whole.safetensors --output x.safetensors
 says "is no manifold"
 gives 1 "materialise into no folder" materialize m.safetensors --output none/x.safetensors
