@@ -15,7 +15,6 @@
 
 namespace
 {
-
 /* unique_ptr<T> with the handle's own _free. */
 template <typename T, void (*Free)(T *)> struct release {
     void operator()(T *handle) const
