@@ -53,27 +53,15 @@ void nmi_dense_unpack_gradient(const nmi_kernels *kernels, nmi_dense_shape shape
     nmi_unpack_add(kernels, &depth, shape.outputs, shape.inputs, dw_packed, w);
 }
 
-/* A panel of the packed layout. */
-typedef struct panel {
-    int64_t present, width; /* columns of the matrix, and in memory */
-} panel;
-
-static panel panel_at(const nmi_kernels *kernels, int64_t columns, int64_t first)
-{
-    const int64_t left = columns - first;
-    const int64_t whole = (left + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
-    return (panel){left < kernels->panel ? left : kernels->panel,
-                   whole < kernels->panel ? whole : kernels->panel};
-}
-
 void nmi_dense_pack_chosen(const nmi_kernels *kernels, nmi_dense_shape shape, const int16_t *chosen,
                            const float *w, int64_t w_stride, float *packed)
 {
     for (int64_t first = 0; first < shape.outputs; first += kernels->panel) {
-        const panel p = panel_at(kernels, shape.outputs, first);
-        for (int64_t k = 0; k < shape.inputs; k++, packed += p.width)
-            for (int64_t n = 0; n < p.width; n++)
-                packed[n] = n < p.present ? w[(first + n) * w_stride + chosen[k]] : 0.0f;
+        const int64_t width = nmi_panel_width(kernels, shape.outputs, first);
+        const int64_t present = shape.outputs - first < width ? shape.outputs - first : width;
+        for (int64_t k = 0; k < shape.inputs; k++, packed += width)
+            for (int64_t n = 0; n < width; n++)
+                packed[n] = n < present ? w[(first + n) * w_stride + chosen[k]] : 0.0f;
     }
 }
 
@@ -82,9 +70,10 @@ void nmi_dense_unpack_chosen(const nmi_kernels *kernels, nmi_dense_shape shape,
                              int64_t w_stride)
 {
     for (int64_t first = 0; first < shape.outputs; first += kernels->panel) {
-        const panel p = panel_at(kernels, shape.outputs, first);
-        for (int64_t k = 0; k < shape.inputs; k++, dw_packed += p.width)
-            for (int64_t n = 0; n < p.present; n++)
+        const int64_t width = nmi_panel_width(kernels, shape.outputs, first);
+        const int64_t present = shape.outputs - first < width ? shape.outputs - first : width;
+        for (int64_t k = 0; k < shape.inputs; k++, dw_packed += width)
+            for (int64_t n = 0; n < present; n++)
                 w[(first + n) * w_stride + chosen[k]] += dw_packed[n];
     }
 }

@@ -150,8 +150,7 @@ int64_t nmi_panel_share(const nmi_kernels *kernels, int64_t columns, int64_t par
     return (end < columns ? end : columns) - *first;
 }
 
-/* Width in floats of the panel that starts at `column`. */
-static int64_t panel_width(const nmi_kernels *kernels, int64_t columns, int64_t column)
+int64_t nmi_panel_width(const nmi_kernels *kernels, int64_t columns, int64_t column)
 {
     int64_t left = round_up(columns - column, kernels->lanes);
     return left < kernels->panel ? left : kernels->panel;
@@ -192,7 +191,7 @@ void nmi_pack(const nmi_kernels *kernels, const nmi_depth *depth, int64_t column
 {
     const int64_t total = depth->count[0] * depth->count[1] * depth->count[2];
     for (int64_t first = 0; first < columns; first += kernels->panel) {
-        int64_t width = panel_width(kernels, columns, first);
+        int64_t width = nmi_panel_width(kernels, columns, first);
         int64_t present = columns - first < width ? columns - first : width;
         pack_panel(depth, present, width, column_stride, a + first * column_stride,
                    packed + first * total);
@@ -204,7 +203,7 @@ void nmi_unpack_add(const nmi_kernels *kernels, const nmi_depth *depth, int64_t 
 {
     const int64_t total = depth->count[0] * depth->count[1] * depth->count[2];
     for (int64_t first = 0; first < columns; first += kernels->panel) {
-        int64_t width = panel_width(kernels, columns, first);
+        int64_t width = nmi_panel_width(kernels, columns, first);
         int64_t present = columns - first < width ? columns - first : width;
         unpack_panel(depth, present, width, column_stride, packed + first * total,
                      a + first * column_stride);

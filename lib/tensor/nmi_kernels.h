@@ -92,6 +92,8 @@ neumeta_status nmi_kernels_choose(nmi_context *context, const char *name);
  * Padding columns are zero after packing. Alignment to 64 bytes is advised, not required.
  */
 size_t nmi_packed_floats(const nmi_kernels *kernels, int64_t depth, int64_t columns);
+/* Width in floats of the panel that starts at `column`. */
+int64_t nmi_panel_width(const nmi_kernels *kernels, int64_t columns, int64_t column);
 /* Columns [*first, *first + count) of share `part` of `parts`: whole panels, so that the share's
  * packed matrix starts at packed + *first * K. Returns the count, which may be 0. */
 int64_t nmi_panel_share(const nmi_kernels *kernels, int64_t columns, int64_t part, int64_t parts,
