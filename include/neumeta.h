@@ -57,7 +57,7 @@ extern "C" {
 
 /** Version of this header; neumeta_version() tells the library's. */
 #define NEUMETA_VERSION_MAJOR 0
-#define NEUMETA_VERSION_MINOR 1
+#define NEUMETA_VERSION_MINOR 2
 #define NEUMETA_VERSION_PATCH 0
 
 /** @name Constants (their numbers never change)

@@ -5,12 +5,13 @@
 #include <pthread.h>
 #include <stdio.h>
 
-START_TEST(the_version_is_that_of_the_header)
+START_TEST(header_library_and_project_have_one_version)
 {
     char expected[64];
     snprintf(expected, sizeof expected, "%d.%d.%d", NEUMETA_VERSION_MAJOR, NEUMETA_VERSION_MINOR,
              NEUMETA_VERSION_PATCH);
     ck_assert_str_eq(neumeta_version(), expected);
+    ck_assert_str_eq(NMI_PROJECT_VERSION, expected);
 }
 END_TEST
 
@@ -348,7 +349,7 @@ int main(void)
     Suite *suite = suite_create("context");
     TCase *all = tcase_create("context and options");
     tcase_set_timeout(all, 60);
-    tcase_add_test(all, the_version_is_that_of_the_header);
+    tcase_add_test(all, header_library_and_project_have_one_version);
     tcase_add_test(all, every_status_has_a_name_of_its_own);
     tcase_add_test(all, null_handles_are_refused_or_fine);
     tcase_add_test(all, missing_arguments_are_named);
