@@ -22,11 +22,15 @@ if wanted gcc && build gcc gcc g++ --buildtype=release -Dblis=enabled -Dexamples
 fi
 
 # What computes, at the levels of kernels below the best one: the base one, which most machines with
-# continuous integration would never choose, and AVX2 where there is AVX-512.
+# continuous integration would never choose, AVX2 where there is AVX-512, and AVX-512 where it has
+# more.
 if wanted levels && [ -f "$builds/gcc/settings" ]; then
     levels=base
     if grep -qw avx512bw /proc/cpuinfo 2>/dev/null; then
         levels='base avx2'
+    fi
+    if grep -qw avx512_bf16 /proc/cpuinfo 2>/dev/null; then
+        levels='base avx2 avx512'
     fi
     for level in $levels; do
         check gcc "env NEUMETA_TEST_KERNELS=$level" --logbase "testlog-$level" \

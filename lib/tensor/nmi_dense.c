@@ -118,3 +118,99 @@ void nmi_dense_backward_weight(const nmi_kernels *kernels, nmi_dense_shape shape
     if (dbias != NULL)
         kernels->column_sums(rows, shape.outputs, dy, dy_stride, dbias);
 }
+
+/* --- bf16 -------------------------------------------------------------------------------- */
+
+static int64_t pairs_of(int64_t numbers)
+{
+    return (numbers + 1) / 2;
+}
+
+enum { SPAN = 32 }; /* numbers rounded at once */
+
+/* One output of w, along which its pairs lie, into one column of a panel. */
+static void pack_column(const nmi_kernels *kernels, int64_t inputs, const float *w, int64_t width,
+                        float *packed)
+{
+    float pairs[SPAN / 2];
+    for (int64_t k = 0; k < inputs; k += SPAN) {
+        const int64_t count = inputs - k < SPAN ? inputs - k : SPAN;
+        kernels->round_line(count, w + k, pairs);
+        for (int64_t p = 0; p < pairs_of(count); p++)
+            packed[(k / 2 + p) * width] = pairs[p];
+    }
+}
+
+void nmi_dense_pack_pairs(const nmi_kernels *kernels, nmi_dense_shape shape, const float *w,
+                          float *packed)
+{
+    const int64_t depth = pairs_of(shape.inputs);
+    for (int64_t first = 0; first < shape.outputs; first += kernels->panel) {
+        const int64_t width = nmi_panel_width(kernels, shape.outputs, first);
+        for (int64_t n = 0; n < width; n++)
+            if (first + n < shape.outputs)
+                pack_column(kernels, shape.inputs, w + (first + n) * shape.inputs, width,
+                            packed + first * depth + n);
+            else
+                for (int64_t k = 0; k < depth; k++)
+                    packed[first * depth + k * width + n] = 0.0f;
+    }
+}
+
+/* A line of a panel: `present` columns of two outputs of w, or of the last one alone. */
+static void pack_line(const nmi_kernels *kernels, const float *w, const float *next,
+                      int64_t present, int64_t width, float *packed)
+{
+    float lines[2][SPAN / 2];
+    for (int64_t n = 0; n < present; n += SPAN) {
+        const int64_t count = present - n < SPAN ? present - n : SPAN;
+        kernels->round_line(count, w + n, lines[0]);
+        if (next != NULL)
+            kernels->round_line(count, next + n, lines[1]);
+        kernels->interleave(count, lines[0], next != NULL ? lines[1] : NULL, packed + n);
+    }
+    for (int64_t n = present; n < width; n++)
+        packed[n] = 0.0f;
+}
+
+void nmi_dense_pack_transposed_pairs(const nmi_kernels *kernels, nmi_dense_shape shape,
+                                     const float *w, float *packed)
+{
+    for (int64_t first = 0; first < shape.inputs; first += kernels->panel) {
+        const int64_t width = nmi_panel_width(kernels, shape.inputs, first);
+        const int64_t present = shape.inputs - first < width ? shape.inputs - first : width;
+        for (int64_t k = 0; k < shape.outputs; k += 2, packed += width) {
+            const float *from = w + k * shape.inputs + first;
+            pack_line(kernels, from, k + 1 < shape.outputs ? from + shape.inputs : NULL, present,
+                      width, packed);
+        }
+    }
+}
+
+void nmi_dense_forward_pairs(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t rows,
+                             const float *x, int64_t x_stride, const float *packed,
+                             const nmi_epilogue *epilogue, float *y, int64_t y_stride)
+{
+    const nmi_rows lines = matrix(x, rows, pairs_of(shape.inputs), x_stride);
+    kernels->forward_pairs(&lines, packed, shape.outputs, epilogue, y, 0, y_stride);
+}
+
+void nmi_dense_backward_input_pairs(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t rows,
+                                    const float *dy, int64_t dy_stride,
+                                    const float *packed_transposed, bool accumulate, float *dx,
+                                    int64_t dx_stride)
+{
+    const nmi_rows lines = matrix(dy, rows, pairs_of(shape.outputs), dy_stride);
+    nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
+    if (accumulate)
+        epilogue.residual = dx;
+    kernels->forward_pairs(&lines, packed_transposed, shape.inputs, &epilogue, dx, 0, dx_stride);
+}
+
+void nmi_dense_backward_weight_pairs(const nmi_kernels *kernels, nmi_dense_shape shape,
+                                     int64_t lines, const float *x, int64_t x_stride,
+                                     const float *dy, int64_t dy_stride, float *dw_packed)
+{
+    const nmi_rows pairs = matrix(x, lines, shape.inputs, x_stride);
+    kernels->backward_weight_pairs(&pairs, dy, 0, dy_stride, shape.outputs, dw_packed);
+}

@@ -6,6 +6,9 @@
  *
  * Lines of x, y and their gradients may lie further apart than they are long (strides in floats).
  * No workspace. Cost of each of the three products: 2 * rows * inputs * outputs FLOP.
+ * In bf16 ("_pairs", see nmi_kernels.h) each product takes its operands as pairs along its sum: x
+ * and w of forward along the inputs, dy and w of backward_input along the outputs, x and dy of
+ * backward_weight along the rows, two rows in one line. Strides are in floats, as ever.
  * For a chain of layers, run all layers on some 96 to 256 rows before the next rows, so that the
  * activations stay in the second-level cache.
  */
@@ -55,5 +58,23 @@ void nmi_dense_backward_input(const nmi_kernels *kernels, nmi_dense_shape shape,
 void nmi_dense_backward_weight(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t rows,
                                const float *x, int64_t x_stride, const float *dy, int64_t dy_stride,
                                float *dw_packed, float *dbias);
+
+/* In bf16; packed matrices need half the room, rounded up (a layer of one input more may need as
+ * much as one of two). */
+void nmi_dense_pack_pairs(const nmi_kernels *kernels, nmi_dense_shape shape, const float *w,
+                          float *packed);
+void nmi_dense_pack_transposed_pairs(const nmi_kernels *kernels, nmi_dense_shape shape,
+                                     const float *w, float *packed);
+void nmi_dense_forward_pairs(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t rows,
+                             const float *x, int64_t x_stride, const float *packed,
+                             const nmi_epilogue *epilogue, float *y, int64_t y_stride);
+void nmi_dense_backward_input_pairs(const nmi_kernels *kernels, nmi_dense_shape shape, int64_t rows,
+                                    const float *dy, int64_t dy_stride,
+                                    const float *packed_transposed, bool accumulate, float *dx,
+                                    int64_t dx_stride);
+/* dw_packed as in fp32. */
+void nmi_dense_backward_weight_pairs(const nmi_kernels *kernels, nmi_dense_shape shape,
+                                     int64_t lines, const float *x, int64_t x_stride,
+                                     const float *dy, int64_t dy_stride, float *dw_packed);
 
 #endif

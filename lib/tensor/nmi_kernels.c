@@ -29,6 +29,13 @@ static bool has_avx512(void)
 }
 #endif
 
+#ifdef NMI_HAVE_AVX512BF16
+static bool has_avx512bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+#endif
+
 typedef struct level {
     const char *name;
     const nmi_kernels *kernels; /* NULL: not in this build */
@@ -51,6 +58,11 @@ static const level levels[NMI_KERNEL_LEVELS] = {
     {"avx512", &nmi_kernels_avx512, has_avx512},
 #else
     {"avx512", NULL, always},
+#endif
+#ifdef NMI_HAVE_AVX512BF16
+    {"avx512bf16", &nmi_kernels_avx512bf16, has_avx512bf16},
+#else
+    {"avx512bf16", NULL, always},
 #endif
 };
 
@@ -128,6 +140,8 @@ nmi_epilogue nmi_epilogue_moved(const nmi_epilogue *epilogue, int64_t offset, in
         moved.residual += offset;
     if (moved.activated != NULL)
         moved.activated += offset;
+    if (moved.rounded != NULL)
+        moved.rounded += offset / 2;
     return moved;
 }
 

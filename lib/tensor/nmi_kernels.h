@@ -10,14 +10,21 @@
  * NHWC image (one run per kernel line), or simply one line of a matrix (one run). Rows form a
  * grid of height * width; row (i, j) starts at x + i * x_line + j * x_step.
  *
+ * Products also come in bf16 (nmi_bf16.h): "_pairs" means that rows and packed matrix, or rows and
+ * gradients, hold pairs, and that K, or the rows summed over, are counted in pairs. Sums, epilogue
+ * and results are floats as ever. Every level has these products, with or without instructions
+ * for them.
+ *
  * Nothing here allocates, fails or starts threads. The value of an output row does not depend
  * on which other rows are computed in the same call.
  */
 #ifndef NMI_KERNELS_H
 #define NMI_KERNELS_H
 
+#include "nmi_bf16.h"
 #include "nmi_context.h"
 
+enum { NMI_FP32 = 0, NMI_BF16 = 1 }; /* index of PRECISION */
 enum { NMI_ACTIVATION_NONE = 0, NMI_ACTIVATION_RELU = 1, NMI_ACTIVATION_ELU = 2 };
 
 typedef struct nmi_rows {
@@ -33,7 +40,9 @@ typedef struct nmi_rows {
  *   otherwise:        y = residual + scale * act(v)           (residual layer of an INR)
  * A missing residual is 0. `activated`, if not NULL, receives act(v) (resp. act(v + residual)) as
  * well: the backward of the second form needs it. `residual` and `activated` have y's shape and
- * strides; residual may be y itself (accumulation). A NULL epilogue means y = sum.
+ * strides; residual may be y itself (accumulation). `rounded`, if not NULL, receives y as pairs
+ * along its lines, with half of y's strides, which must be even then; an odd last column is paired
+ * with zero. A NULL epilogue means y = sum.
  * Start from NMI_EPILOGUE_NONE: scale is 1 there.
  */
 typedef struct nmi_epilogue {
@@ -43,9 +52,10 @@ typedef struct nmi_epilogue {
     float scale;           /* only without residual_inside */
     int32_t activation;    /* NMI_ACTIVATION_* */
     bool residual_inside;
+    float *rounded; /* or NULL */
 } nmi_epilogue;
 
-#define NMI_EPILOGUE_NONE ((nmi_epilogue){NULL, NULL, NULL, 1.0f, NMI_ACTIVATION_NONE, false})
+#define NMI_EPILOGUE_NONE ((nmi_epilogue){NULL, NULL, NULL, 1.0f, NMI_ACTIVATION_NONE, false, NULL})
 
 typedef struct nmi_kernels {
     const char *name;
@@ -60,6 +70,17 @@ typedef struct nmi_kernels {
      * undefined), dy addressed like y above. Rows are added in grid order. Same cost. */
     void (*backward_weight)(const nmi_rows *rows, const float *dy, int64_t dy_line, int64_t dy_step,
                             int64_t columns, float *dw_packed);
+    /* The same two of pairs. */
+    void (*forward_pairs)(const nmi_rows *rows, const float *packed, int64_t columns,
+                          const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step);
+    void (*backward_weight_pairs)(const nmi_rows *rows, const float *dy, int64_t dy_line,
+                                  int64_t dy_step, int64_t columns, float *dw_packed);
+    /* pairs[i] = (x[2 i], x[2 i + 1]) of a line of `count` floats, for forward_pairs; an odd last
+     * one is paired with zero. */
+    void (*round_line)(int64_t count, const float *x, float *pairs);
+    /* pairs[i] = (line[i], next[i]) of two lines of `count` numbers in pairs, for
+     * backward_weight_pairs; without `next`, with zeros. */
+    void (*interleave)(int64_t count, const float *line, const float *next, float *pairs);
     /* sums[n] += sum_r x[r * stride + n], 0 <= n < columns, in the order of r. */
     void (*column_sums)(int64_t rows, int64_t columns, const float *x, int64_t stride, float *sums);
     /* y = act(x); y may be x. */
@@ -75,7 +96,7 @@ typedef struct nmi_kernels {
 } nmi_kernels;
 
 /* The levels that some build may have, narrow ones first; NULL from NMI_KERNEL_LEVELS on. */
-enum { NMI_KERNEL_LEVELS = 4 };
+enum { NMI_KERNEL_LEVELS = 5 };
 const char *nmi_kernels_name(int32_t level);
 /* A level by name; NULL if unknown or if this processor or build lacks it. */
 const nmi_kernels *nmi_kernels_named(const char *name);
@@ -121,5 +142,10 @@ void nmi_rows_forward_ref(const nmi_rows *rows, const float *w, int64_t columns,
                           const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step);
 void nmi_rows_backward_weight_ref(const nmi_rows *rows, const float *dy, int64_t dy_line,
                                   int64_t dy_step, int64_t columns, float *dw);
+void nmi_rows_forward_pairs_ref(const nmi_rows *rows, const float *w, int64_t columns,
+                                const nmi_epilogue *epilogue, float *y, int64_t y_line,
+                                int64_t y_step);
+void nmi_rows_backward_weight_pairs_ref(const nmi_rows *rows, const float *dy, int64_t dy_line,
+                                        int64_t dy_step, int64_t columns, float *dw);
 
 #endif

@@ -41,37 +41,58 @@ static float row_value(const nmi_rows *rows, int64_t i, int64_t j, int64_t k)
                    k / rows->segment_length * rows->segment_stride + k % rows->segment_length];
 }
 
+static double product(bool pairs, float a, float b)
+{
+    if (!pairs)
+        return (double)a * (double)b;
+    return (double)nmi_pair_first(a) * (double)nmi_pair_first(b) +
+           (double)nmi_pair_second(a) * (double)nmi_pair_second(b);
+}
+
 /* The residual may be y itself, so each sum goes through the epilogue before it is stored. */
-void nmi_rows_forward_ref(const nmi_rows *rows, const float *w, int64_t columns,
-                          const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step)
+static float finish(const nmi_epilogue *epilogue, int64_t at, int64_t column, float value)
+{
+    nmi_epilogue one = nmi_epilogue_moved(epilogue, at, column);
+    nmi_epilogue_apply(&one, 1, 1, &value, 1);
+    return value;
+}
+
+static void forward(bool pairs, const nmi_rows *rows, const float *w, int64_t columns,
+                    const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step)
 {
     const int64_t depth = rows->segments * rows->segment_length;
     for (int64_t i = 0; i < rows->height; i++) {
         for (int64_t j = 0; j < rows->width; j++) {
+            float *line = y + i * y_line + j * y_step;
             for (int64_t n = 0; n < columns; n++) {
                 double sum = 0.0;
                 for (int64_t k = 0; k < depth; k++)
-                    sum += (double)row_value(rows, i, j, k) * (double)w[k * columns + n];
-                int64_t at = i * y_line + j * y_step + n;
-                float value = (float)sum;
-                if (epilogue != NULL) {
-                    nmi_epilogue one = *epilogue;
-                    if (one.bias != NULL)
-                        one.bias += n;
-                    if (one.residual != NULL)
-                        one.residual += at;
-                    if (one.activated != NULL)
-                        one.activated += at;
-                    nmi_epilogue_apply(&one, 1, 1, &value, 1);
-                }
-                y[at] = value;
+                    sum += product(pairs, row_value(rows, i, j, k), w[k * columns + n]);
+                line[n] = finish(epilogue, line + n - y, n, (float)sum);
             }
+            for (int64_t n = 0; epilogue != NULL && epilogue->rounded != NULL && n < columns;
+                 n += 2)
+                epilogue->rounded[(line - y + n) / 2] =
+                    nmi_pair(line[n], n + 1 < columns ? line[n + 1] : 0.0f);
         }
     }
 }
 
-void nmi_rows_backward_weight_ref(const nmi_rows *rows, const float *dy, int64_t dy_line,
-                                  int64_t dy_step, int64_t columns, float *dw)
+void nmi_rows_forward_ref(const nmi_rows *rows, const float *w, int64_t columns,
+                          const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step)
+{
+    forward(false, rows, w, columns, epilogue, y, y_line, y_step);
+}
+
+void nmi_rows_forward_pairs_ref(const nmi_rows *rows, const float *w, int64_t columns,
+                                const nmi_epilogue *epilogue, float *y, int64_t y_line,
+                                int64_t y_step)
+{
+    forward(true, rows, w, columns, epilogue, y, y_line, y_step);
+}
+
+static void backward_weight(bool pairs, const nmi_rows *rows, const float *dy, int64_t dy_line,
+                            int64_t dy_step, int64_t columns, float *dw)
 {
     const int64_t depth = rows->segments * rows->segment_length;
     for (int64_t k = 0; k < depth; k++) {
@@ -79,9 +100,21 @@ void nmi_rows_backward_weight_ref(const nmi_rows *rows, const float *dy, int64_t
             double sum = 0.0;
             for (int64_t i = 0; i < rows->height; i++)
                 for (int64_t j = 0; j < rows->width; j++)
-                    sum += (double)row_value(rows, i, j, k) *
-                           (double)dy[i * dy_line + j * dy_step + n];
+                    sum +=
+                        product(pairs, row_value(rows, i, j, k), dy[i * dy_line + j * dy_step + n]);
             dw[k * columns + n] += (float)sum;
         }
     }
+}
+
+void nmi_rows_backward_weight_ref(const nmi_rows *rows, const float *dy, int64_t dy_line,
+                                  int64_t dy_step, int64_t columns, float *dw)
+{
+    backward_weight(false, rows, dy, dy_line, dy_step, columns, dw);
+}
+
+void nmi_rows_backward_weight_pairs_ref(const nmi_rows *rows, const float *dy, int64_t dy_line,
+                                        int64_t dy_step, int64_t columns, float *dw)
+{
+    backward_weight(true, rows, dy, dy_line, dy_step, columns, dw);
 }

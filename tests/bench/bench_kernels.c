@@ -255,7 +255,7 @@ static void inr_forward(void *argument)
     for (int64_t r = 0; r < INR_ROWS; r += INR_BLOCK) {
         const int64_t rows = INR_ROWS - r < INR_BLOCK ? INR_ROWS - r : INR_BLOCK;
         float *now_in = p->a, *now_out = p->b;
-        nmi_epilogue e = {p->bias, NULL, NULL, 1.0f, NMI_ACTIVATION_RELU, false};
+        nmi_epilogue e = {p->bias, NULL, NULL, 1.0f, NMI_ACTIVATION_RELU, false, NULL};
         nmi_dense_forward(nmi_kernels_best(), (nmi_dense_shape){INR_INPUTS, INR_WIDTH}, rows,
                           p->x + r * INR_INPUTS, INR_INPUTS, p->first, &e, now_in, INR_WIDTH);
         e.scale = 0.1f;
@@ -267,7 +267,7 @@ static void inr_forward(void *argument)
             now_in = now_out;
             now_out = swap;
         }
-        e = (nmi_epilogue){p->bias, NULL, NULL, 1.0f, NMI_ACTIVATION_NONE, false};
+        e = (nmi_epilogue){p->bias, NULL, NULL, 1.0f, NMI_ACTIVATION_NONE, false, NULL};
         nmi_dense_forward(nmi_kernels_best(), (nmi_dense_shape){INR_WIDTH, INR_OUTPUTS}, rows,
                           now_in, INR_WIDTH, p->last, &e, p->y + r * INR_OUTPUTS, INR_OUTPUTS);
     }

@@ -114,7 +114,7 @@ START_TEST(a_residual_in_place_is_added)
     float *expected = make(p.out, 7);
     float *actual = make(p.out, 9);
     float *residual = make(p.out, 9);
-    nmi_epilogue e = {p.bias, residual, NULL, 1.0f, NMI_ACTIVATION_RELU, true};
+    nmi_epilogue e = {p.bias, residual, NULL, 1.0f, NMI_ACTIVATION_RELU, true, NULL};
     nmi_conv_forward_ref(&p.shape, ITEMS, p.x, p.w, &e, expected);
     e.residual = actual;
     nmi_conv_forward(p.path, &p.shape, ITEMS, p.x, p.packed, &e, actual, p.workspace);
@@ -159,7 +159,7 @@ START_TEST(shares_of_a_bordered_image_make_the_whole)
     float *image = bordered(s, p.x, border);
     float *whole = make(p.out, 7);
     float *shares = make((size_t)(s->out_height * y_line), 8);
-    nmi_epilogue e = {p.bias, p.dy, NULL, 1.0f, NMI_ACTIVATION_RELU, true};
+    nmi_epilogue e = {p.bias, p.dy, NULL, 1.0f, NMI_ACTIVATION_RELU, true, NULL};
     nmi_conv_forward(p.path, s, 1, p.x, p.packed, &e, whole, p.workspace);
     e.residual = shares; /* in place */
     for (int64_t parts = 1; parts <= 5 && p.path.direct; parts++) {

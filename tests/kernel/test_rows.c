@@ -98,7 +98,7 @@ static void check_forward(const nmi_kernels *kernels, const sizes *s, uint64_t s
     float *expected = filled(p.y_floats, untouched);
     float *actual = filled(p.y_floats, untouched);
     float *kept[2] = {filled(p.y_floats, untouched), filled(p.y_floats, untouched)};
-    nmi_epilogue e = {p.bias, p.residual, kept[0], inside ? 1.0f : 0.3f, activation, inside};
+    nmi_epilogue e = {p.bias, p.residual, kept[0], inside ? 1.0f : 0.3f, activation, inside, NULL};
     if (in_place) {
         memcpy(expected, p.residual, (size_t)p.y_floats * sizeof *expected);
         memcpy(actual, p.residual, (size_t)p.y_floats * sizeof *actual);

@@ -16,5 +16,8 @@ extern const nmi_kernels nmi_kernels_avx2;
 #ifdef NMI_HAVE_AVX512
 extern const nmi_kernels nmi_kernels_avx512;
 #endif
+#ifdef NMI_HAVE_AVX512BF16
+extern const nmi_kernels nmi_kernels_avx512bf16;
+#endif
 
 #endif

@@ -27,4 +27,5 @@ static inline void store_part(float *p, int n, vec v)
     _mm256_maskstore_ps(p, first_lanes(n), (__m256)v);
 }
 
+#include "nmi_pairs.inc.h"
 #include "nmi_rows_kernel.inc.h"

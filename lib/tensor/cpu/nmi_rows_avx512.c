@@ -1,28 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The kernels for x86-64 with AVX-512 F, VL, DQ and BW. */
-#include <immintrin.h>
+#include "nmi_avx512.inc.h"
 
-#define LANES 16
-#define TILE_ROWS 12
-#define TILE_MIDDLE 8
-#define TILE_SMALL 4
 #define TABLE nmi_kernels_avx512
 #define NAME "avx512"
-#include "nmi_vector.inc.h"
-
-static inline __mmask16 first_lanes(int n)
-{
-    return (__mmask16)(n >= LANES ? 0xffffu : (1u << n) - 1u);
-}
-
-static inline vec load_part(const float *p, int n)
-{
-    return (vec)_mm512_maskz_loadu_ps(first_lanes(n), p);
-}
-
-static inline void store_part(float *p, int n, vec v)
-{
-    _mm512_mask_storeu_ps(p, first_lanes(n), (__m512)v);
-}
+#include "nmi_pairs.inc.h"
 
 #include "nmi_rows_kernel.inc.h"

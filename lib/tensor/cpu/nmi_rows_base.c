@@ -9,4 +9,5 @@
 #define NAME "base"
 #include "nmi_vector4.inc.h"
 
+#include "nmi_pairs.inc.h"
 #include "nmi_rows_kernel.inc.h"

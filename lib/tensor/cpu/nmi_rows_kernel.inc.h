@@ -8,7 +8,9 @@
  *   TABLE, NAME  symbol and name of the table
  *   AHEAD        optional: for how many later k weights are fetched into the first-level cache
  *   load_part(p, n), store_part(p, n, v) for 1 <= n <= LANES floats, no access beyond them
- * after it has included nmi_vector.inc.h (or nmi_vector4.inc.h, which has the last two).
+ *   add_pairs(sum, a, b), halves(x)  sums of products of pairs, and rounding to bf16
+ * after it has included nmi_vector.inc.h (or nmi_vector4.inc.h, which has load_part and
+ * store_part); nmi_pairs.inc.h has the last two.
  *
  * Register tiles: TILE_ROWS x 2 accumulators, two weights and one broadcast fill the register
  * file; each k costs TILE_ROWS + 2 loads for 2 * TILE_ROWS multiply-adds, so the multipliers, not
@@ -103,6 +105,18 @@ INLINE void put(const bool whole, const int vectors, const forward_job *job, flo
         store_part(p, job->columns - v * LANES, x);
 }
 
+/* The same of x rounded, as pairs. What pads the last pair is zero, as x is there. */
+INLINE void put_pairs(const bool whole, const int vectors, const forward_job *job, float *p, int v,
+                      vec x)
+{
+    const half_vec rounded = halves(x);
+    p += v * (LANES / 2);
+    if (whole || v < vectors - 1)
+        memcpy(p, &rounded, sizeof rounded);
+    else
+        memcpy(p, &rounded, (size_t)((job->columns - v * LANES + 1) / 2) * sizeof *p);
+}
+
 #define EACH_ROW UNROLL for (int r = 0; r < rows; r++)
 #define EACH_VECTOR UNROLL for (int v = 0; v < vectors; v++)
 #define EACH EACH_ROW EACH_VECTOR
@@ -134,10 +148,18 @@ INLINE void finish(const bool whole, const int rows, const int vectors, const fo
             EACH sum[r][v] *= e.scale;
     }
     EACH put(whole, vectors, job, job->y + tile->at[r], v, sum[r][v]);
+    if (e.rounded != NULL)
+        EACH put_pairs(whole, vectors, job, e.rounded + tile->at[r] / 2, v, sum[r][v]);
 }
 
-INLINE void forward_tile(const int rows, const int vectors, const forward_job *job,
-                         const row_tile *tile)
+/* sum + a * b, b in all lanes; of pairs both products. */
+INLINE vec add_product(const bool pairs, vec sum, vec a, const float *b)
+{
+    return pairs ? add_pairs(sum, a, splat_pair(b)) : sum + a * *b;
+}
+
+INLINE void forward_tile(const bool pairs, const int rows, const int vectors,
+                         const forward_job *job, const row_tile *tile)
 {
     const float *x[TILE_ROWS];
     vec sum[TILE_ROWS][2];
@@ -166,7 +188,7 @@ INLINE void forward_tile(const int rows, const int vectors, const forward_job *j
             for (int r = 0; r < rows; r++) {
                 UNROLL
                 for (int v = 0; v < vectors; v++)
-                    sum[r][v] += weight[v] * x[r][k];
+                    sum[r][v] = add_product(pairs, sum[r][v], weight[v], x[r] + k);
             }
         }
         UNROLL
@@ -179,17 +201,33 @@ INLINE void forward_tile(const int rows, const int vectors, const forward_job *j
         finish(false, rows, vectors, job, tile, sum);
 }
 
-#define FORWARD(name, rows, vectors)                                                               \
+typedef void forward_fn(const forward_job *job, const row_tile *tile);
+
+#define FORWARD(name, pairs, rows, vectors)                                                        \
     static __attribute__((noinline)) void name(const forward_job *job, const row_tile *tile)       \
     {                                                                                              \
-        forward_tile(rows, vectors, job, tile);                                                    \
+        forward_tile(pairs, rows, vectors, job, tile);                                             \
     }
-FORWARD(forward_large_1, TILE_ROWS, 1)
-FORWARD(forward_large_2, TILE_ROWS, 2)
-FORWARD(forward_middle_1, TILE_MIDDLE, 1)
-FORWARD(forward_middle_2, TILE_MIDDLE, 2)
-FORWARD(forward_small_1, TILE_SMALL, 1)
-FORWARD(forward_small_2, TILE_SMALL, 2)
+FORWARD(forward_large_1, false, TILE_ROWS, 1)
+FORWARD(forward_large_2, false, TILE_ROWS, 2)
+FORWARD(forward_middle_1, false, TILE_MIDDLE, 1)
+FORWARD(forward_middle_2, false, TILE_MIDDLE, 2)
+FORWARD(forward_small_1, false, TILE_SMALL, 1)
+FORWARD(forward_small_2, false, TILE_SMALL, 2)
+FORWARD(pairs_large_1, true, TILE_ROWS, 1)
+FORWARD(pairs_large_2, true, TILE_ROWS, 2)
+FORWARD(pairs_middle_1, true, TILE_MIDDLE, 1)
+FORWARD(pairs_middle_2, true, TILE_MIDDLE, 2)
+FORWARD(pairs_small_1, true, TILE_SMALL, 1)
+FORWARD(pairs_small_2, true, TILE_SMALL, 2)
+
+/* [pairs][large, middle, small][vectors - 1] */
+static forward_fn *const forward_tiles[2][3][2] = {{{forward_large_1, forward_large_2},
+                                                    {forward_middle_1, forward_middle_2},
+                                                    {forward_small_1, forward_small_2}},
+                                                   {{pairs_large_1, pairs_large_2},
+                                                    {pairs_middle_1, pairs_middle_2},
+                                                    {pairs_small_1, pairs_small_2}}};
 
 INLINE void next_row(cursor *at)
 {
@@ -202,12 +240,14 @@ INLINE void next_row(cursor *at)
     }
 }
 
-static void forward_panel(const forward_job *job, cursor at, int64_t rows)
+static void forward_panel(const bool pairs, const forward_job *job, cursor at, int64_t rows)
 {
-    bool wide = job->columns > LANES;
+    static const int sizes[3] = {TILE_ROWS, TILE_MIDDLE, TILE_SMALL};
+    const bool wide = job->columns > LANES;
     for (int64_t left = rows; left > 0;) {
         row_tile tile;
-        int size = left > TILE_MIDDLE ? TILE_ROWS : left > TILE_SMALL ? TILE_MIDDLE : TILE_SMALL;
+        const int choice = left > TILE_MIDDLE ? 0 : left > TILE_SMALL ? 1 : 2;
+        const int size = sizes[choice];
         int present = left < size ? (int)left : size;
         for (int r = 0; r < size; r++) {
             tile.x[r] = r < present ? at.x : tile.x[0];
@@ -215,18 +255,14 @@ static void forward_panel(const forward_job *job, cursor at, int64_t rows)
             if (r < present)
                 next_row(&at);
         }
-        if (size == TILE_ROWS)
-            (wide ? forward_large_2 : forward_large_1)(job, &tile);
-        else if (size == TILE_MIDDLE)
-            (wide ? forward_middle_2 : forward_middle_1)(job, &tile);
-        else
-            (wide ? forward_small_2 : forward_small_1)(job, &tile);
+        forward_tiles[pairs][choice][wide](job, &tile);
         left -= present;
     }
 }
 
-static void forward(const nmi_rows *rows, const float *packed, int64_t columns,
-                    const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step)
+static void forward_grid(const bool pairs, const nmi_rows *rows, const float *packed,
+                         int64_t columns, const nmi_epilogue *epilogue, float *y, int64_t y_line,
+                         int64_t y_step)
 {
     const nmi_epilogue given = epilogue != NULL ? *epilogue : NMI_EPILOGUE_NONE;
     const int64_t depth = rows->segments * rows->segment_length;
@@ -242,14 +278,28 @@ static void forward(const nmi_rows *rows, const float *packed, int64_t columns,
                 moved.residual += column;
             if (given.activated != NULL)
                 moved.activated += column;
+            if (given.rounded != NULL)
+                moved.rounded += column / 2;
             int64_t left = columns - column;
             forward_job job = {rows, packed + column * depth, &moved, y + column,
                                left < PANEL ? (int)left : PANEL};
-            forward_panel(&job, start, count);
+            forward_panel(pairs, &job, start, count);
         }
         for (int64_t r = 0; r < count; r++)
             next_row(&start);
     }
+}
+
+static void forward(const nmi_rows *rows, const float *packed, int64_t columns,
+                    const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step)
+{
+    forward_grid(false, rows, packed, columns, epilogue, y, y_line, y_step);
+}
+
+static void forward_pairs(const nmi_rows *rows, const float *packed, int64_t columns,
+                          const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step)
+{
+    forward_grid(true, rows, packed, columns, epilogue, y, y_line, y_step);
 }
 
 /* --- weight gradient ---------------------------------------------------------------------- */
@@ -263,7 +313,7 @@ typedef struct weight_job {
     int skip;    /* leading values of k that another tile has summed already */
 } weight_job;
 
-INLINE void weight_tile(const int size, const int vectors, const weight_job *job)
+INLINE void weight_tile(const bool pairs, const int size, const int vectors, const weight_job *job)
 {
     vec sum[TILE_ROWS][2];
     UNROLL
@@ -285,7 +335,7 @@ INLINE void weight_tile(const int size, const int vectors, const weight_job *job
             for (int t = 0; t < size; t++) {
                 UNROLL
                 for (int v = 0; v < vectors; v++)
-                    sum[t][v] += gradient[v] * x[t];
+                    sum[t][v] = add_product(pairs, sum[t][v], gradient[v], x + t);
             }
             x += job->x_step;
             dy += job->dy_step;
@@ -301,47 +351,60 @@ INLINE void weight_tile(const int size, const int vectors, const weight_job *job
     }
 }
 
-#define WEIGHT(name, size, vectors)                                                                \
+typedef void weight_fn(const weight_job *job);
+
+#define WEIGHT(name, pairs, size, vectors)                                                         \
     static __attribute__((noinline)) void name(const weight_job *job)                              \
     {                                                                                              \
-        weight_tile(size, vectors, job);                                                           \
+        weight_tile(pairs, size, vectors, job);                                                    \
     }
-WEIGHT(weight_large_1, TILE_ROWS, 1)
-WEIGHT(weight_large_2, TILE_ROWS, 2)
-WEIGHT(weight_small_1, TILE_SMALL, 1)
-WEIGHT(weight_small_2, TILE_SMALL, 2)
-WEIGHT(weight_single_1, 1, 1)
-WEIGHT(weight_single_2, 1, 2)
+WEIGHT(weight_large_1, false, TILE_ROWS, 1)
+WEIGHT(weight_large_2, false, TILE_ROWS, 2)
+WEIGHT(weight_small_1, false, TILE_SMALL, 1)
+WEIGHT(weight_small_2, false, TILE_SMALL, 2)
+WEIGHT(weight_single_1, false, 1, 1)
+WEIGHT(weight_single_2, false, 1, 2)
+WEIGHT(weight_pairs_large_1, true, TILE_ROWS, 1)
+WEIGHT(weight_pairs_large_2, true, TILE_ROWS, 2)
+WEIGHT(weight_pairs_small_1, true, TILE_SMALL, 1)
+WEIGHT(weight_pairs_small_2, true, TILE_SMALL, 2)
+WEIGHT(weight_pairs_single_1, true, 1, 1)
+WEIGHT(weight_pairs_single_2, true, 1, 2)
+
+/* [pairs][large, small, single][vectors - 1] */
+static weight_fn *const weight_tiles[2][3][2] = {{{weight_large_1, weight_large_2},
+                                                  {weight_small_1, weight_small_2},
+                                                  {weight_single_1, weight_single_2}},
+                                                 {{weight_pairs_large_1, weight_pairs_large_2},
+                                                  {weight_pairs_small_1, weight_pairs_small_2},
+                                                  {weight_pairs_single_1, weight_pairs_single_2}}};
 
 /* All k of one run. A run that is no multiple of the tile ends with a tile moved back to fit,
  * so that nothing is read beyond the run; what it repeats is skipped on storing. */
-static void weight_segment(weight_job job, int64_t length)
+static void weight_segment(const bool pairs, weight_job job, int64_t length)
 {
+    static const int sizes[3] = {TILE_ROWS, TILE_SMALL, 1};
     const bool wide = job.columns > LANES;
     const int64_t line = wide ? PANEL : LANES;
     const float *x = job.x;
     float *dw = job.dw;
     for (int64_t k = 0; k < length;) {
         int64_t left = length - k;
-        int size = TILE_ROWS;
+        int choice = 0;
         if (left < TILE_ROWS && (length < TILE_ROWS || left <= TILE_SMALL))
-            size = left >= TILE_SMALL || length >= TILE_SMALL ? TILE_SMALL : 1;
+            choice = left >= TILE_SMALL || length >= TILE_SMALL ? 1 : 2;
+        const int size = sizes[choice];
         int64_t start = left < size ? length - size : k;
         job.skip = (int)(k - start);
         job.x = x + start;
         job.dw = dw + start * line;
-        if (size == TILE_ROWS)
-            (wide ? weight_large_2 : weight_large_1)(&job);
-        else if (size == TILE_SMALL)
-            (wide ? weight_small_2 : weight_small_1)(&job);
-        else
-            (wide ? weight_single_2 : weight_single_1)(&job);
+        weight_tiles[pairs][choice][wide](&job);
         k = start + size;
     }
 }
 
-static void weight_block(const nmi_rows *rows, weight_job job, const float *dy, int64_t columns,
-                         float *dw_packed)
+static void weight_block(const bool pairs, const nmi_rows *rows, weight_job job, const float *dy,
+                         int64_t columns, float *dw_packed)
 {
     const int64_t depth = rows->segments * rows->segment_length;
     const float *x = job.x;
@@ -352,13 +415,13 @@ static void weight_block(const nmi_rows *rows, weight_job job, const float *dy, 
         for (int64_t s = 0; s < rows->segments; s++) {
             job.x = x + s * rows->segment_stride;
             job.dw = dw_packed + column * depth + s * rows->segment_length * line;
-            weight_segment(job, rows->segment_length);
+            weight_segment(pairs, job, rows->segment_length);
         }
     }
 }
 
-static void backward_weight(const nmi_rows *rows, const float *dy, int64_t dy_line, int64_t dy_step,
-                            int64_t columns, float *dw_packed)
+static void weight_grid(const bool pairs, const nmi_rows *rows, const float *dy, int64_t dy_line,
+                        int64_t dy_step, int64_t columns, float *dw_packed)
 {
     /* Blocks of whole lines, or pieces of the line if the grid has one only. */
     const int64_t across = rows->height == 1 ? WEIGHT_BLOCK_ROWS : rows->width;
@@ -373,9 +436,21 @@ static void backward_weight(const nmi_rows *rows, const float *dy, int64_t dy_li
                               .x_step = rows->x_step,
                               .dy_line = dy_line,
                               .dy_step = dy_step};
-            weight_block(rows, job, dy + i * dy_line + j * dy_step, columns, dw_packed);
+            weight_block(pairs, rows, job, dy + i * dy_line + j * dy_step, columns, dw_packed);
         }
     }
+}
+
+static void backward_weight(const nmi_rows *rows, const float *dy, int64_t dy_line, int64_t dy_step,
+                            int64_t columns, float *dw_packed)
+{
+    weight_grid(false, rows, dy, dy_line, dy_step, columns, dw_packed);
+}
+
+static void backward_weight_pairs(const nmi_rows *rows, const float *dy, int64_t dy_line,
+                                  int64_t dy_step, int64_t columns, float *dw_packed)
+{
+    weight_grid(true, rows, dy, dy_line, dy_step, columns, dw_packed);
 }
 
 /* --- sweeps ------------------------------------------------------------------------------- */
@@ -443,6 +518,36 @@ static void add_scaled(int64_t count, float a, const float *x, float *y)
     }
 }
 
+static void round_line(int64_t count, const float *x, float *pairs)
+{
+    for (int64_t i = 0; i < count; i += LANES) {
+        const int64_t left = count - i < LANES ? count - i : LANES;
+        const half_vec rounded = halves(left < LANES ? load_part(x + i, (int)left) : load(x + i));
+        if (left < LANES)
+            memcpy(pairs + i / 2, &rounded, (size_t)((left + 1) / 2) * sizeof *pairs);
+        else
+            memcpy(pairs + i / 2, &rounded, sizeof rounded);
+    }
+}
+
+static void interleave(int64_t count, const float *line, const float *next, float *pairs)
+{
+    const char *first = (const char *)line, *second = (const char *)next;
+    for (int64_t i = 0; i < count; i += LANES) {
+        const int64_t left = count - i < LANES ? count - i : LANES;
+        half_vec a = {0}, b = {0};
+        memcpy(&a, first + 2 * i, left < LANES ? 2 * (size_t)left : sizeof a);
+        if (next != NULL)
+            memcpy(&b, second + 2 * i, left < LANES ? 2 * (size_t)left : sizeof b);
+        const vec both =
+            (vec)(__builtin_convertvector(a, uvec) | __builtin_convertvector(b, uvec) << 16);
+        if (left < LANES)
+            store_part(pairs + i, (int)left, both);
+        else
+            store(pairs + i, both);
+    }
+}
+
 /*
  * With k = round(2 x), r = x - k/2 lies in [-1/4, 1/4] exactly; k mod 4 says which of +-sin, +-cos
  * of pi r is wanted. Polynomials: Taylor series, truncated below 2e-9. Plain arithmetic
@@ -481,6 +586,17 @@ static void sincospi(const double *restrict x, float *restrict sine, float *rest
 }
 
 extern const nmi_kernels TABLE;
-const nmi_kernels TABLE = {
-    NAME,       LANES,   PANEL, forward, backward_weight, column_sums, activate, activate_backward,
-    add_scaled, sincospi};
+const nmi_kernels TABLE = {.name = NAME,
+                           .lanes = LANES,
+                           .panel = PANEL,
+                           .forward = forward,
+                           .backward_weight = backward_weight,
+                           .forward_pairs = forward_pairs,
+                           .backward_weight_pairs = backward_weight_pairs,
+                           .round_line = round_line,
+                           .interleave = interleave,
+                           .column_sums = column_sums,
+                           .activate = activate,
+                           .activate_backward = activate_backward,
+                           .add_scaled = add_scaled,
+                           .sincospi = sincospi};

@@ -10,4 +10,5 @@
 #define NAME "neon"
 #include "nmi_vector4.inc.h"
 
+#include "nmi_pairs.inc.h"
 #include "nmi_rows_kernel.inc.h"

@@ -5,6 +5,8 @@
 
 typedef float vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
+typedef uint32_t uvec __attribute__((vector_size(LANES * 4)));
+typedef uint16_t half_vec __attribute__((vector_size(LANES * 2))); /* of bf16 */
 typedef float loose_vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 #if defined(__clang__)
@@ -28,4 +30,12 @@ static inline __attribute__((always_inline)) void store(float *p, vec v)
 static inline __attribute__((always_inline)) vec splat(float value)
 {
     return value - (vec){0};
+}
+
+/* The same of a pair of bf16, whose bits are no number. */
+static inline __attribute__((always_inline)) vec splat_pair(const float *p)
+{
+    uint32_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return (vec)(bits - (uvec){0});
 }
