@@ -39,7 +39,9 @@ static const struct group {
     {60, "Manifolds",
      "`neumeta_manifold_create()` (all but SAMPLES, CLEAN_SAMPLE and NOISE_DRAW) "
      "and\n`neumeta_manifold_materialize()` "
-     "(SAMPLES, CLEAN_SAMPLE, NOISE, NOISE_CLAMP, NOISE_DRAW)."},
+     "(SAMPLES, CLEAN_SAMPLE, NOISE, NOISE_CLAMP, NOISE_DRAW,\nand PRECISION, which stands among "
+     "the "
+     "settings of phases)."},
     {100, "Phases of a schedule",
      "`neumeta_schedule_add_phase()` and `neumeta_schedule_create_recipe()`. Plain training "
      "refuses what\n"

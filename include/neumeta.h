@@ -235,6 +235,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_KEY_VALIDATE_GAMMAS 142
 #define NEUMETA_KEY_DIRECT_BLOCKS 143
 #define NEUMETA_KEY_FIT_SIZES 144
+#define NEUMETA_KEY_PRECISION 150
 /* Trainers */
 #define NEUMETA_KEY_CHECKPOINT_PATH 160
 #define NEUMETA_KEY_CHECKPOINT_SECONDS 161
@@ -335,7 +336,8 @@ NEUMETA_API neumeta_status neumeta_context_set_parallel(neumeta_context *context
 NEUMETA_API neumeta_status neumeta_context_set_seed(neumeta_context *context, uint64_t seed);
 
 /** Compute with the kernels of that name instead of the best ones this processor has: "base" (plain
- *  C), "neon" (AArch64), "avx2" or "avx512" (x86-64), or "auto": the best ones, as at the start.
+ *  C), "neon" (AArch64), "avx2", "avx512" or "avx512bf16" (x86-64), or "auto": the best ones, as at
+ *  the start.
  *  To be called before anything is made from the context, since weights rearranged for some kernels
  *  serve no others. Results of two kinds of kernels differ in their last bits.
  *  @return NEUMETA_ERR_ARGUMENT for an unknown name, NEUMETA_ERR_UNSUPPORTED for kernels that this
@@ -724,7 +726,7 @@ NEUMETA_API neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *man
  * @param sizes    One entry for each axis. Axes on which a directly held tensor depends must be at
  *                 their maximum. Sizes outside the trained range are extrapolated.
  * @param count    The number of axes.
- * @param options  SAMPLES, CLEAN_SAMPLE, NOISE, NOISE_CLAMP, NOISE_DRAW, SEED.
+ * @param options  SAMPLES, CLEAN_SAMPLE, NOISE, NOISE_CLAMP, NOISE_DRAW, SEED, PRECISION.
  * @return NEUMETA_ERR_ARGUMENT or NEUMETA_ERR_SHAPE naming the axis whose size is wrong;
  *         NEUMETA_ERR_NUMERIC if the manifold yields something infinite.
  * @note Time O(SAMPLES * rows * INR_LAYERS * INR_HIDDEN^2), a row being one pair of an output and

@@ -12,6 +12,7 @@ static const cli_keys smooth_keys[] = {{NEUMETA_KEY_SMOOTH_SOLVER, NEUMETA_KEY_S
                                        {0, 0}};
 static const cli_keys sampling_keys[] = {{NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW},
                                          {NEUMETA_KEY_CLEAN_SAMPLE, NEUMETA_KEY_CLEAN_SAMPLE},
+                                         {NEUMETA_KEY_PRECISION, NEUMETA_KEY_PRECISION},
                                          {0, 0}};
 
 static const struct norm_name {

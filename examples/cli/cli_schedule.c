@@ -6,7 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
-static const cli_keys phase_keys[] = {{NEUMETA_KEY_EPOCHS, NEUMETA_KEY_FIT_SIZES}, {0, 0}};
+static const cli_keys phase_keys[] = {{NEUMETA_KEY_EPOCHS, NEUMETA_KEY_PRECISION}, {0, 0}};
 
 /* --- phases of a file ------------------------------------------------------------------------ */
 

@@ -13,6 +13,7 @@ static const cli_option options[] = {
 };
 static const cli_keys keys[] = {{NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW},
                                 {NEUMETA_KEY_CLEAN_SAMPLE, NEUMETA_KEY_CLEAN_SAMPLE},
+                                {NEUMETA_KEY_PRECISION, NEUMETA_KEY_PRECISION},
                                 {0, 0}};
 static const cli_column columns[] = {
     {"output", "output", 1, 0},

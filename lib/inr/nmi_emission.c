@@ -40,6 +40,7 @@ struct nmi_manifold_scratch {
     /* the present wave */
     const nmi_manifold *manifold;
     const nmi_noise *noise;
+    int32_t precision;
     int64_t samples;
     bool clean_first;
     slot slots[SLOTS];
@@ -116,10 +117,11 @@ static nmi_inr_slice central_slice(int64_t outputs, int64_t taps)
     return slice;
 }
 
-static void start_wave(struct nmi_manifold_scratch *s, const nmi_noise *noise, int64_t samples,
-                       bool clean_first)
+static void start_wave(struct nmi_manifold_scratch *s, const nmi_noise *noise, int32_t precision,
+                       int64_t samples, bool clean_first)
 {
     s->noise = noise;
+    s->precision = precision;
     s->samples = samples;
     s->clean_first = clean_first;
     s->slot_count = 0;
@@ -150,6 +152,7 @@ static slot *add_slot(struct nmi_manifold_scratch *s, const nmi_field *field,
                  .inputs = tensor->dims[1],
                  .scale = manifold->settings.coordinate_scale},
         .noise = s->noise,
+        .precision = s->precision,
         .clean = s->samples == 1 && (inr->encoding.kind == NMI_ENCODING_INTEGRATED ||
                                      s->noise == NULL || s->noise->amplitude == 0),
         .scale = 1.0f / (float)tensor->dims[1],
@@ -237,7 +240,8 @@ static bool marked(const bool *fields, int32_t tensor)
 }
 
 static neumeta_status emit_all(nmi_manifold *manifold, nmi_network *network, const bool *fields,
-                               const nmi_noise *noise, int64_t samples, bool clean_first)
+                               const nmi_noise *noise, int32_t precision, int64_t samples,
+                               bool clean_first)
 {
     nmi_context *ctx = manifold->object.context;
     const int32_t count = manifold->topology->tensor_count;
@@ -254,7 +258,7 @@ static neumeta_status emit_all(nmi_manifold *manifold, nmi_network *network, con
     }
     struct nmi_manifold_scratch *s = manifold->scratch;
     for (int32_t t = 0; t < count;) {
-        start_wave(s, noise, samples, clean_first);
+        start_wave(s, noise, precision, samples, clean_first);
         for (; t < count; t++) {
             const nmi_field *field = &manifold->fields[t];
             const nmi_tensor *tensor = &network->tensors[t];
@@ -273,17 +277,18 @@ static neumeta_status emit_all(nmi_manifold *manifold, nmi_network *network, con
 }
 
 neumeta_status nmi_manifold_emit(nmi_manifold *manifold, nmi_network *network, const bool *fields,
-                                 const nmi_noise *noise)
+                                 const nmi_noise *noise, int32_t precision)
 {
-    return emit_all(manifold, network, fields, noise, 1, false);
+    return emit_all(manifold, network, fields, noise, precision, 1, false);
 }
 
 neumeta_status nmi_manifold_emit_average(nmi_manifold *manifold, nmi_network *network,
                                          const bool *fields, const nmi_noise *noise,
-                                         int64_t samples, bool clean_first)
+                                         int32_t precision, int64_t samples, bool clean_first)
 {
     const bool clean = clean_first && samples == 1;
-    return emit_all(manifold, network, fields, clean ? NULL : noise, samples, clean_first);
+    return emit_all(manifold, network, fields, clean ? NULL : noise, precision, samples,
+                    clean_first);
 }
 
 /* --- backward ---------------------------------------------------------------------------- */
@@ -346,7 +351,7 @@ static void run_backward(struct nmi_manifold_scratch *s)
 }
 
 neumeta_status nmi_manifold_backward(nmi_manifold *manifold, const nmi_network *network,
-                                     const bool *fields, const nmi_noise *noise,
+                                     const bool *fields, const nmi_noise *noise, int32_t precision,
                                      float *const *weight_gradients,
                                      float *const *parameter_gradients)
 {
@@ -360,7 +365,7 @@ neumeta_status nmi_manifold_backward(nmi_manifold *manifold, const nmi_network *
                                               parameter_gradients[t]);
     struct nmi_manifold_scratch *s = manifold->scratch;
     for (int32_t t = 0; t < count;) {
-        start_wave(s, noise, 1, false);
+        start_wave(s, noise, precision, 1, false);
         for (; t < count; t++) {
             const nmi_field *field = &manifold->fields[t];
             const nmi_tensor *tensor = &network->tensors[t];
@@ -381,7 +386,7 @@ void nmi_emission_fit(nmi_manifold *manifold, int32_t tensor, const nmi_fit_batc
                       float *gradient)
 {
     struct nmi_manifold_scratch *s = manifold->scratch;
-    start_wave(s, batch->noise, 1, false);
+    start_wave(s, batch->noise, NMI_FP32, 1, false);
     slot *added = add_slot(s, &manifold->fields[tensor], batch->target, batch->parameters, true);
     added->fit = batch;
     added->gradient = gradient;

@@ -41,8 +41,8 @@ typedef struct nmi_inr_part {
 
 /*
  * Rows first .. first + rows - 1 (rows <= block_rows) of one tensor. `packed` comes from pack()
- * with the same slice, grid and `clean`; `work` has work_floats() floats, aligned to 64 bytes, for
- * one thread.
+ * with the same slice, grid, precision and `clean`; `work` has work_floats() floats, aligned to 64
+ * bytes, for one thread.
  */
 typedef struct nmi_inr_rows {
     const nmi_inr *inr;
@@ -50,6 +50,7 @@ typedef struct nmi_inr_rows {
     nmi_inr_slice slice;
     nmi_grid grid;
     const nmi_noise *noise; /* NULL: clean */
+    int32_t precision;      /* NMI_FP32 or NMI_BF16 */
     bool clean;             /* all rows of the tensor that are emitted with `packed` are clean */
     int64_t first, rows;
     float scale; /* of the emitted values: 1/I */

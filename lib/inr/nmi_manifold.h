@@ -59,16 +59,17 @@ void nmi_manifold_release(nmi_manifold *manifold);
  * Writes the tensors marked in `fields` ([tensor_count]; NULL: all) into `network`, whose topology
  * is the manifold's, at the network's present sizes. Morphing tensors of nodes that are not live
  * are skipped; directly held ones are copied. Does not allocate after the first call with the
- * context's thread count. Calls nmi_network_touch(). `noise` may be NULL: clean.
+ * context's thread count. Calls nmi_network_touch(). `noise` may be NULL: clean. `precision` is
+ * NMI_FP32 or NMI_BF16, that of the products of the INRs.
  */
 neumeta_status nmi_manifold_emit(nmi_manifold *manifold, nmi_network *network, const bool *fields,
-                                 const nmi_noise *noise);
+                                 const nmi_noise *noise, int32_t precision);
 
 /* Writes the average of `samples` emissions instead, summed in double: draws of the noise, numbered
  * from 0, the first of them replaced by a clean emission if so wanted. */
 neumeta_status nmi_manifold_emit_average(nmi_manifold *manifold, nmi_network *network,
                                          const bool *fields, const nmi_noise *noise,
-                                         int64_t samples, bool clean_first);
+                                         int32_t precision, int64_t samples, bool clean_first);
 
 /*
  * Carries weight gradients to parameters: for each tensor t marked in `fields`, adds to
@@ -78,7 +79,7 @@ neumeta_status nmi_manifold_emit_average(nmi_manifold *manifold, nmi_network *ne
  * Tensors that are not live are skipped. Allocates like nmi_manifold_emit().
  */
 neumeta_status nmi_manifold_backward(nmi_manifold *manifold, const nmi_network *network,
-                                     const bool *fields, const nmi_noise *noise,
+                                     const bool *fields, const nmi_noise *noise, int32_t precision,
                                      float *const *weight_gradients,
                                      float *const *parameter_gradients);
 
@@ -131,7 +132,8 @@ int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold);
 
 /* The network at these sizes, independent of the manifold. Options: SAMPLES, CLEAN_SAMPLE, NOISE,
  * NOISE_CLAMP, NOISE_DRAW, SEED; the integrated encoding, which leaves nothing to sample, takes
- * only SAMPLES 1 and SEED. NEUMETA_ERR_NUMERIC names the first tensor that is not finite. */
+ * only SAMPLES 1, SEED and PRECISION. NEUMETA_ERR_NUMERIC names the first tensor that is not
+ * finite. */
 neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *sizes,
                                         const nmi_options *options, nmi_network **out);
 

@@ -12,9 +12,9 @@
 /* What the integrated encoding has averaged already cannot be asked for again. */
 static neumeta_status check_options(const nmi_manifold *manifold, const nmi_options *options)
 {
-    static const int32_t keys[] = {NEUMETA_KEY_SAMPLES,    NEUMETA_KEY_SEED,
-                                   NEUMETA_KEY_NOISE,      NEUMETA_KEY_NOISE_CLAMP,
-                                   NEUMETA_KEY_NOISE_DRAW, NEUMETA_KEY_CLEAN_SAMPLE};
+    static const int32_t keys[] = {
+        NEUMETA_KEY_SAMPLES,     NEUMETA_KEY_SEED,       NEUMETA_KEY_PRECISION,   NEUMETA_KEY_NOISE,
+        NEUMETA_KEY_NOISE_CLAMP, NEUMETA_KEY_NOISE_DRAW, NEUMETA_KEY_CLEAN_SAMPLE};
     nmi_context *ctx = manifold->object.context;
     const bool integrated = manifold->settings.encoding == NMI_ENCODING_INTEGRATED;
     const int64_t samples = nmi_options_int(options, NEUMETA_KEY_SAMPLES);
@@ -26,7 +26,7 @@ static neumeta_status check_options(const nmi_manifold *manifold, const nmi_opti
     return nmi_options_allow(ctx, options,
                              integrated ? "manifold materialize with the integrated encoding"
                                         : "manifold materialize",
-                             keys, integrated ? 2 : 6);
+                             keys, integrated ? 3 : 7);
 }
 
 static neumeta_status check_finite(const nmi_manifold *manifold, const nmi_network *network)
@@ -81,6 +81,7 @@ neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *s
     if (status == NEUMETA_OK) {
         const nmi_noise noise = choose_noise(manifold, options);
         status = nmi_manifold_emit_average(manifold, network, NULL, &noise,
+                                           nmi_options_choice(options, NEUMETA_KEY_PRECISION),
                                            nmi_options_int(options, NEUMETA_KEY_SAMPLES),
                                            nmi_options_int(options, NEUMETA_KEY_CLEAN_SAMPLE) != 0);
     }

@@ -93,7 +93,7 @@ void nmi_split_forward(const nmi_split *split, const float *packed, const nmi_ep
     const int64_t outputs = nmi_split_outputs(split);
     const nmi_dense_shape input = part_shape(split->encoding, split->hidden, NMI_FEATURES_INPUT);
     const nmi_dense_shape other = part_shape(split->encoding, split->hidden, NMI_FEATURES_OTHER);
-    nmi_epilogue start = NMI_EPILOGUE_NONE, end = *epilogue;
+    nmi_epilogue start = NMI_EPILOGUE_NONE;
     start.bias = epilogue->bias;
     encode(split);
     nmi_dense_forward(split->kernels, other, outputs,
@@ -102,6 +102,7 @@ void nmi_split_forward(const nmi_split *split, const float *packed, const nmi_ep
                       sums, y_stride);
     for (int64_t o = 0; o < outputs; o++) {
         const run rows = run_at(split, o);
+        nmi_epilogue end = nmi_epilogue_moved(epilogue, rows.first * y_stride, 0);
         end.bias = sums + o * y_stride;
         nmi_dense_forward(split->kernels, input, rows.rows, rows.features, split->stride, packed,
                           &end, y + rows.first * y_stride, y_stride);

@@ -30,6 +30,7 @@ static const int32_t manifold_keys[] = {
     NEUMETA_KEY_DIRECT_DECAY,
     NEUMETA_KEY_DIRECT_BLOCKS,
     NEUMETA_KEY_VALIDATE_GAMMAS,
+    NEUMETA_KEY_PRECISION,
 };
 
 /* Settings that say something only beside another one. */
@@ -135,6 +136,7 @@ static void read_optimizer(const nmi_options *options, nmi_settings *s)
     s->keep_moments = nmi_options_int(options, NEUMETA_KEY_KEEP_MOMENTS) != 0;
     s->continue_best = nmi_options_choice(options, NEUMETA_KEY_CONTINUE_FROM) == 1;
     s->validate_epochs = nmi_options_real(options, NEUMETA_KEY_VALIDATE_EPOCHS);
+    s->precision = nmi_options_choice(options, NEUMETA_KEY_PRECISION);
 }
 
 static void read_objective(const nmi_options *options, nmi_settings *s)

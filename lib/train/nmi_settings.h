@@ -38,6 +38,7 @@ typedef struct nmi_settings {
     double residual_start, residual_rate, direct_rate, direct_decay;
     bool train_earlier, keep_moments, continue_best;
     double validate_epochs;
+    int32_t precision; /* NMI_FP32 or NMI_BF16 */
 } nmi_settings;
 
 /* What a phase may rely on. */

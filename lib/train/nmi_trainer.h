@@ -158,7 +158,7 @@ double nmi_trainer_weight_loss(nmi_trainer *trainer, double share);
 
 /* Puts the emitted weights of `sizes` into `network`; noise may be NULL. */
 neumeta_status nmi_trainer_emit(nmi_trainer *trainer, nmi_network *network, const int64_t *sizes,
-                                const nmi_noise *noise);
+                                const nmi_noise *noise, int32_t precision);
 /* Exchanges values and averages of all slots: the average is what is judged and handed out. */
 void nmi_trainer_publish(nmi_trainer *trainer, bool publish);
 /* Evaluates on held-out items and keeps the best state, if one is due after this step. */

@@ -178,7 +178,7 @@ static neumeta_status step_group_slots(nmi_trainer *trainer)
 /* --- one minibatch ------------------------------------------------------------------------- */
 
 neumeta_status nmi_trainer_emit(nmi_trainer *trainer, nmi_network *network, const int64_t *sizes,
-                                const nmi_noise *noise)
+                                const nmi_noise *noise, int32_t precision)
 {
     neumeta_status status = nmi_network_resize(network, sizes);
     for (int32_t t = 0; t < trainer->topology->tensor_count && status == NEUMETA_OK; t++) {
@@ -189,7 +189,7 @@ neumeta_status nmi_trainer_emit(nmi_trainer *trainer, nmi_network *network, cons
                    (size_t)tensor->count * sizeof(float));
     }
     if (status == NEUMETA_OK)
-        status = nmi_manifold_emit(trainer->manifold, network, trainer->held, noise);
+        status = nmi_manifold_emit(trainer->manifold, network, trainer->held, noise, precision);
     return status;
 }
 
@@ -258,7 +258,8 @@ static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64
         nmi_settings_draw_sizes(settings, trainer->topology, trainer->varies, index,
                                 nmi_random_key(trainer->seed, NMI_RANDOM_SIZES, draw),
                                 trainer->sizes);
-        status = nmi_trainer_emit(trainer, trainer->network, trainer->sizes, &noise);
+        status = nmi_trainer_emit(trainer, trainer->network, trainer->sizes, &noise,
+                                  settings->precision);
     }
     if (status != NEUMETA_OK)
         return status;
@@ -279,7 +280,8 @@ static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64
         if (!isfinite(loss.total))
             return fail_numeric(trainer, "loss");
         status = nmi_manifold_backward(trainer->manifold, trainer->network, trainer->carried,
-                                       &noise, trainer->weight_gradients, trainer->slot_gradients);
+                                       &noise, settings->precision, trainer->weight_gradients,
+                                       trainer->slot_gradients);
         if (status == NEUMETA_OK)
             status = step_minibatch_slots(trainer);
     }

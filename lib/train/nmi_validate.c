@@ -42,7 +42,7 @@ static neumeta_status judge_manifold(nmi_trainer *trainer, const nmi_settings *s
             trainer->sizes[a] = trainer->varies[a]
                                     ? nmi_axis_size_at(&trainer->topology->axes[a], gammas[g])
                                     : trainer->full_sizes[a];
-        status = nmi_trainer_emit(trainer, trainer->judge, trainer->sizes, NULL);
+        status = nmi_trainer_emit(trainer, trainer->judge, trainer->sizes, NULL, NMI_FP32);
         if (status == NEUMETA_OK)
             status = nmi_network_evaluate(trainer->judge, trainer->dataset, NEUMETA_SPLIT_HELD_OUT,
                                           NULL, &one);

@@ -485,7 +485,7 @@ START_TEST(every_call_refuses_every_setting_that_it_does_not_use)
     static const use trained[] = {
         {"smooth", call_smooth, {{43, 45}}},
         {"manifold_create", call_manifold, {{45, 45}, {60, 68}, {70, 71}, {73, 73}}},
-        {"manifold_materialize", call_materialize, {{45, 45}, {69, 72}, {74, 74}}},
+        {"manifold_materialize", call_materialize, {{45, 45}, {69, 72}, {74, 74}, {150, 150}}},
         {"schedule_create_recipe", call_recipe, {{100, 159}}},
         {"schedule_add_phase", call_phase, {{100, 159}}},
         {"trainer_create", call_trainer, {{45, 45}, {160, 161}}},

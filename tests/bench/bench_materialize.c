@@ -19,6 +19,7 @@ typedef struct bench {
     nmi_manifold *manifold;
     nmi_network *network;
     nmi_noise noise;
+    int32_t precision;
     float **weight_gradients, **parameter_gradients;
     double operations; /* multiply-adds of one emission, times 2 */
 } bench;
@@ -44,9 +45,10 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void report(const char *name, int repetitions, bench *b, neumeta_status (*work)(bench *b),
-                   double operations)
+static void report(const char *what, const char *precision, int repetitions, bench *b,
+                   neumeta_status (*work)(bench *b), double operations)
 {
+    char name[64];
     double seconds[MOST];
     need(b->context, work(b));
     for (int r = 0; r < repetitions; r++) {
@@ -56,7 +58,8 @@ static void report(const char *name, int repetitions, bench *b, neumeta_status (
     }
     qsort(seconds, (size_t)repetitions, sizeof *seconds, by_value);
     const double median = seconds[repetitions / 2];
-    printf("  %-22s %9.2f ms   (%.2f to %.2f)", name, 1e3 * median, 1e3 * seconds[0],
+    snprintf(name, sizeof name, "%s%s", what, precision);
+    printf("  %-27s %9.2f ms   (%.2f to %.2f)", name, 1e3 * median, 1e3 * seconds[0],
            1e3 * seconds[repetitions - 1]);
     printf(operations > 0 ? "   %7.1f GFLOP/s\n" : "\n", 1e-9 * operations / median);
 }
@@ -144,29 +147,30 @@ static void end_manifold(bench *b)
 
 static neumeta_status emit(bench *b)
 {
-    return nmi_manifold_emit(b->manifold, b->network, NULL, &b->noise);
+    return nmi_manifold_emit(b->manifold, b->network, NULL, &b->noise, b->precision);
 }
 
 static neumeta_status backward(bench *b)
 {
-    return nmi_manifold_backward(b->manifold, b->network, NULL, &b->noise, b->weight_gradients,
-                                 b->parameter_gradients);
+    return nmi_manifold_backward(b->manifold, b->network, NULL, &b->noise, b->precision,
+                                 b->weight_gradients, b->parameter_gradients);
 }
 
 static neumeta_status emit_clean(bench *b)
 {
-    return nmi_manifold_emit(b->manifold, b->network, NULL, NULL);
+    return nmi_manifold_emit(b->manifold, b->network, NULL, NULL, b->precision);
 }
 
 static neumeta_status backward_clean(bench *b)
 {
-    return nmi_manifold_backward(b->manifold, b->network, NULL, NULL, b->weight_gradients,
-                                 b->parameter_gradients);
+    return nmi_manifold_backward(b->manifold, b->network, NULL, NULL, b->precision,
+                                 b->weight_gradients, b->parameter_gradients);
 }
 
 static neumeta_status average(bench *b)
 {
-    return nmi_manifold_emit_average(b->manifold, b->network, NULL, &b->noise, 8, true);
+    return nmi_manifold_emit_average(b->manifold, b->network, NULL, &b->noise, b->precision, 8,
+                                     true);
 }
 
 static void run(bench *b, int repetitions, int64_t hidden, int64_t layers, int64_t octaves,
@@ -176,15 +180,19 @@ static void run(bench *b, int repetitions, int64_t hidden, int64_t layers, int64
     printf("8,320 rows, INR %d x %d, %d octaves, %s encoding (%d inputs), blocks of %d rows\n",
            (int)hidden, (int)layers, (int)octaves, encoding, (int)b->manifold->inr.encoding.inputs,
            (int)b->manifold->inr.block_rows);
-    report("emit", repetitions, b, emit, b->operations);
-    report("backward", repetitions, b, backward, 0);
-    if (b->manifold->settings.encoding == NMI_ENCODING_PLAIN) {
-        report("emit, no noise", repetitions, b, emit_clean, b->operations);
-        report("backward, no noise", repetitions, b, backward_clean, 0);
+    for (b->precision = NMI_FP32; b->precision <= NMI_BF16; b->precision++) {
+        const char *name = b->precision == NMI_BF16 ? ", bf16" : "";
+        const bool plain = b->manifold->settings.encoding == NMI_ENCODING_PLAIN;
+        report("emit", name, repetitions, b, emit, b->operations);
+        report("backward", name, repetitions, b, backward, 0);
+        if (plain) {
+            report("emit, no noise", name, repetitions, b, emit_clean, b->operations);
+            report("backward, no noise", name, repetitions, b, backward_clean, 0);
+        }
+        if (plain && hidden < 512)
+            report("average of 8 samples", name, repetitions < 3 ? repetitions : 3, b, average,
+                   8 * b->operations);
     }
-    if (b->manifold->settings.encoding == NMI_ENCODING_PLAIN && hidden < 512)
-        report("average of 8 samples", repetitions < 3 ? repetitions : 3, b, average,
-               8 * b->operations);
     end_manifold(b);
 }
 

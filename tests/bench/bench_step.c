@@ -56,8 +56,9 @@ CLOCKED(DATA, neumeta_status, nmi_dataset_fetch,
          bool augment, float *inputs, int64_t *targets),
         (dataset, split, indices, count, key, augment, inputs, targets))
 CLOCKED(EMISSION, neumeta_status, nmi_manifold_emit,
-        (nmi_manifold * manifold, nmi_network *network, const bool *fields, const nmi_noise *noise),
-        (manifold, network, fields, noise))
+        (nmi_manifold * manifold, nmi_network *network, const bool *fields, const nmi_noise *noise,
+         int32_t precision),
+        (manifold, network, fields, noise, precision))
 CLOCKED(FORWARD, const float *, nmi_pass_forward,
         (nmi_pass * pass, nmi_network *network, const float *inputs, int64_t items,
          const bool *batch_norm),
@@ -71,8 +72,9 @@ CLOCKED(LOSSES, double, nmi_trainer_weight_loss, (nmi_trainer * trainer, double 
         (trainer, share))
 CLOCKED(INR_BACKWARD, neumeta_status, nmi_manifold_backward,
         (nmi_manifold * manifold, const nmi_network *network, const bool *fields,
-         const nmi_noise *noise, float *const *weight_gradients, float *const *slot_gradients),
-        (manifold, network, fields, noise, weight_gradients, slot_gradients))
+         const nmi_noise *noise, int32_t precision, float *const *weight_gradients,
+         float *const *slot_gradients),
+        (manifold, network, fields, noise, precision, weight_gradients, slot_gradients))
 
 void __real_nmi_pass_backward(nmi_pass *pass, nmi_network *network, const float *output_gradients,
                               float *const *gradients);

@@ -385,12 +385,12 @@ static void check_inr(const char *activation)
         snprintf(gradients, sizeof gradients, "%s.gradient", prefix);
         ck_assert_int_eq(manifold->fields[t].parameter_count, count);
         memcpy(manifold->fields[t].parameters, parameters, (size_t)count * sizeof(float));
-        assert_ok(context, nmi_manifold_emit(manifold, network, fields, NULL));
+        assert_ok(context, nmi_manifold_emit(manifold, network, fields, NULL, NMI_FP32));
         assert_fixture(prefix, "output", network->tensors[t].data);
         weight_gradients[t] = fixture(prefix, "cotangent", NULL);
         parameter_gradients[t] = floats(count);
-        assert_ok(context, nmi_manifold_backward(manifold, network, fields, NULL, weight_gradients,
-                                                 parameter_gradients));
+        assert_ok(context, nmi_manifold_backward(manifold, network, fields, NULL, NMI_FP32,
+                                                 weight_gradients, parameter_gradients));
         float *expected = inr_vector(gradients, &gradient_count);
         assert_near(parameter_gradients[t], expected, gradient_count, tolerance, tolerance);
         free(expected);

@@ -275,7 +275,7 @@ static void check_manifold(const char *encoding, const char *function, int64_t l
     nmi_network *network = NULL;
     assert_ok(ctx, nmi_network_create(ctx, topology, sizes, &network));
     nmi_noise noise = {.amplitude = 1, .clamp = 0.49, .key = 77, .sample = 3, .samples = 8};
-    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, &noise));
+    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, &noise, NMI_FP32));
     float **weights = calloc((size_t)count, sizeof *weights);
     float **gradients = calloc((size_t)count, sizeof *gradients);
     for (int32_t t = 0; t < count; t++) {
@@ -283,7 +283,7 @@ static void check_manifold(const char *encoding, const char *function, int64_t l
         gradients[t] = calloc((size_t)m->fields[t].parameter_count, sizeof(float));
         test_fill(weights[t], network->tensors[t].count, (uint64_t)t + 1, -1, 1);
     }
-    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, &noise, weights, gradients));
+    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, &noise, NMI_FP32, weights, gradients));
     int checked = 0;
     for (int32_t t = 0; t < count; t++) {
         const nmi_field *field = &m->fields[t];

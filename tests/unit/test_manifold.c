@@ -96,7 +96,7 @@ START_TEST(only_marked_tensors_are_written)
     for (int32_t i = 0; i < t->tensor_count; i++)
         for (int64_t k = 0; k < network->tensors[i].count; k++)
             network->tensors[i].data[k] = 7;
-    assert_ok(ctx, nmi_manifold_emit(m, network, only, NULL));
+    assert_ok(ctx, nmi_manifold_emit(m, network, only, NULL, NMI_FP32));
     for (int32_t i = 0; i < t->tensor_count; i++)
         for (int64_t k = 0; k < network->tensors[i].count; k++)
             ck_assert((network->tensors[i].data[k] == 7) == (i != b));
@@ -121,12 +121,12 @@ static void average_is_that_of(bool clean, int draws)
     double *sum = calloc((size_t)count, sizeof *sum);
     for (int s = clean ? -1 : 0; s < draws; s++) {
         noise.sample = s;
-        assert_ok(ctx, nmi_manifold_emit(m, one, NULL, s < 0 ? NULL : &noise));
+        assert_ok(ctx, nmi_manifold_emit(m, one, NULL, s < 0 ? NULL : &noise, NMI_FP32));
         for (int64_t i = 0; i < count; i++)
             sum[i] += (double)one->tensors[a].data[i] / samples;
     }
     noise.sample = 0;
-    assert_ok(ctx, nmi_manifold_emit_average(m, average, NULL, &noise, samples, clean));
+    assert_ok(ctx, nmi_manifold_emit_average(m, average, NULL, &noise, NMI_FP32, samples, clean));
     for (int64_t i = 0; i < count; i++)
         ck_assert_double_eq_tol((double)average->tensors[a].data[i], sum[i], 1e-8); /* float */
     free(sum);
@@ -156,7 +156,7 @@ static float *everything(int32_t threads, int64_t *total)
     nmi_network *network = make_network(ctx, t, 16, 13), *full = make_network(ctx, t, 16, 14);
     const nmi_noise noise = {.amplitude = 1, .clamp = 1, .key = 8};
     float *gradients[16] = {NULL}, *weights[16] = {NULL};
-    assert_ok(ctx, nmi_manifold_emit_average(m, network, NULL, &noise, 4, true));
+    assert_ok(ctx, nmi_manifold_emit_average(m, network, NULL, &noise, NMI_FP32, 4, true));
     nmi_network_initialize(full, 3);
     *total = 0;
     for (int32_t i = 0; i < t->tensor_count; i++) {
@@ -166,7 +166,7 @@ static float *everything(int32_t threads, int64_t *total)
         test_fill(weights[i], network->tensors[i].count, 5, -1, 1);
         *total += network->tensors[i].count + 2 * m->fields[i].parameter_count;
     }
-    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, &noise, weights, gradients));
+    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, &noise, NMI_FP32, weights, gradients));
     nmi_network *room = NULL;
     assert_ok(ctx, nmi_network_copy(full, &room));
     const nmi_fit_target target = {full, room, full->sizes, 1};
@@ -217,12 +217,12 @@ START_TEST(nothing_is_allocated_after_the_first_call)
         gradients[i] = calloc((size_t)m->fields[i].parameter_count, sizeof(float));
         weights[i] = calloc((size_t)network->tensors[i].count, sizeof(float));
     }
-    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL));
-    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, NULL, weights, gradients));
+    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL, NMI_FP32));
+    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, NULL, NMI_FP32, weights, gradients));
     const int64_t calls = allocator.calls;
     assert_ok(ctx, nmi_network_resize(network, smaller));
-    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL));
-    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, NULL, weights, gradients));
+    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL, NMI_FP32));
+    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, NULL, NMI_FP32, weights, gradients));
     ck_assert_int_eq(allocator.calls, calls);
     for (int32_t i = 0; i < t->tensor_count; i++) {
         free(gradients[i]);

@@ -74,7 +74,7 @@ START_TEST(held_tensors_are_copied_from_the_reference_and_back)
     nmi_network *network = make_network(ctx, t, 16, 5);
     nmi_network_initialize(reference, 9);
     nmi_manifold_hold(m, reference);
-    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL));
+    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL, NMI_FP32));
     const char *held[] = {"stem.weight", "stem.bias", "scale.scale", "fc.weight", "fc.bias"};
     for (int i = 0; i < 5; i++) {
         const int32_t n = tensor(t, held[i]);
@@ -139,13 +139,13 @@ START_TEST(fitting_approaches_the_reference)
     nmi_network_initialize(reference, 9);
     for (int64_t i = 0; i < reference->tensors[a].count; i++) /* smooth along both channels */
         reference->tensors[a].data[i] = 0.1f * sinf(0.02f * (float)i);
-    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL));
+    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL, NMI_FP32));
     const double before = squared_error(network, reference, a);
     const double other = squared_error(network, reference, fc);
     const nmi_fit_target target = {reference, network, reference->sizes, 1};
     nmi_fit fit = {.steps = 300, .rate = 3e-3, .key = 4};
     assert_ok(ctx, nmi_manifold_fit(m, only, &target, &fit));
-    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL));
+    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL, NMI_FP32));
     ck_assert_double_lt(squared_error(network, reference, a), 0.02 * before);
     ck_assert_double_eq(squared_error(network, reference, fc), other);
 

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/* PRECISION bf16 through the public API: near fp32, the same bits at any number of threads, at
+ * every level of kernels, resumed as unbroken, and refused where it means nothing. */
+#include "nmi_training.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static const char *const levels[] = {"base", "neon", "avx2", "avx512", "avx512bf16"};
+enum { LEVELS = sizeof levels / sizeof *levels, STEPS = 6 };
+
+#define PHASE "epochs", "4", "batch", "32", "group", "2", "learning-rate", "2e-3"
+
+/* From now on test_context() computes at this level; false if it is not here. */
+static bool choose(const char *level)
+{
+    neumeta_context *context = NULL;
+    bool chosen = neumeta_context_create(NULL, NULL, NULL, &context) == NEUMETA_OK &&
+                  neumeta_context_set_kernels(context, level) == NEUMETA_OK;
+    neumeta_context_free(context);
+    return chosen && setenv("NEUMETA_TEST_KERNELS", level, 1) == 0;
+}
+
+static double largest(const float *values, int64_t count)
+{
+    double found = 0;
+    for (int64_t i = 0; i < count; i++)
+        found = test_larger(found, fabs((double)values[i]));
+    return found;
+}
+
+static void assert_within(const float *actual, const float *expected, int64_t count, double share)
+{
+    ck_assert(largest(expected, count) > 1e-6);
+    assert_near(actual, expected, count, share * largest(expected, count), 0);
+}
+
+/* --- materialisation --------------------------------------------------------------------- */
+
+/* A block of 64 channels and an INR of 256 x 5 with 16 octaves, as in the papers. */
+typedef struct block {
+    neumeta_context *context;
+    neumeta_topology *topology;
+    neumeta_manifold *manifold;
+} block;
+
+static block make_block(const char *const *settings)
+{
+    block b = {.context = test_context()};
+    neumeta_topology *builtin = NULL;
+    neumeta_network *network = NULL;
+    assert_ok(b.context,
+              neumeta_topology_create_builtin(b.context, "resnet20-cifar", NULL, &builtin));
+    assert_ok(b.context, neumeta_network_create(builtin, NULL, 0, &network));
+    assert_ok(b.context, neumeta_network_replace_norm(network, NEUMETA_NORM_FOLD, NULL));
+    assert_ok(b.context, neumeta_network_topology(network, &b.topology));
+    neumeta_options *options = problem_options(b.context, settings);
+    assert_ok(b.context, neumeta_manifold_create(b.topology, options, &b.manifold));
+    neumeta_options_free(options);
+    neumeta_network_free(network);
+    neumeta_topology_free(builtin);
+    return b;
+}
+
+static void free_block(block *b)
+{
+    neumeta_manifold_free(b->manifold);
+    neumeta_topology_free(b->topology);
+    neumeta_context_free(b->context);
+}
+
+/* Weights that come from the INRs: tensors that are held are zero here. */
+static float *materialize(const block *b, const char *const *settings, int64_t *count)
+{
+    const int32_t axes = neumeta_topology_axis_count(b->topology);
+    int64_t sizes[64];
+    neumeta_network *network = NULL;
+    neumeta_options *options = problem_options(b->context, settings);
+    assert_ok(b->context, neumeta_manifold_sizes_at(b->manifold, 0.25, sizes, axes));
+    assert_ok(b->context,
+              neumeta_manifold_materialize(b->manifold, sizes, axes, options, &network));
+    float *weights = problem_weights(network, count);
+    neumeta_network_free(network);
+    neumeta_options_free(options);
+    return weights;
+}
+
+/* Measured: 1.6e-3 of the largest weight. */
+START_TEST(materialised_weights_are_near_those_of_fp32)
+{
+    static const char *const encodings[] = {"plain", "integrated"};
+    static const char *const samples[] = {"1", "3"};
+    block b = make_block(PAIRS("morph-blocks", "-2", "inr-encoding", encodings[_i / 2],
+                               "inr-function", _i % 2 == 0 ? "relu" : "elu"));
+    for (int s = 0; s < 2 - _i / 2; s++) {
+        int64_t count, same;
+        float *expected = materialize(&b, PAIRS("samples", samples[s]), &count);
+        float *again = materialize(&b, PAIRS("samples", samples[s], "precision", "fp32"), &same);
+        float *actual = materialize(&b, PAIRS("samples", samples[s], "precision", "bf16"), &same);
+        ck_assert_int_eq(count, same);
+        ck_assert_mem_eq(expected, again, (size_t)count * sizeof *expected);
+        ck_assert(memcmp(expected, actual, (size_t)count * sizeof *expected) != 0);
+        assert_within(actual, expected, count, 5e-3);
+        free(expected);
+        free(again);
+        free(actual);
+    }
+    free_block(&b);
+}
+END_TEST
+
+static float *materialized_at(const char *level, int32_t threads, int64_t *count)
+{
+    ck_assert(choose(level));
+    block b = make_block(PAIRS("morph-blocks", "-2", "inr-hidden", "40", "inr-layers", "3"));
+    assert_ok(b.context, neumeta_context_set_threads(b.context, threads));
+    float *weights = materialize(&b, PAIRS("samples", "2", "precision", "bf16"), count);
+    free_block(&b);
+    return weights;
+}
+
+/* A sum that differs in its last bit may round to the neighbour in bf16, 2^-8 of it away, before
+ * the next layer. */
+START_TEST(levels_agree_and_threads_change_no_bit)
+{
+    int64_t count, same;
+    if (!choose(levels[_i]))
+        return;
+    float *expected = materialized_at("base", 1, &count);
+    float *one = materialized_at(levels[_i], 1, &same);
+    float *three = materialized_at(levels[_i], 3, &same);
+    ck_assert_int_eq(count, same);
+    ck_assert_mem_eq(one, three, (size_t)count * sizeof *one);
+    assert_within(one, expected, count, 2e-3);
+    free(expected);
+    free(one);
+    free(three);
+}
+END_TEST
+
+/* --- training ---------------------------------------------------------------------------- */
+
+static neumeta_trainer *make_trainer(test_problem *p, const char *precision)
+{
+    neumeta_trainer *trainer = NULL;
+    problem_manifold(p, 24);
+    neumeta_schedule *schedule = problem_schedule(p, 1, 9, PAIRS(PHASE, "precision", precision));
+    assert_ok(p->context, neumeta_trainer_create(p->manifold, p->network, schedule, p->dataset,
+                                                 NULL, &trainer));
+    neumeta_schedule_free(schedule);
+    return trainer;
+}
+
+/* Weights at half width after a few steps; with a folder, interrupted half-way, everything being
+ * made anew from a checkpoint. */
+static float *train(const char *precision, int32_t threads, const char *folder, int64_t *count)
+{
+    test_problem p;
+    problem_create(&p, threads, NEUMETA_NORM_FOLD, 0);
+    neumeta_trainer *trainer = make_trainer(&p, precision);
+    for (int step = 0; step < STEPS; step++) {
+        if (folder != NULL && step == STEPS / 2) {
+            char *path = test_path(folder, "bf16");
+            assert_ok(p.context, neumeta_trainer_save(trainer, path));
+            neumeta_trainer_free(trainer);
+            problem_free(&p);
+            problem_create(&p, threads, NEUMETA_NORM_FOLD, 0);
+            trainer = make_trainer(&p, precision);
+            assert_ok(p.context, neumeta_trainer_restore(trainer, path));
+            free(path);
+        }
+        assert_ok(p.context, neumeta_trainer_step(trainer));
+    }
+    float *weights = problem_morphed(&p, 0.5, count);
+    neumeta_trainer_free(trainer);
+    problem_free(&p);
+    return weights;
+}
+
+START_TEST(training_is_near_that_in_fp32_and_repeats_itself)
+{
+    int64_t count, same;
+    if (!choose(levels[_i]))
+        return;
+    char *folder = test_directory();
+    float *fp32 = train("fp32", 1, NULL, &same), *bf16 = train("bf16", 1, NULL, &count);
+    float *threads = train("bf16", 2, NULL, &same), *resumed = train("bf16", 2, folder, &same);
+    ck_assert_int_eq(count, same);
+    ck_assert_mem_eq(bf16, threads, (size_t)count * sizeof *bf16);
+    ck_assert_mem_eq(bf16, resumed, (size_t)count * sizeof *bf16);
+    ck_assert(memcmp(bf16, fp32, (size_t)count * sizeof *bf16) != 0);
+    /* Adam's first steps have the size of the rate whatever that of the gradient: where that is
+     * next to nothing, its sign is left to chance. */
+    double difference = 0, size = 0;
+    for (int64_t i = 0; i < count; i++) {
+        difference += pow((double)bf16[i] - (double)fp32[i], 2);
+        size += pow((double)fp32[i], 2);
+    }
+    ck_assert_double_lt(sqrt(difference / size), 0.05);
+    free(fp32);
+    free(bf16);
+    free(threads);
+    free(resumed);
+    test_directory_remove(folder);
+}
+END_TEST
+
+START_TEST(it_is_refused_where_it_means_nothing)
+{
+    test_problem p;
+    neumeta_trainer *trainer = NULL;
+    neumeta_manifold *manifold = NULL;
+    problem_create(&p, 1, NEUMETA_NORM_FOLD, 0);
+    neumeta_schedule *schedule = problem_schedule(&p, 0, -1, PAIRS("precision", "bf16"));
+    assert_status(p.context,
+                  neumeta_trainer_create_plain(p.network, schedule, p.dataset, NULL, &trainer),
+                  NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(p.context, "PRECISION is a setting of manifolds");
+    neumeta_options *options = problem_options(p.context, PAIRS("precision", "bf16"));
+    assert_status(p.context, neumeta_manifold_create(p.topology, options, &manifold),
+                  NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(p.context, "PRECISION");
+    assert_status(p.context, neumeta_options_parse(options, "precision", "fp16"),
+                  NEUMETA_ERR_ARGUMENT);
+    neumeta_options_free(options);
+    neumeta_schedule_free(schedule);
+    problem_free(&p);
+}
+END_TEST
+
+int main(void)
+{
+    const char *given = getenv("NEUMETA_TEST_KERNELS");
+    char level[32];
+    snprintf(level, sizeof level, "%s", given != NULL ? given : "auto");
+    for (int l = 0; l < LEVELS; l++)
+        if (!choose(levels[l]))
+            fprintf(stderr, "SKIP: this processor or build has no %s kernels\n", levels[l]);
+    setenv("NEUMETA_TEST_KERNELS", level, 1);
+    Suite *suite = suite_create("precision");
+    TCase *all = tcase_create("bf16");
+    tcase_set_timeout(all, 120);
+    tcase_add_loop_test(all, materialised_weights_are_near_those_of_fp32, 0, 4);
+    tcase_add_loop_test(all, levels_agree_and_threads_change_no_bit, 0, LEVELS);
+    tcase_add_loop_test(all, training_is_near_that_in_fp32_and_repeats_itself, 0, LEVELS);
+    tcase_add_test(all, it_is_refused_where_it_means_nothing);
+    suite_add_tcase(suite, all);
+    return test_main(suite);
+}
