@@ -28,15 +28,16 @@ typedef struct bench_inr {
 
 typedef struct bench_spec {
     bench_kind kind;
-    const char *topology; /* a built-in residual network */
-    const char *weights;  /* file with batch norm; NULL: fresh weights */
-    bool folded;          /* batch norm folded; MATERIALIZE and MORPH always fold */
-    int64_t batch;        /* RUN, TRAIN, MORPH */
-    bench_inr inr;        /* MATERIALIZE, MORPH: of the last residual block */
-    int64_t width;        /* MATERIALIZE: inner width of that block; 0: the full one */
-    int64_t samples;      /* MATERIALIZE */
-    double noise;         /* MORPH: NOISE of the manifold */
-    double rate;          /* TRAIN, MORPH: learning rate; at 0 all but the weights is computed */
+    const char *topology;  /* a built-in residual network */
+    const char *weights;   /* file with batch norm; NULL: fresh weights */
+    bool folded;           /* batch norm folded; MATERIALIZE and MORPH always fold */
+    int64_t batch;         /* RUN, TRAIN, MORPH */
+    bench_inr inr;         /* MATERIALIZE, MORPH: of the last residual block */
+    int64_t width;         /* MATERIALIZE: inner width of that block; 0: the full one */
+    int64_t samples;       /* MATERIALIZE */
+    double noise;          /* MORPH: NOISE of the manifold */
+    const char *precision; /* MATERIALIZE, MORPH: as in PRECISION; NULL: fp32 */
+    double rate;           /* TRAIN, MORPH: learning rate; at 0 all but the weights is computed */
 } bench_spec;
 
 /* Parts that a kind does not need are NULL. */

@@ -166,6 +166,8 @@ static neumeta_status open_materialize(bench_work *work)
     if (status == NEUMETA_OK)
         status = neumeta_options_create(work->context, &work->sampling);
     set_int(&status, work->sampling, NEUMETA_KEY_SAMPLES, work->spec.samples);
+    if (work->spec.precision != NULL)
+        set(&status, work->sampling, "precision", work->spec.precision);
     work->flops = (double)work->spec.samples * inr_flops(work);
     return status;
 }
@@ -216,6 +218,8 @@ static neumeta_status open_schedule(const bench_work *work, neumeta_schedule **s
     set(&status, options, "epochs", endless);
     set(&status, options, "rate", "constant");
     set(&status, options, "gamma_max", "0");
+    if (work->spec.precision != NULL)
+        set(&status, options, "precision", work->spec.precision);
     set_int(&status, options, NEUMETA_KEY_BATCH, work->spec.batch);
     set_real(&status, options, NEUMETA_KEY_LEARNING_RATE, work->spec.rate);
     if (status == NEUMETA_OK)

@@ -23,6 +23,9 @@ static const cli_option options[] = {
     {"samples", "N,...",
      "draws that a materialisation averages (default 1,100); all but the first with the first INR "
      "and the last width only"},
+    {"precision", "NAME,...",
+     "of the INRs' products in materialize and step: fp32, bf16 (default fp32, and bf16 where the "
+     "processor has instructions for it)"},
     {"repetitions", "N", "timings of which the median is taken (default 9)"},
     {"seconds", "S", "time of one measurement (default 0.5)"},
     {"results", "FILE", "also write the results there as JSON lines"},
@@ -52,10 +55,10 @@ static const cli_column columns[] = {
 
 typedef struct bench {
     const cli *c;
-    char *topologies[LIST_MAX];
+    char *topologies[LIST_MAX], *precisions[LIST_MAX];
     bench_inr inrs[LIST_MAX];
     double *batches, *widths, *samples; /* whole numbers */
-    size_t topology_count, inr_count, batch_count, width_count, sample_count;
+    size_t topology_count, inr_count, batch_count, width_count, sample_count, precision_count;
     int repetitions, threads;
     double seconds, peak; /* FLOP/s of all threads */
     json_t *rows;         /* of the present part */
@@ -144,32 +147,44 @@ static void set_inr(json_t *row, const bench_inr *inr)
     json_object_set_new(row, "octaves", json_integer(inr->octaves));
 }
 
-static int materialize_one(const bench *b, const bench_inr *inr, double width, double samples)
+static int materialize_one(const bench *b, const bench_inr *inr, double width, double samples,
+                           const char *precision)
 {
     char name[128];
     const bench_spec spec = {.kind = BENCH_MATERIALIZE,
                              .topology = b->topologies[0],
                              .inr = *inr,
                              .width = (int64_t)width,
-                             .samples = (int64_t)samples};
-    snprintf(name, sizeof name, "%s, width %.0f, INR %dx%dx%d, %.0f sample%s", spec.topology, width,
-             (int)inr->hidden, (int)inr->layers, (int)inr->octaves, samples,
-             samples == 1 ? "" : "s");
+                             .samples = (int64_t)samples,
+                             .precision = precision};
+    snprintf(name, sizeof name, "%s, width %.0f, INR %dx%dx%d, %.0f sample%s, %s", spec.topology,
+             width, (int)inr->hidden, (int)inr->layers, (int)inr->octaves, samples,
+             samples == 1 ? "" : "s", precision);
     json_t *row = add_row(b, "materialize", name, spec.topology);
     json_object_set_new(row, "width", json_integer(spec.width));
     json_object_set_new(row, "samples", json_integer(spec.samples));
+    json_object_set_new(row, "precision", json_string(precision));
     set_inr(row, inr);
     return measure(b, &spec, row);
+}
+
+static int materialize_all(const bench *b, const char *precision)
+{
+    int code = CLI_OK;
+    for (size_t i = 0; i < b->inr_count; i++)
+        for (size_t w = 0; w < b->width_count && code == CLI_OK; w++)
+            code = materialize_one(b, &b->inrs[i], b->widths[w], b->samples[0], precision);
+    for (size_t s = 1; s < b->sample_count && code == CLI_OK; s++)
+        code = materialize_one(b, &b->inrs[0], b->widths[b->width_count - 1], b->samples[s],
+                               precision);
+    return code;
 }
 
 static int run_materialize(const bench *b)
 {
     int code = CLI_OK;
-    for (size_t i = 0; i < b->inr_count; i++)
-        for (size_t w = 0; w < b->width_count && code == CLI_OK; w++)
-            code = materialize_one(b, &b->inrs[i], b->widths[w], b->samples[0]);
-    for (size_t s = 1; s < b->sample_count && code == CLI_OK; s++)
-        code = materialize_one(b, &b->inrs[0], b->widths[b->width_count - 1], b->samples[s]);
+    for (size_t p = 0; p < b->precision_count && code == CLI_OK; p++)
+        code = materialize_all(b, b->precisions[p]);
     return code;
 }
 
@@ -178,12 +193,15 @@ static int measure_images(const bench *b, const char *part, const bench_spec *sp
 {
     char name[128];
     const char *norm = spec->folded ? "folded" : "batch norm";
-    snprintf(name, sizeof name, "%s, %s, batch %d", spec->topology, norm, (int)spec->batch);
+    snprintf(name, sizeof name, "%s, %s, batch %d%s%s", spec->topology, norm, (int)spec->batch,
+             spec->precision != NULL ? ", " : "", spec->precision != NULL ? spec->precision : "");
     json_t *row = add_row(b, part, name, spec->topology);
     json_object_set_new(row, "norm", json_string(spec->folded ? "fold" : "batch"));
     json_object_set_new(row, "batch", json_integer(spec->batch));
-    if (spec->kind == BENCH_MORPH)
+    if (spec->kind == BENCH_MORPH) {
+        json_object_set_new(row, "precision", json_string(spec->precision));
         set_inr(row, &spec->inr);
+    }
     return measure(b, spec, row);
 }
 
@@ -202,13 +220,17 @@ static int run_train(const bench *b)
 
 static int run_step(const bench *b)
 {
-    return measure_images(b, "step",
-                          &(bench_spec){.kind = BENCH_MORPH,
-                                        .topology = b->topologies[0],
-                                        .folded = true,
-                                        .batch = (int64_t)b->batches[b->batch_count - 1],
-                                        .inr = b->inrs[0],
-                                        .noise = 1});
+    int code = CLI_OK;
+    for (size_t p = 0; p < b->precision_count && code == CLI_OK; p++)
+        code = measure_images(b, "step",
+                              &(bench_spec){.kind = BENCH_MORPH,
+                                            .topology = b->topologies[0],
+                                            .folded = true,
+                                            .batch = (int64_t)b->batches[b->batch_count - 1],
+                                            .inr = b->inrs[0],
+                                            .noise = 1,
+                                            .precision = b->precisions[p]});
+    return code;
 }
 
 static int run_inference(const bench *b)
@@ -451,7 +473,18 @@ static bool is_residual(const char *topology)
     return false;
 }
 
-static int read_options(const cli *c, bench *b, char **topologies)
+static int read_precisions(const cli *c, bench *b, char **text)
+{
+    const bool instructions = strstr(neumeta_context_kernels(c->context), "bf16") != NULL;
+    int code = read_words(c, "precision", instructions ? "fp32,bf16" : "fp32", text, b->precisions,
+                          &b->precision_count);
+    for (size_t i = 0; i < b->precision_count && code == CLI_OK; i++)
+        if (strcmp(b->precisions[i], "fp32") != 0 && strcmp(b->precisions[i], "bf16") != 0)
+            code = cli_usage(c, "--precision holds '%s', must be fp32 or bf16", b->precisions[i]);
+    return code;
+}
+
+static int read_options(const cli *c, bench *b, char **topologies, char **precisions)
 {
     double repetitions, threads = 0;
     int code = read_words(c, "topology", "resnet20-cifar,resnet56-cifar", topologies, b->topologies,
@@ -460,6 +493,8 @@ static int read_options(const cli *c, bench *b, char **topologies)
         if (!is_residual(b->topologies[i]))
             code = cli_usage(c, "--topology holds '%s', must be built-in residual networks",
                              b->topologies[i]);
+    if (code == CLI_OK)
+        code = read_precisions(c, b, precisions);
     if (code == CLI_OK)
         code = read_inrs(c, b);
     if (code == CLI_OK)
@@ -572,18 +607,19 @@ static int run_parts(bench *b, const bool chosen[PARTS])
 static int run(cli *c)
 {
     bench b = {.c = c, .rows = json_array(), .all = json_array()};
-    char *topologies = NULL;
+    char *topologies = NULL, *precisions = NULL;
     bool chosen[PARTS] = {false};
     int code = c->operand_count == 0 ? CLI_OK : cli_usage(c, "takes options only");
     if (code == CLI_OK)
         code = choose_parts(c, chosen);
     if (code == CLI_OK)
-        code = read_options(c, &b, &topologies);
+        code = read_options(c, &b, &topologies, &precisions);
     if (code == CLI_OK)
         code = cli_flag(c, "once") ? run_once(&b, cli_text(c, "once")) : run_parts(&b, chosen);
     json_decref(b.rows);
     json_decref(b.all);
     free(topologies);
+    free(precisions);
     free(b.batches);
     free(b.widths);
     free(b.samples);
@@ -601,7 +637,8 @@ const cli_command cmd_bench = {
         "first output; and tells memory.\n\nFigures are medians, with the fastest and the slowest "
         "timing. GFLOP/s count what the formulas ask for (2 for\na multiply-add; training: three "
         "times a run), whatever the library saves; their share is of the multiply-adds\nthat as "
-        "many threads can do at best, measured just before without leaving the registers.\n",
+        "many threads can do at best in floats, measured just before without leaving the "
+        "registers.\n",
     .examples = "  neumeta bench\n"
                 "  neumeta bench --threads 1 --parts run,start --topology resnet56-cifar\n"
                 "  neumeta bench --parts materialize --widths 8,16,32,64 --samples 1 --results "

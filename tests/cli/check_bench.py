@@ -11,9 +11,10 @@ IMAGES = RATES | {"norm", "batch", "images_per_second"}
 EXPECTED = {
     "machine": (1, {"processor", "processors", "threads", "version", "kernels", "peak_gflops",
                     "peak_instructions"}),
-    "materialize": (5, RATES | {"width", "rows", "samples", "hidden", "layers", "octaves"}),
+    "materialize": (10, RATES | {"precision", "width", "rows", "samples", "hidden", "layers",
+                         "octaves"}),
     "train": (2, IMAGES),
-    "step": (1, IMAGES | {"hidden", "layers", "octaves"}),
+    "step": (2, IMAGES | {"precision", "hidden", "layers", "octaves"}),
     "run": (2, IMAGES),
     "memory": (2, {"work", "threads", "topology", "batch", "memory_bytes", "weight_bytes",
                    "peak_resident_bytes"}),
@@ -35,7 +36,8 @@ assert len(rows) == sum(count for count, _ in EXPECTED.values())
 
 # Widths 4 and 8 of a stream of 64: two convolutions and their biases.
 emitted = [row for row in rows if row["part"] == "materialize"]
-assert [row["samples"] for row in emitted] == [1, 1, 1, 1, 3]
-assert [row["rows"] for row in emitted] == [580, 1096, 580, 1096, 1096]
+assert [row["samples"] for row in emitted] == 2 * [1, 1, 1, 1, 3]
+assert [row["rows"] for row in emitted] == 2 * [580, 1096, 580, 1096, 1096]
+assert [row["precision"] for row in emitted] == 5 * ["bf16"] + 5 * ["fp32"]
 # The weights of ResNet-20 with its norm folded, as they lie in memory.
 assert all(row["weight_bytes"] == 4 * 269034 for row in rows if row["part"] == "memory")

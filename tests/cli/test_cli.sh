@@ -347,7 +347,7 @@ passes "in the file, too" cmp out part.jsonl
 # --- benchmarks ---
 export TMPDIR=$work
 bench="bench --threads 1 --repetitions 1 --seconds 0 --topology resnet20-cifar --batch 1,2
-    --widths 4,8 --inr 8x2x3,6x1x0 --samples 1,3"
+    --widths 4,8 --inr 8x2x3,6x1x0 --samples 1,3 --precision bf16,fp32"
 gives 0 "benchmarks" $bench --json --results bench.jsonl
 passes "benchmarks are JSON" is_json_lines out
 passes "their file equals the output" cmp out bench.jsonl
@@ -363,6 +363,8 @@ says "--parts must be 1 to 16 words with commas between"
 gives 2 "INR without layers" bench --inr 256
 says "--inr holds '256', must be hidden width, layers and octaves as in 256x5x16"
 gives 2 "INR with more behind" bench --inr 256x5x16x2
+gives 2 "unknown precision" bench --precision fp32,fp16
+says "--precision holds 'fp16', must be fp32 or bf16"
 gives 2 "topology without residual blocks" bench --topology lenet
 says "--topology holds 'lenet', must be built-in residual networks"
 gives 2 "topology that is not built in" bench --topology resnet21-cifar
