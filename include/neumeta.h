@@ -336,8 +336,8 @@ NEUMETA_API neumeta_status neumeta_context_set_parallel(neumeta_context *context
 NEUMETA_API neumeta_status neumeta_context_set_seed(neumeta_context *context, uint64_t seed);
 
 /** Compute with the kernels of that name instead of the best ones this processor has: "base" (plain
- *  C), "neon" (AArch64), "avx2", "avx512" or "avx512bf16" (x86-64), or "auto": the best ones, as at
- *  the start.
+ *  C), "neon" (AArch64), "avx2", "avx512", "avx512bf16" or "amx" (x86-64), or "auto": the best ones,
+ *  as at the start.
  *  To be called before anything is made from the context, since weights rearranged for some kernels
  *  serve no others. Results of two kinds of kernels differ in their last bits.
  *  @return NEUMETA_ERR_ARGUMENT for an unknown name, NEUMETA_ERR_UNSUPPORTED for kernels that this

@@ -475,7 +475,8 @@ static bool is_residual(const char *topology)
 
 static int read_precisions(const cli *c, bench *b, char **text)
 {
-    const bool instructions = strstr(neumeta_context_kernels(c->context), "bf16") != NULL;
+    const char *kernels = neumeta_context_kernels(c->context);
+    const bool instructions = strcmp(kernels, "avx512bf16") == 0 || strcmp(kernels, "amx") == 0;
     int code = read_words(c, "precision", instructions ? "fp32,bf16" : "fp32", text, b->precisions,
                           &b->precision_count);
     for (size_t i = 0; i < b->precision_count && code == CLI_OK; i++)

@@ -36,6 +36,13 @@ static bool has_avx512bf16(void)
 }
 #endif
 
+#ifdef NMI_HAVE_AMX
+static bool has_amx(void)
+{
+    return has_avx512bf16() && nmi_amx_usable();
+}
+#endif
+
 typedef struct level {
     const char *name;
     const nmi_kernels *kernels; /* NULL: not in this build */
@@ -63,6 +70,11 @@ static const level levels[NMI_KERNEL_LEVELS] = {
     {"avx512bf16", &nmi_kernels_avx512bf16, has_avx512bf16},
 #else
     {"avx512bf16", NULL, always},
+#endif
+#ifdef NMI_HAVE_AMX
+    {"amx", &nmi_kernels_amx, has_amx},
+#else
+    {"amx", NULL, always},
 #endif
 };
 

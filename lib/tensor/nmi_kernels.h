@@ -96,7 +96,7 @@ typedef struct nmi_kernels {
 } nmi_kernels;
 
 /* The levels that some build may have, narrow ones first; NULL from NMI_KERNEL_LEVELS on. */
-enum { NMI_KERNEL_LEVELS = 5 };
+enum { NMI_KERNEL_LEVELS = 6 };
 const char *nmi_kernels_name(int32_t level);
 /* A level by name; NULL if unknown or if this processor or build lacks it. */
 const nmi_kernels *nmi_kernels_named(const char *name);

@@ -41,12 +41,12 @@ levels)
     # Else the linker could take a common function from there, for all processors.
     wrong=$(nm -g --defined-only "$file" | awk '
         / :$|:$/ { object = $1 }
-        NF == 3 && object ~ /nmi_rows_(base|neon|avx)/ && $3 !~ /^nmi_kernels_[a-z0-9]+$/ { print object, $3 }')
+        NF == 3 && object ~ /nmi_rows_(base|neon|avx|amx)/ && $3 !~ /^nmi_kernels_[a-z0-9]+$/ { print object, $3 }')
     [ -n "$wrong" ] ||
         # AVX alone has these registers, and a v before the names of instructions on the old ones.
         wrong=$(objdump -d --no-show-raw-insn "$file" | awk -F '\t' '
         /file format/ { object = $0; sub(/:.*/, "", object) }
-        object !~ /nmi_rows_avx/ && ($2 ~ /%[yz]mm/ || $2 ~ /^v[a-z0-9]+ .*%xmm/) && !seen[object]++ {
+        object !~ /nmi_rows_(avx|amx)/ && ($2 ~ /%([yz]|t)mm/ || $2 ~ /^v[a-z0-9]+ .*%xmm/) && !seen[object]++ {
             print object, $2
         }')
     ;;

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
-static const char *const levels[] = {"base", "neon", "avx2", "avx512", "avx512bf16"};
+static const char *const levels[] = {"base", "neon", "avx2", "avx512", "avx512bf16", "amx"};
 enum { LEVELS = sizeof levels / sizeof *levels, ITEMS = 8, STEPS = 4 };
 
 /* From now on test_context() computes at this level; false if it is not here. Also called outside

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
-static const char *const levels[] = {"base", "neon", "avx2", "avx512", "avx512bf16"};
+static const char *const levels[] = {"base", "neon", "avx2", "avx512", "avx512bf16", "amx"};
 enum { LEVELS = sizeof levels / sizeof *levels, STEPS = 6 };
 
 #define PHASE "epochs", "4", "batch", "32", "group", "2", "learning-rate", "2e-3"

@@ -6,7 +6,16 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { LEVELS = NMI_KERNEL_LEVELS, GUARD = 40 };
+/* All levels, and the model of AMX. */
+enum { LEVELS = NMI_KERNEL_LEVELS + 1, GUARD = 40 };
+
+extern const nmi_kernels nmi_kernels_amx_model;
+
+static const nmi_kernels *kernels_at(int level)
+{
+    return level < NMI_KERNEL_LEVELS ? nmi_kernels_named(nmi_kernels_name(level))
+                                     : &nmi_kernels_amx_model;
+}
 
 static const float untouched = -12345.0f;
 
@@ -160,7 +169,7 @@ static void check_forward(const nmi_kernels *kernels, const sizes *s, uint64_t s
 
 START_TEST(forward_equals_the_plain_loops_with_every_epilogue)
 {
-    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i % LEVELS));
+    const nmi_kernels *kernels = kernels_at(_i % LEVELS);
     if (kernels == NULL)
         return;
     const sizes *s = &cases[_i / LEVELS];
@@ -172,7 +181,7 @@ END_TEST
 
 START_TEST(weight_gradients_equal_the_plain_loops_and_accumulate)
 {
-    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i % LEVELS));
+    const nmi_kernels *kernels = kernels_at(_i % LEVELS);
     if (kernels == NULL)
         return;
     problem p = start(&cases[_i / LEVELS], kernels, 11);
@@ -198,7 +207,7 @@ END_TEST
 
 START_TEST(a_row_does_not_depend_on_its_neighbours)
 {
-    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i));
+    const nmi_kernels *kernels = kernels_at(_i);
     if (kernels == NULL)
         return;
     const sizes s = {1, 45, 1, 37, 0, 21};
@@ -228,7 +237,7 @@ static const float corners[] = {0.0f,          -0.0f,         1.0f,       0x1.01
 START_TEST(lines_are_rounded_to_the_nearest_and_ties_to_even)
 {
     enum { MOST = 70, CORNERS = sizeof corners / sizeof *corners };
-    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i));
+    const nmi_kernels *kernels = kernels_at(_i);
     if (kernels == NULL)
         return;
     for (int64_t count = 1; count < MOST; count++) {
@@ -257,7 +266,7 @@ END_TEST
 START_TEST(lines_are_interleaved)
 {
     enum { MOST = 70 };
-    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i));
+    const nmi_kernels *kernels = kernels_at(_i);
     if (kernels == NULL)
         return;
     for (int64_t count = 1; count < MOST; count++) {
@@ -348,7 +357,7 @@ static void pair_rows(const layer *l, int64_t columns, const float *x, float *pa
 
 START_TEST(layers_are_those_of_rounded_operands)
 {
-    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i % LEVELS));
+    const nmi_kernels *kernels = kernels_at(_i % LEVELS);
     if (kernels == NULL)
         return;
     layer l = start_layer(kernels, layers[_i / LEVELS]);
@@ -389,7 +398,7 @@ END_TEST
 
 START_TEST(no_rows_change_nothing)
 {
-    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i));
+    const nmi_kernels *kernels = kernels_at(_i);
     if (kernels == NULL)
         return;
     const nmi_rows rows = {.height = 1, .segments = 1, .segment_length = 4};
@@ -403,7 +412,7 @@ END_TEST
 int main(void)
 {
     for (int l = 0; l < LEVELS; l++)
-        if (nmi_kernels_named(nmi_kernels_name(l)) == NULL)
+        if (kernels_at(l) == NULL)
             fprintf(stderr, "SKIP: this processor or build has no %s kernels\n",
                     nmi_kernels_name(l));
     Suite *suite = suite_create("pairs");

@@ -19,5 +19,10 @@ extern const nmi_kernels nmi_kernels_avx512;
 #ifdef NMI_HAVE_AVX512BF16
 extern const nmi_kernels nmi_kernels_avx512bf16;
 #endif
+#ifdef NMI_HAVE_AMX
+extern const nmi_kernels nmi_kernels_amx;
+#endif
+
+bool nmi_amx_usable(void);
 
 #endif

@@ -7,6 +7,7 @@
  *                the smaller ones; two vectors of columns go with each
  *   TABLE, NAME  symbol and name of the table
  *   AHEAD        optional: for how many later k weights are fetched into the first-level cache
+ *   MATRIX_TILES optional: products of pairs are those of nmi_amx_kernel.inc.h
  *   load_part(p, n), store_part(p, n, v) for 1 <= n <= LANES floats, no access beyond them
  *   add_pairs(sum, a, b), halves(x)  sums of products of pairs, and rounding to bf16
  * after it has included nmi_vector.inc.h (or nmi_vector4.inc.h, which has load_part and
@@ -296,12 +297,6 @@ static void forward(const nmi_rows *rows, const float *packed, int64_t columns,
     forward_grid(false, rows, packed, columns, epilogue, y, y_line, y_step);
 }
 
-static void forward_pairs(const nmi_rows *rows, const float *packed, int64_t columns,
-                          const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step)
-{
-    forward_grid(true, rows, packed, columns, epilogue, y, y_line, y_step);
-}
-
 /* --- weight gradient ---------------------------------------------------------------------- */
 
 /* A part of the grid and, within it, one tile of dw: `size` values of k times one panel. */
@@ -447,11 +442,21 @@ static void backward_weight(const nmi_rows *rows, const float *dy, int64_t dy_li
     weight_grid(false, rows, dy, dy_line, dy_step, columns, dw_packed);
 }
 
+#ifdef MATRIX_TILES
+#include "nmi_amx_kernel.inc.h"
+#else
+static void forward_pairs(const nmi_rows *rows, const float *packed, int64_t columns,
+                          const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step)
+{
+    forward_grid(true, rows, packed, columns, epilogue, y, y_line, y_step);
+}
+
 static void backward_weight_pairs(const nmi_rows *rows, const float *dy, int64_t dy_line,
                                   int64_t dy_step, int64_t columns, float *dw_packed)
 {
     weight_grid(true, rows, dy, dy_line, dy_step, columns, dw_packed);
 }
+#endif
 
 /* --- sweeps ------------------------------------------------------------------------------- */
 
