@@ -36,7 +36,7 @@ typedef struct bench_spec {
     int64_t width;         /* MATERIALIZE: inner width of that block; 0: the full one */
     int64_t samples;       /* MATERIALIZE */
     double noise;          /* MORPH: NOISE of the manifold */
-    const char *precision; /* MATERIALIZE, MORPH: as in PRECISION; NULL: fp32 */
+    const char *precision; /* all but RUN: as in PRECISION; NULL: fp32 */
     double rate;           /* TRAIN, MORPH: learning rate; at 0 all but the weights is computed */
 } bench_spec;
 

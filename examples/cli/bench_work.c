@@ -195,6 +195,8 @@ static neumeta_status open_train(bench_work *work)
         status = neumeta_options_create(work->context, &options);
     set(&status, options, "epochs", endless);
     set(&status, options, "optimizer", "sgd");
+    if (work->spec.precision != NULL)
+        set(&status, options, "precision", work->spec.precision);
     set_int(&status, options, NEUMETA_KEY_BATCH, work->spec.batch);
     set_real(&status, options, NEUMETA_KEY_LEARNING_RATE, work->spec.rate);
     if (status == NEUMETA_OK)

@@ -24,7 +24,7 @@ static const cli_option options[] = {
      "draws that a materialisation averages (default 1,100); all but the first with the first INR "
      "and the last width only"},
     {"precision", "NAME,...",
-     "of the INRs' products in materialize and step: fp32, bf16 (default fp32, and bf16 where the "
+     "of products in materialize, train and step: fp32, bf16 (default fp32, and bf16 where the "
      "processor has instructions for it)"},
     {"repetitions", "N", "timings of which the median is taken (default 9)"},
     {"seconds", "S", "time of one measurement (default 0.5)"},
@@ -198,11 +198,24 @@ static int measure_images(const bench *b, const char *part, const bench_spec *sp
     json_t *row = add_row(b, part, name, spec->topology);
     json_object_set_new(row, "norm", json_string(spec->folded ? "fold" : "batch"));
     json_object_set_new(row, "batch", json_integer(spec->batch));
-    if (spec->kind == BENCH_MORPH) {
+    if (spec->precision != NULL)
         json_object_set_new(row, "precision", json_string(spec->precision));
+    if (spec->kind == BENCH_MORPH)
         set_inr(row, &spec->inr);
-    }
     return measure(b, spec, row);
+}
+
+static int train_one(const bench *b, const char *topology, bool folded)
+{
+    int code = CLI_OK;
+    for (size_t p = 0; p < b->precision_count && code == CLI_OK; p++)
+        code = measure_images(b, "train",
+                              &(bench_spec){.kind = BENCH_TRAIN,
+                                            .topology = topology,
+                                            .folded = folded,
+                                            .batch = (int64_t)b->batches[b->batch_count - 1],
+                                            .precision = b->precisions[p]});
+    return code;
 }
 
 static int run_train(const bench *b)
@@ -210,11 +223,7 @@ static int run_train(const bench *b)
     int code = CLI_OK;
     for (size_t t = 0; t < b->topology_count; t++)
         for (int folded = 0; folded < 2 && code == CLI_OK; folded++)
-            code = measure_images(b, "train",
-                                  &(bench_spec){.kind = BENCH_TRAIN,
-                                                .topology = b->topologies[t],
-                                                .folded = folded != 0,
-                                                .batch = (int64_t)b->batches[b->batch_count - 1]});
+            code = train_one(b, b->topologies[t], folded != 0);
     return code;
 }
 

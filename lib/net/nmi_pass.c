@@ -161,7 +161,7 @@ static void place_product(nmi_pass *pass, const nmi_shape *shapes, int32_t numbe
     int64_t transposed;
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape = nmi_step_conv_shape(pass->topology, &pass->steps, shapes, number);
-        const nmi_conv_path path = nmi_conv_path_of(pass->kernels);
+        const nmi_conv_path path = nmi_conv_path_of(pass->kernels, pass->precision);
         int64_t workspace = (int64_t)nmi_conv_workspace_bytes(path, &shape);
         packed = (int64_t)nmi_conv_packed_floats(path, &shape);
         transposed = (int64_t)nmi_conv_packed_transposed_floats(path, &shape);
@@ -311,7 +311,8 @@ static neumeta_status place_everything(nmi_pass *pass, const int64_t *sizes)
 }
 
 neumeta_status nmi_pass_create(nmi_context *context, nmi_topology *topology,
-                               const int64_t *largest_sizes, int64_t batch, nmi_pass **out)
+                               const int64_t *largest_sizes, int64_t batch, int32_t precision,
+                               nmi_pass **out)
 {
     *out = NULL;
     nmi_pass *pass = nmi_alloc_zero(context, sizeof *pass);
@@ -321,6 +322,7 @@ neumeta_status nmi_pass_create(nmi_context *context, nmi_topology *topology,
     nmi_topology_retain(topology);
     pass->topology = topology;
     pass->kernels = context->kernels;
+    pass->precision = precision;
     pass->batch = batch;
     neumeta_status status = allocate_tables(pass);
     if (status == NEUMETA_OK)
@@ -364,6 +366,7 @@ nmi_chunk nmi_pass_chunk(const nmi_pass *pass, int64_t index, int32_t worker, bo
                        .steps = &pass->steps,
                        .shapes = pass->network->shapes,
                        .kernels = pass->kernels,
+                       .precision = pass->precision,
                        .base = pass->values,
                        .offset = pass->value_offset,
                        .room = pass->batch,

@@ -10,12 +10,16 @@
 #ifndef NMI_PASS_H
 #define NMI_PASS_H
 
+#include "nmi_kernels.h"
 #include "nmi_network.h"
 
 typedef struct nmi_pass nmi_pass;
 
+/* `precision` is NMI_FP32 or NMI_BF16: that of the operands of convolutions, forward and backward.
+ */
 neumeta_status nmi_pass_create(nmi_context *context, nmi_topology *topology,
-                               const int64_t *largest_sizes, int64_t batch, nmi_pass **out);
+                               const int64_t *largest_sizes, int64_t batch, int32_t precision,
+                               nmi_pass **out);
 void nmi_pass_free(nmi_pass *pass);
 
 /*

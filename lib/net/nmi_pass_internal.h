@@ -33,6 +33,7 @@ struct nmi_pass {
     nmi_context *context;       /* retained */
     nmi_topology *topology;     /* retained */
     const nmi_kernels *kernels; /* of the context, which keeps them as long as there is a pass */
+    int32_t precision;          /* of convolutions */
     int64_t batch;
     nmi_steps steps;
     nmi_node_tensors *tensors; /* [node_count] */

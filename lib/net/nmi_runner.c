@@ -115,7 +115,7 @@ static int64_t weight_floats(nmi_runner *runner, const nmi_network *network, con
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(network->topology, &runner->steps, network->shapes, step->node);
-        const nmi_conv_path path = nmi_conv_path_of(runner->kernels);
+        const nmi_conv_path path = nmi_conv_path_of(runner->kernels, NMI_FP32);
         int64_t workspace = (int64_t)(nmi_conv_workspace_bytes(path, &shape) / sizeof(float)) + 1;
         if (!runner->bordered && workspace > runner->workspace_floats)
             runner->workspace_floats = nmi_aligned_floats(workspace);
@@ -136,7 +136,7 @@ static int64_t weight_floats(nmi_runner *runner, const nmi_network *network, con
 static void plan_runner(nmi_runner *runner, const nmi_network *network)
 {
     nmi_steps_resolve(&runner->steps, network->topology, network->sizes);
-    runner->bordered = nmi_conv_path_of(runner->kernels).direct;
+    runner->bordered = nmi_conv_path_of(runner->kernels, NMI_FP32).direct;
     nmi_layout_plan(&runner->layout, network, &runner->steps, runner->bordered);
     runner->workspace_floats = 0;
     runner->scratch_floats = 0;
@@ -347,7 +347,7 @@ static void pack_product(const nmi_runner *runner, const nmi_network *network, c
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(network->topology, &runner->steps, network->shapes, step->node);
-        nmi_conv_pack(nmi_conv_path_of(runner->kernels), &shape, weights, matrix);
+        nmi_conv_pack(nmi_conv_path_of(runner->kernels, NMI_FP32), &shape, weights, matrix);
     } else {
         nmi_dense_pack(runner->kernels, (nmi_dense_shape){inputs, channels}, weights, matrix);
     }

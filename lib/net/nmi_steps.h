@@ -61,6 +61,7 @@ typedef struct nmi_chunk {
     const nmi_steps *steps;
     const nmi_shape *shapes;
     const nmi_kernels *kernels;
+    int32_t precision; /* of convolutions; inference: NMI_FP32 */
     float *base;
     const int64_t *offset; /* [node_count] floats of one item; nodes inside a step: as its end */
     int64_t room;          /* items the base has room for */

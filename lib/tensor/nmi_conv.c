@@ -42,12 +42,13 @@ bool nmi_conv_shape_complete(nmi_conv_shape *shape)
     return true;
 }
 
-nmi_conv_path nmi_conv_path_of(const nmi_kernels *kernels)
+nmi_conv_path nmi_conv_path_of(const nmi_kernels *kernels, int32_t precision)
 {
+    const bool pairs = precision == NMI_BF16;
 #ifdef NMI_HAVE_BLIS
-    return (nmi_conv_path){kernels, kernels != &nmi_kernels_base};
+    return (nmi_conv_path){kernels, pairs || kernels != &nmi_kernels_base, pairs};
 #else
-    return (nmi_conv_path){kernels, true};
+    return (nmi_conv_path){kernels, true, pairs};
 #endif
 }
 
@@ -60,7 +61,7 @@ nmi_epilogue nmi_conv_item_epilogue(const nmi_conv_shape *shape, const nmi_epilo
 
 size_t nmi_conv_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape)
 {
-    size_t floats = path.direct ? nmi_conv_direct_workspace_floats(shape)
+    size_t floats = path.direct ? nmi_conv_direct_workspace_floats(path, shape)
                                 : nmi_conv_gemm_workspace_floats(shape);
     return (floats * sizeof(float) + 63) / 64 * 64;
 }
@@ -90,7 +91,7 @@ void nmi_conv_pack(nmi_conv_path path, const nmi_conv_shape *shape, const float 
                    float *packed)
 {
     if (path.direct)
-        nmi_conv_direct_pack(path.kernels, shape, oihw, packed);
+        nmi_conv_direct_pack(path, shape, oihw, packed);
     else
         nmi_conv_gemm_pack(shape, oihw, packed);
 }
@@ -99,7 +100,7 @@ void nmi_conv_pack_transposed(nmi_conv_path path, const nmi_conv_shape *shape, c
                               float *packed)
 {
     if (path.direct)
-        nmi_conv_direct_pack_transposed(path.kernels, shape, oihw, packed);
+        nmi_conv_direct_pack_transposed(path, shape, oihw, packed);
     else
         nmi_conv_gemm_pack(shape, oihw, packed);
 }
@@ -108,7 +109,7 @@ void nmi_conv_unpack_gradient(nmi_conv_path path, const nmi_conv_shape *shape,
                               const float *dw_packed, float *oihw)
 {
     if (path.direct)
-        nmi_conv_direct_unpack_gradient(path.kernels, shape, dw_packed, oihw);
+        nmi_conv_direct_unpack_gradient(path, shape, dw_packed, oihw);
     else
         nmi_conv_gemm_unpack_gradient(shape, dw_packed, oihw);
 }
@@ -118,7 +119,7 @@ void nmi_conv_forward(nmi_conv_path path, const nmi_conv_shape *shape, int64_t i
                       void *workspace)
 {
     if (path.direct)
-        nmi_conv_direct_forward(path.kernels, shape, items, x, packed, epilogue, y, workspace);
+        nmi_conv_direct_forward(path, shape, items, x, packed, epilogue, y, workspace);
     else
         nmi_conv_gemm_forward(shape, items, x, packed, epilogue, y, workspace);
 }
@@ -128,8 +129,8 @@ void nmi_conv_backward_input(nmi_conv_path path, const nmi_conv_shape *shape, in
                              float *dx, void *workspace)
 {
     if (path.direct)
-        nmi_conv_direct_backward_input(path.kernels, shape, items, dy, packed_transposed,
-                                       accumulate, dx, workspace);
+        nmi_conv_direct_backward_input(path, shape, items, dy, packed_transposed, accumulate, dx,
+                                       workspace);
     else
         nmi_conv_gemm_backward_input(shape, items, dy, packed_transposed, accumulate, dx,
                                      workspace);
@@ -140,7 +141,7 @@ void nmi_conv_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape, i
                               void *workspace)
 {
     if (path.direct)
-        nmi_conv_direct_backward_weight(path.kernels, shape, items, x, dy, dw_packed, workspace);
+        nmi_conv_direct_backward_weight(path, shape, items, x, dy, dw_packed, workspace);
     else
         nmi_conv_gemm_backward_weight(shape, items, x, dy, dw_packed, workspace);
     if (dbias != NULL) {

@@ -32,10 +32,12 @@ bool nmi_conv_shape_complete(nmi_conv_shape *shape);
 typedef struct nmi_conv_path {
     const nmi_kernels *kernels;
     bool direct; /* these kernels convolve; else im2col and nmi_gemm, and they do the rest */
+    bool pairs;  /* directly, with operands rounded to bf16 */
 } nmi_conv_path;
 
-/* The better path for a level of kernels. */
-nmi_conv_path nmi_conv_path_of(const nmi_kernels *kernels);
+/* The better path for a level of kernels and a precision (NMI_FP32 or NMI_BF16). Packed gradients
+ * are the same in both. */
+nmi_conv_path nmi_conv_path_of(const nmi_kernels *kernels, int32_t precision);
 
 /* Bytes of workspace (64-byte aligned) that each call below may use; independent of items. */
 size_t nmi_conv_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape);
@@ -71,7 +73,8 @@ void nmi_conv_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape, i
                               const float *x, const float *dy, float *dw_packed, float *dbias,
                               void *workspace);
 
-/* --- a part of one bordered image (direct path only) ---------------------------------------- */
+/* --- a part of one bordered image (direct path in floats only)
+ * ---------------------------------------- */
 
 /* Lines and channels of the output; the first channel starts a panel (see nmi_panel_share()). */
 typedef struct nmi_conv_part {

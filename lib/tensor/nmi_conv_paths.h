@@ -5,22 +5,28 @@
 
 #include "nmi_conv.h"
 
-size_t nmi_conv_direct_workspace_floats(const nmi_conv_shape *shape);
-void nmi_conv_direct_pack(const nmi_kernels *kernels, const nmi_conv_shape *shape,
-                          const float *oihw, float *packed);
-void nmi_conv_direct_pack_transposed(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+size_t nmi_conv_direct_workspace_floats(nmi_conv_path path, const nmi_conv_shape *shape);
+void nmi_conv_direct_pack(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
+                          float *packed);
+void nmi_conv_direct_pack_transposed(nmi_conv_path path, const nmi_conv_shape *shape,
                                      const float *oihw, float *packed);
-void nmi_conv_direct_unpack_gradient(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+void nmi_conv_direct_unpack_gradient(nmi_conv_path path, const nmi_conv_shape *shape,
                                      const float *dw_packed, float *oihw);
-void nmi_conv_direct_forward(const nmi_kernels *kernels, const nmi_conv_shape *shape, int64_t items,
+void nmi_conv_direct_forward(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
                              const float *x, const float *packed, const nmi_epilogue *epilogue,
                              float *y, float *workspace);
-void nmi_conv_direct_backward_input(const nmi_kernels *kernels, const nmi_conv_shape *shape,
-                                    int64_t items, const float *dy, const float *packed_transposed,
+void nmi_conv_direct_backward_input(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
+                                    const float *dy, const float *packed_transposed,
                                     bool accumulate, float *dx, float *workspace);
-void nmi_conv_direct_backward_weight(const nmi_kernels *kernels, const nmi_conv_shape *shape,
-                                     int64_t items, const float *x, const float *dy,
-                                     float *dw_packed, float *workspace);
+void nmi_conv_direct_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
+                                     const float *x, const float *dy, float *dw_packed,
+                                     float *workspace);
+
+/* The weight gradient in bf16 (nmi_conv_pairs.c). */
+size_t nmi_conv_pairs_workspace_floats(const nmi_conv_shape *shape);
+void nmi_conv_pairs_backward_weight(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                    int64_t items, const float *x, const float *dy,
+                                    float *dw_packed, float *workspace);
 
 /* Here packed is [kernel][kernel][in_channels][out_channels], transposed or not. */
 size_t nmi_conv_gemm_workspace_floats(const nmi_conv_shape *shape);

@@ -224,6 +224,35 @@ void nmi_pack(const nmi_kernels *kernels, const nmi_depth *depth, int64_t column
     }
 }
 
+/* One line of a panel: the pairs of all columns at `from` and, if there is one, the next number. */
+static void pack_pair_line(int64_t present, int64_t width, int64_t column_stride, const float *from,
+                           const float *next, float *packed)
+{
+    for (int64_t n = 0; n < present; n++)
+        packed[n] =
+            nmi_pair(from[n * column_stride], next != NULL ? next[n * column_stride] : 0.0f);
+    for (int64_t n = present; n < width; n++)
+        packed[n] = 0.0f;
+}
+
+void nmi_pack_pairs(const nmi_kernels *kernels, const nmi_depth *depth, int64_t columns,
+                    int64_t column_stride, const float *a, float *packed)
+{
+    const int64_t count = depth->count[2], stride = depth->stride[2];
+    for (int64_t first = 0; first < columns; first += kernels->panel) {
+        const int64_t width = nmi_panel_width(kernels, columns, first);
+        const int64_t present = columns - first < width ? columns - first : width;
+        for (int64_t i = 0; i < depth->count[0]; i++)
+            for (int64_t j = 0; j < depth->count[1]; j++)
+                for (int64_t l = 0; l < count; l += 2, packed += width) {
+                    const float *from = a + first * column_stride + i * depth->stride[0] +
+                                        j * depth->stride[1] + l * stride;
+                    pack_pair_line(present, width, column_stride, from,
+                                   l + 1 < count ? from + stride : NULL, packed);
+                }
+    }
+}
+
 void nmi_unpack_add(const nmi_kernels *kernels, const nmi_depth *depth, int64_t columns,
                     int64_t column_stride, const float *packed, float *a)
 {

@@ -127,6 +127,9 @@ typedef struct nmi_depth {
 /* packed[k][n] = a[walk(k) + n * column_stride] for all k < K, n < columns. */
 void nmi_pack(const nmi_kernels *kernels, const nmi_depth *depth, int64_t columns,
               int64_t column_stride, const float *a, float *packed);
+/* The same with the innermost numbers of the walk in pairs, an odd last one with zero. */
+void nmi_pack_pairs(const nmi_kernels *kernels, const nmi_depth *depth, int64_t columns,
+                    int64_t column_stride, const float *a, float *packed);
 /* a[walk(k) + n * column_stride] += packed[k][n]. */
 void nmi_unpack_add(const nmi_kernels *kernels, const nmi_depth *depth, int64_t columns,
                     int64_t column_stride, const float *packed, float *a);

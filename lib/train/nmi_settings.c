@@ -30,7 +30,6 @@ static const int32_t manifold_keys[] = {
     NEUMETA_KEY_DIRECT_DECAY,
     NEUMETA_KEY_DIRECT_BLOCKS,
     NEUMETA_KEY_VALIDATE_GAMMAS,
-    NEUMETA_KEY_PRECISION,
 };
 
 /* Settings that say something only beside another one. */

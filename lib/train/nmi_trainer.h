@@ -61,6 +61,7 @@ struct neumeta_trainer {
     nmi_schedule *schedule;           /* own copy: settings borrow from it */
     nmi_pass *pass;
     int64_t pass_items;
+    int32_t pass_precision;
     nmi_settings *phases; /* [phase_count] */
     int32_t phase_count;
     uint64_t seed;

@@ -243,12 +243,14 @@ static neumeta_status take_batch(nmi_trainer *trainer, const nmi_settings *setti
     if (items > batch->items || minibatches > batch->minibatches)
         status = grow_batch(trainer, items > batch->items ? items : batch->items,
                             minibatches > batch->minibatches ? minibatches : batch->minibatches);
-    if (status == NEUMETA_OK && items > trainer->pass_items) {
+    if (status == NEUMETA_OK &&
+        (items > trainer->pass_items || settings->precision != trainer->pass_precision)) {
         nmi_pass_free(trainer->pass);
         trainer->pass = NULL;
         trainer->pass_items = 0;
-        status =
-            nmi_pass_create(context, trainer->topology, trainer->full_sizes, items, &trainer->pass);
+        trainer->pass_precision = settings->precision;
+        status = nmi_pass_create(context, trainer->topology, trainer->full_sizes, items,
+                                 settings->precision, &trainer->pass);
         trainer->pass_items = status == NEUMETA_OK ? items : 0;
     }
     return status;

@@ -110,7 +110,8 @@ static void report(bench *b, const char *name, int32_t threads, int repetitions,
 /* What train_step() needs. */
 static void prepare_training(bench *b, bool norm)
 {
-    check(b, nmi_pass_create(b->context, b->topology, b->network->sizes, BATCH, &b->pass));
+    check(b,
+          nmi_pass_create(b->context, b->topology, b->network->sizes, BATCH, NMI_FP32, &b->pass));
     size_t tensors = (size_t)b->topology->tensor_count;
     b->norms = need(calloc((size_t)b->topology->node_count, sizeof *b->norms));
     b->gradients = need(calloc(tensors, sizeof *b->gradients));

@@ -13,7 +13,7 @@ EXPECTED = {
                     "peak_instructions"}),
     "materialize": (10, RATES | {"precision", "width", "rows", "samples", "hidden", "layers",
                          "octaves"}),
-    "train": (2, IMAGES),
+    "train": (4, IMAGES | {"precision"}),
     "step": (2, IMAGES | {"precision", "hidden", "layers", "octaves"}),
     "run": (2, IMAGES),
     "memory": (2, {"work", "threads", "topology", "batch", "memory_bytes", "weight_bytes",

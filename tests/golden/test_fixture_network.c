@@ -152,8 +152,8 @@ START_TEST(logits_agree_with_norms_folded_and_kept)
     nmi_pass *pass = NULL;
     assert_ok(f.context, nmi_network_run(f.network, f.inputs, ITEMS, logits));
     assert_recorded(&f, "logits", logits, ITEMS * CLASSES);
-    assert_ok(f.context,
-              nmi_pass_create(f.context, f.network->topology, f.network->sizes, ITEMS, &pass));
+    assert_ok(f.context, nmi_pass_create(f.context, f.network->topology, f.network->sizes, ITEMS,
+                                         NMI_FP32, &pass));
     assert_recorded(&f, "logits", nmi_pass_forward(pass, f.network, f.inputs, ITEMS, NULL),
                     ITEMS * CLASSES);
     nmi_pass_free(pass);
@@ -172,8 +172,8 @@ static float pass_once(fixture *f, float **gradients)
     ck_assert_ptr_nonnull(norms);
     for (int32_t n = 0; n < topology->node_count; n++)
         norms[n] = topology->nodes[n].op == NEUMETA_OP_NORM;
-    assert_ok(f->context,
-              nmi_pass_create(f->context, f->network->topology, f->network->sizes, ITEMS, &pass));
+    assert_ok(f->context, nmi_pass_create(f->context, f->network->topology, f->network->sizes,
+                                          ITEMS, NMI_FP32, &pass));
     const float *logits = nmi_pass_forward(pass, f->network, f->inputs, ITEMS, norms);
     nmi_cross_entropy(ITEMS, CLASSES, logits, f->labels, 0, 1.0f / ITEMS, false, each, dlogits);
     for (int i = 0; i < ITEMS; i++)

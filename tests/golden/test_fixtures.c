@@ -97,7 +97,7 @@ static void check_conv(const char *name, int64_t kernel, int64_t stride, int64_t
                             .kernel = kernel,
                             .stride = stride,
                             .padding = padding};
-    const nmi_conv_path path = nmi_conv_path_of(test_kernels());
+    const nmi_conv_path path = nmi_conv_path_of(test_kernels(), NMI_FP32);
     ck_assert(nmi_conv_shape_complete(&shape));
     void *workspace =
         aligned_alloc(64, (nmi_conv_workspace_bytes(path, &shape) + 63) / 64 * 64 + 64);

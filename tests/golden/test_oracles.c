@@ -121,7 +121,8 @@ START_TEST(logits_equal_the_reference)
         }
         /* Kept batch norm, run as in training with its statistics fixed: nothing is folded. */
         nmi_pass *pass = NULL;
-        assert_ok(context, nmi_pass_create(context, network->topology, network->sizes, 8, &pass));
+        assert_ok(context,
+                  nmi_pass_create(context, network->topology, network->sizes, 8, NMI_FP32, &pass));
         assert_near(nmi_pass_forward(pass, network, input, 8, NULL), expected, logits,
                     LOGIT_TOLERANCE, 0.0);
         nmi_pass_free(pass);
@@ -168,7 +169,8 @@ START_TEST(activations_of_option_a_networks_equal_the_reference)
         int64_t inputs;
         float *input = read_floats(oracle, "input", &inputs);
         nmi_pass *pass = NULL;
-        assert_ok(context, nmi_pass_create(context, network->topology, network->sizes, 1, &pass));
+        assert_ok(context,
+                  nmi_pass_create(context, network->topology, network->sizes, 1, NMI_FP32, &pass));
         nmi_pass_forward(pass, network, input, 1, NULL);
         for (int i = 0; i < 4; i++) {
             int64_t count;
@@ -219,8 +221,8 @@ static training_result train_once(neumeta_context *context, const nmi_safetensor
     for (int32_t t = 0; t < topology->tensor_count; t++)
         if (nmi_role_is_trainable(topology->tensors[t].role))
             result.gradients[t] = calloc((size_t)result.network->tensors[t].count, sizeof(float));
-    assert_ok(context,
-              nmi_pass_create(context, result.network->topology, result.network->sizes, 8, &pass));
+    assert_ok(context, nmi_pass_create(context, result.network->topology, result.network->sizes, 8,
+                                       NMI_FP32, &pass));
     memcpy(result.logits, nmi_pass_forward(pass, result.network, input, 8, norms),
            80 * sizeof *result.logits);
     nmi_cross_entropy(8, 10, result.logits, labels, 0.0f, 1.0f / 8.0f, false, losses, dlogits);

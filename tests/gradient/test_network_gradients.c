@@ -402,7 +402,8 @@ static setup setup_create(int graph, int64_t batch)
     int32_t output = graphs[graph](&(builder){s.context, s.topology});
     assert_ok(s.context, neumeta_topology_seal(s.topology, output));
     assert_ok(s.context, neumeta_network_create(s.topology, NULL, 0, &s.network));
-    assert_ok(s.context, nmi_pass_create(s.context, s.topology, s.network->sizes, batch, &s.pass));
+    assert_ok(s.context,
+              nmi_pass_create(s.context, s.topology, s.network->sizes, batch, NMI_FP32, &s.pass));
     s.norms = calloc((size_t)s.topology->node_count, sizeof *s.norms);
     s.gradients = calloc((size_t)s.topology->tensor_count + 1, sizeof *s.gradients);
     bool on = true;
@@ -579,7 +580,8 @@ static void compare_again(setup *s, const bool *changed)
     const float *again = nmi_pass_forward_again(s->pass, s->network, changed);
     clear_gradients(s);
     nmi_pass_backward(s->pass, s->network, s->direction, s->gradients);
-    assert_ok(s->context, nmi_pass_create(s->context, s->topology, s->network->sizes, 5, &fresh));
+    assert_ok(s->context,
+              nmi_pass_create(s->context, s->topology, s->network->sizes, 5, NMI_FP32, &fresh));
     ck_assert_mem_eq(again, nmi_pass_forward(fresh, s->network, s->inputs, 5, NULL), outputs);
     for (int32_t t = 0; t < s->topology->tensor_count; t++)
         if (s->gradients[t] != NULL)

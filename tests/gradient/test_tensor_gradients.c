@@ -85,7 +85,7 @@ static void check_smooth(smooth function, const void *user, int64_t count, const
 
 static nmi_conv_path conv_path(void)
 {
-    return nmi_conv_path_of(test_kernels());
+    return nmi_conv_path_of(test_kernels(), NMI_FP32);
 }
 
 typedef struct conv_case {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Both paths of the convolution, the direct one at every level, against the plain loops. */
+/* The paths of the convolution, the direct ones at every level, against the plain loops; in bf16 on
+ * operands that are bf16 already, whose products are exact. */
 #include "nmi_conv.h"
 #include "nmi_dense.h"
 #include "nmi_test.h"
 
 #include <math.h>
 
-/* The direct path of each level, then the column matrix. */
-enum { PATHS = NMI_KERNEL_LEVELS + 1 };
+/* The direct path of each level, the same in bf16, then the column matrix. */
+enum { LEVELS = NMI_KERNEL_LEVELS, PATHS = 2 * LEVELS + 1 };
 
 /* in channels, height, width, out channels, -, -, kernel, stride, padding */
 static const nmi_conv_shape shapes[] = {
@@ -27,6 +28,12 @@ static float *make(size_t count, uint64_t seed)
     return values;
 }
 
+static void round_all(size_t count, float *x)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] = nmi_pair_first(nmi_pair(x[i], 0.0f));
+}
+
 typedef struct problem {
     nmi_conv_shape shape;
     nmi_conv_path path;
@@ -38,8 +45,10 @@ typedef struct problem {
 static bool start(int index, problem *p)
 {
     p->shape = shapes[index / PATHS];
-    p->path.direct = index % PATHS < NMI_KERNEL_LEVELS;
-    p->path.kernels = nmi_kernels_named(p->path.direct ? nmi_kernels_name(index % PATHS) : "base");
+    const int path = index % PATHS;
+    p->path.direct = path < 2 * LEVELS;
+    p->path.pairs = p->path.direct && path >= LEVELS;
+    p->path.kernels = nmi_kernels_named(p->path.direct ? nmi_kernels_name(path % LEVELS) : "base");
     if (p->path.kernels == NULL)
         return false;
     const nmi_conv_shape *s = &p->shape;
@@ -51,6 +60,11 @@ static bool start(int index, problem *p)
     p->w = make(p->weights, 2);
     p->dy = make(p->out, 3);
     p->bias = make((size_t)s->out_channels, 4);
+    if (p->path.pairs) {
+        round_all(p->in, p->x);
+        round_all(p->weights, p->w);
+        round_all(p->out, p->dy);
+    }
     p->packed = make(nmi_conv_packed_floats(p->path, s), 5);
     p->transposed = make(nmi_conv_packed_transposed_floats(p->path, s), 6);
     /* What lies in the workspace beforehand must not matter. */
@@ -162,7 +176,7 @@ START_TEST(shares_of_a_bordered_image_make_the_whole)
     nmi_epilogue e = {p.bias, p.dy, NULL, 1.0f, NMI_ACTIVATION_RELU, true, NULL};
     nmi_conv_forward(p.path, s, 1, p.x, p.packed, &e, whole, p.workspace);
     e.residual = shares; /* in place */
-    for (int64_t parts = 1; parts <= 5 && p.path.direct; parts++) {
+    for (int64_t parts = 1; parts <= 5 && p.path.direct && !p.path.pairs; parts++) {
         for (int64_t i = 0; i < s->out_height * y_line; i++)
             shares[i] = i % y_line < line ? p.dy[i / y_line * line + i % y_line] : 9.0f;
         for (int64_t part = parts - 1; part >= 0; part--) {

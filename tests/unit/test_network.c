@@ -160,7 +160,7 @@ START_TEST(a_pass_takes_no_memory_after_its_creation)
     float *inputs = calloc(20 * 3 * 144, sizeof *inputs);
     float outputs[200] = {0};
     assert_ok(context, neumeta_context_set_threads(context, 2));
-    assert_ok(context, nmi_pass_create(context, topology, network->sizes, 20, &pass));
+    assert_ok(context, nmi_pass_create(context, topology, network->sizes, 20, NMI_FP32, &pass));
     gradients[0] = calloc((size_t)network->tensors[0].count, sizeof(float));
     int64_t calls = allocator.calls;
     for (int64_t items = 1; items <= 20; items += 6) {
@@ -205,7 +205,8 @@ static training training_create(const char *block)
               neumeta_topology_create_builtin(t.context, "resnet20-cifar", options, &t.topology));
     neumeta_options_free(options);
     t.network = full_network(t.context, t.topology);
-    assert_ok(t.context, nmi_pass_create(t.context, t.topology, t.network->sizes, ITEMS, &t.pass));
+    assert_ok(t.context,
+              nmi_pass_create(t.context, t.topology, t.network->sizes, ITEMS, NMI_FP32, &t.pass));
     t.inputs = malloc(INPUTS * sizeof *t.inputs);
     test_fill(t.inputs, INPUTS, 3, -1.0f, 1.0f);
     test_fill(t.direction, ITEMS * 10, 4, -1.0f, 1.0f);

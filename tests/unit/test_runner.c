@@ -114,7 +114,8 @@ START_TEST(inference_computes_what_training_does)
     float *inputs = random_images();
     float outputs[BATCH * CLASSES];
     nmi_pass *pass = NULL;
-    assert_ok(context, nmi_pass_create(context, network->topology, network->sizes, BATCH, &pass));
+    assert_ok(context,
+              nmi_pass_create(context, network->topology, network->sizes, BATCH, NMI_FP32, &pass));
     const float *expected = nmi_pass_forward(pass, network, inputs, BATCH, NULL);
     for (int32_t lanes = 1; lanes <= 4; lanes++) {
         assert_ok(context, nmi_workers_set_lanes(context, lanes));
@@ -237,7 +238,7 @@ START_TEST(one_image_calls_helpers_only_where_that_pays)
     assert_ok(context, nmi_network_run(small, inputs, 1, outputs));
     ck_assert_int_eq(jobs, 0);
     assert_ok(context, nmi_network_run(large, inputs, 1, outputs));
-    ck_assert_int_eq(jobs, nmi_conv_path_of(context->kernels).direct ? 1 : 0);
+    ck_assert_int_eq(jobs, nmi_conv_path_of(context->kernels, NMI_FP32).direct ? 1 : 0);
     jobs = 0;
     assert_ok(context, nmi_network_run(large, inputs, 2, outputs)); /* an image each */
     ck_assert_int_eq(jobs, 1);
