@@ -149,6 +149,24 @@ static void bench_peak(const nmi_kernels *kernels)
     free(p.y);
 }
 
+static void rows_forward_pairs(void *argument)
+{
+    rows_problem *p = argument;
+    p->kernels->forward_pairs(&p->rows, p->w, p->columns, NULL, p->y, 0, p->columns);
+}
+
+static void rows_weight_pairs(void *argument)
+{
+    rows_problem *p = argument;
+    p->kernels->backward_weight_pairs(&p->rows, p->y, 0, p->columns, p->columns, p->w);
+}
+
+static void pair_all(size_t count, float *values)
+{
+    for (size_t i = 0; i < count; i++)
+        values[i] = nmi_pair(values[i], values[i]);
+}
+
 static void bench_rows(const nmi_kernels *kernels, int64_t rows, int64_t depth, int64_t columns)
 {
     float *x = make((size_t)(rows * depth));
@@ -163,13 +181,27 @@ static void bench_rows(const nmi_kernels *kernels, int64_t rows, int64_t depth, 
                       make(nmi_packed_floats(kernels, depth, columns)),
                       make((size_t)(rows * columns))};
     const double flop = 2.0 * (double)rows * (double)depth * (double)columns;
-    char name[80];
-    snprintf(name, sizeof name, "%s: dense forward %d x %d -> %d", kernels->name, (int)rows,
-             (int)depth, (int)columns);
-    report(name, rows_forward, &p, flop, "GFLOP/s");
-    snprintf(name, sizeof name, "%s: dense dW      %d x %d -> %d", kernels->name, (int)rows,
-             (int)depth, (int)columns);
-    report(name, rows_weight, &p, flop, "GFLOP/s");
+    static const struct {
+        const char *name;
+        task work;
+        bool along, across; /* pairs along the depth, or of rows */
+    } products[] = {{"forward", rows_forward, false, false},
+                    {"dW     ", rows_weight, false, false},
+                    {"forward, bf16", rows_forward_pairs, true, false},
+                    {"dW     , bf16", rows_weight_pairs, false, true}};
+    for (int i = 0; i < 4; i++) {
+        char name[80];
+        if (i == 2) {
+            pair_all((size_t)(rows * depth), x);
+            pair_all((size_t)(rows * columns), p.y);
+            pair_all(nmi_packed_floats(kernels, depth, columns), p.w);
+        }
+        p.rows.segment_length = products[i].along ? (depth + 1) / 2 : depth;
+        p.rows.width = products[i].across ? (rows + 1) / 2 : rows;
+        snprintf(name, sizeof name, "%s: dense %s %d x %d -> %d", kernels->name, products[i].name,
+                 (int)rows, (int)depth, (int)columns);
+        report(name, products[i].work, &p, flop, "GFLOP/s");
+    }
     free(x);
     free(p.w);
     free(p.y);
@@ -206,11 +238,9 @@ static void conv_weight(void *argument)
     nmi_conv_backward_weight(p->path, &p->shape, p->items, p->x, p->y, p->w, NULL, p->workspace);
 }
 
-static void bench_conv(const nmi_kernels *kernels, nmi_conv_shape shape, int64_t items)
+static void bench_conv_path(nmi_conv_path path, nmi_conv_shape shape, int64_t items)
 {
-    conv_problem p = {.path = {kernels != NULL ? kernels : nmi_kernels_best(), kernels != NULL},
-                      .shape = shape,
-                      .items = items};
+    conv_problem p = {.path = path, .shape = shape, .items = items};
     if (!nmi_conv_shape_complete(&p.shape))
         return;
     const nmi_conv_shape *s = &p.shape;
@@ -227,10 +257,10 @@ static void bench_conv(const nmi_kernels *kernels, nmi_conv_shape shape, int64_t
     } directions[] = {{"forward", conv_forward}, {"dx     ", conv_input}, {"dW     ", conv_weight}};
     for (int d = 0; d < 3; d++) {
         char name[96];
-        snprintf(name, sizeof name, "%s: conv %s %d x %dx%dx%d -> %d k%d s%d",
-                 kernels != NULL ? kernels->name : nmi_gemm_name(), directions[d].name, (int)items,
-                 (int)s->in_height, (int)s->in_width, (int)s->in_channels, (int)s->out_channels,
-                 (int)s->kernel, (int)s->stride);
+        snprintf(name, sizeof name, "%s%s: conv %s %d x %dx%dx%d -> %d k%d s%d",
+                 path.direct ? path.kernels->name : nmi_gemm_name(), path.pairs ? " bf16" : "",
+                 directions[d].name, (int)items, (int)s->in_height, (int)s->in_width,
+                 (int)s->in_channels, (int)s->out_channels, (int)s->kernel, (int)s->stride);
         report(name, directions[d].work, &p, 2.0 * (double)outputs * (double)taps, "GFLOP/s");
     }
     free(p.x);
@@ -238,6 +268,17 @@ static void bench_conv(const nmi_kernels *kernels, nmi_conv_shape shape, int64_t
     free(p.w);
     free(p.transposed);
     free(p.workspace);
+}
+
+/* In floats and in bf16; without kernels as a product with a column matrix. */
+static void bench_conv(const nmi_kernels *kernels, nmi_conv_shape shape, int64_t items)
+{
+    if (kernels == NULL) {
+        bench_conv_path((nmi_conv_path){nmi_kernels_best(), false, false}, shape, items);
+        return;
+    }
+    bench_conv_path((nmi_conv_path){kernels, true, false}, shape, items);
+    bench_conv_path((nmi_conv_path){kernels, true, true}, shape, items);
 }
 
 /* --- the INR of the paper ------------------------------------------------------------------- */
