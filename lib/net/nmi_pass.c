@@ -157,14 +157,14 @@ static void place_product(nmi_pass *pass, const nmi_shape *shapes, int32_t numbe
 {
     const nmi_node *node = &pass->topology->nodes[number];
     nmi_places *places = &pass->places[number];
-    int64_t packed;
-    int64_t transposed;
+    int64_t packed, transposed, gradient;
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape = nmi_step_conv_shape(pass->topology, &pass->steps, shapes, number);
-        const nmi_conv_path path = nmi_conv_path_of(pass->kernels, pass->precision);
+        const nmi_conv_path path = nmi_conv_path_of(pass->kernels, pass->precision, &shape);
         int64_t workspace = (int64_t)nmi_conv_workspace_bytes(path, &shape);
         packed = (int64_t)nmi_conv_packed_floats(path, &shape);
         transposed = (int64_t)nmi_conv_packed_transposed_floats(path, &shape);
+        gradient = (int64_t)nmi_conv_gradient_floats(path, &shape);
         if (workspace > pass->workspace_bytes)
             pass->workspace_bytes =
                 nmi_aligned_floats(workspace / (int64_t)sizeof(float) + 1) * (int64_t)sizeof(float);
@@ -173,12 +173,13 @@ static void place_product(nmi_pass *pass, const nmi_shape *shapes, int32_t numbe
                                  shapes[number].channels};
         packed = (int64_t)nmi_dense_packed_floats(pass->kernels, shape);
         transposed = (int64_t)nmi_dense_packed_transposed_floats(pass->kernels, shape);
+        gradient = packed;
     }
     places->packed = need->packed;
     places->transposed = places->packed + nmi_aligned_floats(packed);
     need->packed = places->transposed + nmi_aligned_floats(transposed);
     places->partial = pass->partial_floats;
-    places->bias = places->partial + nmi_aligned_floats(packed);
+    places->bias = places->partial + nmi_aligned_floats(gradient);
     pass->partial_floats = places->bias + places->vector;
 }
 

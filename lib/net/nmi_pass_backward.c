@@ -86,8 +86,8 @@ static void transpose_step(void *argument, int64_t index, int32_t worker)
     if (op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, pass->network->shapes, n);
-        nmi_conv_pack_transposed(nmi_conv_path_of(pass->kernels, pass->precision), &shape, weight,
-                                 transposed);
+        nmi_conv_pack_transposed(nmi_conv_path_of(pass->kernels, pass->precision, &shape), &shape,
+                                 weight, transposed);
     } else {
         nmi_dense_shape shape = {pass->network->shapes[nmi_pass_input(pass, n, 0)].channels,
                                  pass->network->shapes[n].channels};
@@ -130,7 +130,7 @@ static void backward_weights(const position *at, const float *x)
     if (pass->topology->nodes[n].op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, at->values.shapes, n);
-        nmi_conv_backward_weight(nmi_conv_path_of(pass->kernels, pass->precision), &shape,
+        nmi_conv_backward_weight(nmi_conv_path_of(pass->kernels, pass->precision, &shape), &shape,
                                  at->values.items, x, at->dy, dw, db, at->values.workspace);
     } else {
         nmi_dense_shape shape = {at->values.shapes[nmi_pass_input(pass, n, 0)].channels,
@@ -152,7 +152,7 @@ static void backward_product(const position *at, const float *x, uint8_t flow, f
     if (pass->topology->nodes[n].op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, at->values.shapes, n);
-        nmi_conv_backward_input(nmi_conv_path_of(pass->kernels, pass->precision), &shape,
+        nmi_conv_backward_input(nmi_conv_path_of(pass->kernels, pass->precision, &shape), &shape,
                                 at->values.items, at->dy, transposed, flow == NMI_FLOW_ADD, dx,
                                 at->values.workspace);
     } else {
@@ -416,8 +416,8 @@ static void reduce_product(const nmi_pass *pass, int32_t n)
     if (pass->topology->nodes[n].op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, network->shapes, n);
-        nmi_conv_unpack_gradient(nmi_conv_path_of(pass->kernels, pass->precision), &shape, dw,
-                                 weight);
+        nmi_conv_unpack_gradient(nmi_conv_path_of(pass->kernels, pass->precision, &shape), &shape,
+                                 dw, weight);
     } else {
         nmi_dense_shape shape = {network->shapes[nmi_pass_input(pass, n, 0)].channels,
                                  network->shapes[n].channels};

@@ -56,7 +56,7 @@ static void prepare_step(void *argument, int64_t index, int32_t worker)
     case NEUMETA_OP_CONV: {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, pass->network->shapes, n);
-        nmi_conv_pack(nmi_conv_path_of(pass->kernels, pass->precision), &shape, weight,
+        nmi_conv_pack(nmi_conv_path_of(pass->kernels, pass->precision, &shape), &shape, weight,
                       pass->packed + places->packed);
         out->packed = pass->packed + places->packed;
         break;

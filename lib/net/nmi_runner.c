@@ -36,16 +36,17 @@ struct nmi_runner {
     int64_t packed_floats, scratch_floats;
     float *packed; /* packed weights, then scratch for folding */
     int64_t packed_room;
-    float *arena; /* [lanes][values of a group, workspace], or [shared images][values] */
+    float *arena; /* [lanes][values of a group, workspace], or [shared images][values] and
+                     [sharers][workspace] */
     int64_t arena_room;
 };
 
 /* How a batch is split: first `chunks` groups of images for one worker each, the first `larger` of
- * them of `group` images and the others of one less; then `shared` images, each in up to `parts`.
- */
+ * them of `group` images and the others of one less; then `shared` images, each in up to `parts`,
+ * by at most `sharers` workers. */
 typedef struct batch_split {
     int64_t group, larger, chunks, lanes, lane_floats;
-    int64_t shared, parts;
+    int64_t shared, parts, sharers;
 } batch_split;
 
 /* --- plan ------------------------------------------------------------------------------------ */
@@ -115,10 +116,13 @@ static int64_t weight_floats(nmi_runner *runner, const nmi_network *network, con
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(network->topology, &runner->steps, network->shapes, step->node);
-        const nmi_conv_path path = nmi_conv_path_of(runner->kernels, NMI_FP32);
-        int64_t workspace = (int64_t)(nmi_conv_workspace_bytes(path, &shape) / sizeof(float)) + 1;
-        if (!runner->bordered && workspace > runner->workspace_floats)
-            runner->workspace_floats = nmi_aligned_floats(workspace);
+        const nmi_conv_path path = nmi_conv_path_of(runner->kernels, NMI_FP32, &shape);
+        const int64_t bytes =
+            (int64_t)(runner->bordered ? nmi_conv_part_workspace_bytes(path, &shape)
+                                       : nmi_conv_workspace_bytes(path, &shape));
+        const int64_t workspace = nmi_aligned_floats(bytes / (int64_t)sizeof(float));
+        if (workspace > runner->workspace_floats)
+            runner->workspace_floats = workspace;
         count = (int64_t)nmi_conv_packed_floats(path, &shape);
         *scratch = channels * shape.in_channels * shape.kernel * shape.kernel;
     } else if (node->op == NEUMETA_OP_LINEAR) {
@@ -136,7 +140,7 @@ static int64_t weight_floats(nmi_runner *runner, const nmi_network *network, con
 static void plan_runner(nmi_runner *runner, const nmi_network *network)
 {
     nmi_steps_resolve(&runner->steps, network->topology, network->sizes);
-    runner->bordered = nmi_conv_path_of(runner->kernels, NMI_FP32).direct;
+    runner->bordered = nmi_conv_reads_borders(runner->kernels);
     nmi_layout_plan(&runner->layout, network, &runner->steps, runner->bordered);
     runner->workspace_floats = 0;
     runner->scratch_floats = 0;
@@ -230,6 +234,7 @@ static batch_split split_batch(const nmi_context *context, const nmi_runner *run
         split.parts = image_parts(batch % workers, workers);
     if (split.parts > 1)
         split.shared = batch % workers;
+    split.sharers = split.shared * split.parts < workers ? split.shared * split.parts : workers;
     const int64_t whole = batch - split.shared;
     split.chunks = (whole + workers * most - 1) / (workers * most) * workers;
     if (split.chunks > whole)
@@ -249,7 +254,8 @@ static batch_split split_batch(const nmi_context *context, const nmi_runner *run
 static int64_t arena_floats(const nmi_runner *runner, const batch_split *split)
 {
     const int64_t whole = split->lanes * split->lane_floats;
-    const int64_t shared = split->shared * runner->layout.floats;
+    const int64_t shared =
+        split->shared * runner->layout.floats + split->sharers * runner->workspace_floats;
     return whole > shared ? whole : shared;
 }
 
@@ -347,7 +353,7 @@ static void pack_product(const nmi_runner *runner, const nmi_network *network, c
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(network->topology, &runner->steps, network->shapes, step->node);
-        nmi_conv_pack(nmi_conv_path_of(runner->kernels, NMI_FP32), &shape, weights, matrix);
+        nmi_conv_pack(nmi_conv_path_of(runner->kernels, NMI_FP32, &shape), &shape, weights, matrix);
     } else {
         nmi_dense_pack(runner->kernels, (nmi_dense_shape){inputs, channels}, weights, matrix);
     }
@@ -446,7 +452,7 @@ static void run_chunk(void *argument, int64_t index, int32_t worker)
 }
 
 /* Task: a share of one image in one stage. */
-static void run_share(void *argument, const nmi_stage *stage, int64_t index)
+static void run_share(void *argument, const nmi_stage *stage, int64_t index, int64_t lane)
 {
     const run_job *job = argument;
     const batch_split *split = &job->split;
@@ -455,6 +461,8 @@ static void run_share(void *argument, const nmi_stage *stage, int64_t index)
     const int64_t image = index / parts;
     /* Images within a stage do not wait for each other: each has an arena of its own. */
     nmi_chunk chunk = arena_chunk(job, runner->arena + image * runner->layout.floats, 1);
+    chunk.workspace =
+        runner->arena + split->shared * runner->layout.floats + lane * runner->workspace_floats;
     chunk.parts = parts;
     chunk.part = index % parts;
     for (int32_t s = stage->begin; s < stage->end; s++)

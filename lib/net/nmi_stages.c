@@ -70,7 +70,7 @@ static void walk_stages(void *argument, int64_t lane, int32_t worker)
             int64_t index = own + k < tasks ? own + k : own + k - tasks;
             if (!take(stage, index))
                 continue;
-            job->task(job->argument, stage, index);
+            job->task(job->argument, stage, index, lane);
             end_task(job, stage);
         }
         wait_for_end(job, stage);

@@ -20,9 +20,10 @@ typedef struct nmi_stage {
     atomic_ullong taken; /* bit k: task k */
 } nmi_stage;
 
-/* Like nmi_task; which worker runs a task is not fixed. Lanes prefer the same share of the tasks at
- * every stage, so what one wrote is likely to lie in the cache of the one that reads it. */
-typedef void (*nmi_stage_task)(void *argument, const nmi_stage *stage, int64_t index);
+/* Like nmi_task; which worker runs a task is not fixed. `lane`, below the workers and the largest
+ * number of tasks, has no other task at the time. Lanes prefer the same share of the tasks at every
+ * stage, so what one wrote is likely to lie in the cache of the one that reads it. */
+typedef void (*nmi_stage_task)(void *argument, const nmi_stage *stage, int64_t index, int64_t lane);
 
 /* Runs all tasks of all stages; `tasks` must be set, the counters are. */
 void nmi_run_stages(nmi_context *context, nmi_stage *stages, int32_t count, nmi_stage_task task,

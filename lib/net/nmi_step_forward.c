@@ -100,7 +100,7 @@ static void forward_conv(const forward_job *job)
     const nmi_epilogue epilogue = product_epilogue(job);
     const nmi_conv_shape shape =
         nmi_step_conv_shape(chunk->topology, chunk->steps, chunk->shapes, job->step->node);
-    const nmi_conv_path path = nmi_conv_path_of(chunk->kernels, chunk->precision);
+    const nmi_conv_path path = nmi_conv_path_of(chunk->kernels, chunk->precision, &shape);
     if (chunk->border == NULL) {
         nmi_conv_forward(path, &shape, chunk->items, job->x.first, job->weights->packed, &epilogue,
                          job->y.first, chunk->workspace);
@@ -111,7 +111,7 @@ static void forward_conv(const forward_job *job)
         const nmi_epilogue moved = nmi_epilogue_moved(&epilogue, i * job->y.item, 0);
         nmi_conv_forward_part(path, &shape, &part, job->x.first + i * job->x.item, job->x.line,
                               job->weights->packed, &moved, job->y.first + i * job->y.item,
-                              job->y.line);
+                              job->y.line, chunk->workspace);
     }
 }
 

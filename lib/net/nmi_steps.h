@@ -66,7 +66,7 @@ typedef struct nmi_chunk {
     const int64_t *offset; /* [node_count] floats of one item; nodes inside a step: as its end */
     int64_t room;          /* items the base has room for */
     int64_t first, items;
-    void *workspace; /* for nmi_conv_workspace_bytes(); no use if there are borders */
+    void *workspace; /* of convolutions: for parts of images if there are borders */
     /* Inference only: zero pixels around every image of a value, at least as many as the padding of
      * the convolutions that read it (NULL: none), and whether a step must write the zeros. */
     const int64_t *border; /* [node_count] */

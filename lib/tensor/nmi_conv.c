@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shapes of convolutions and the choice between the two paths. Measured (tests/bench): with
+ * Shapes of convolutions and the choice between the paths. Measured (tests/bench): with
  * vectors of sixteen floats the direct kernels are 2 to 5 times faster than the column matrix at
  * the shapes of residual networks, forward and backward, since nothing but the image has to pass
  * through the caches. On processors for which there is only the base table, BLIS may own hand-
- * written kernels we lack, so it is preferred where it was built in.
+ * written kernels we lack, so it is preferred where it was built in. The minimal algorithm has 4/9
+ * of the direct kernels' products and pays where transforming is little beside them.
  */
 #include "nmi_conv.h"
 
@@ -42,14 +43,39 @@ bool nmi_conv_shape_complete(nmi_conv_shape *shape)
     return true;
 }
 
-nmi_conv_path nmi_conv_path_of(const nmi_kernels *kernels, int32_t precision)
+bool nmi_conv_reads_borders(const nmi_kernels *kernels)
 {
-    const bool pairs = precision == NMI_BF16;
 #ifdef NMI_HAVE_BLIS
-    return (nmi_conv_path){kernels, pairs || kernels != &nmi_kernels_base, pairs};
+    return kernels != &nmi_kernels_base;
 #else
-    return (nmi_conv_path){kernels, true, pairs};
+    (void)kernels;
+    return true;
 #endif
+}
+
+bool nmi_conv_fits(int32_t way, const nmi_conv_shape *shape)
+{
+    return way != NMI_CONV_WINOGRAD ||
+           (shape->kernel == 3 && shape->stride == 1 && shape->padding == 1 &&
+            shape->in_height % 2 == 0 && shape->in_width % 2 == 0);
+}
+
+/* Channels from which on transforming pays, and pixels for which a block of tiles is full. */
+enum { WINOGRAD_CHANNELS = 8, WINOGRAD_PIXELS = 64 };
+
+nmi_conv_path nmi_conv_path_of(const nmi_kernels *kernels, int32_t precision,
+                               const nmi_conv_shape *shape)
+{
+    nmi_conv_path path = {kernels, NMI_CONV_DIRECT};
+    if (precision == NMI_BF16)
+        path.way = NMI_CONV_PAIRS;
+    else if (!nmi_conv_reads_borders(kernels))
+        path.way = NMI_CONV_COLUMNS;
+    else if (nmi_conv_fits(NMI_CONV_WINOGRAD, shape) && shape->in_channels >= WINOGRAD_CHANNELS &&
+             shape->out_channels >= WINOGRAD_CHANNELS &&
+             shape->in_height * shape->in_width >= WINOGRAD_PIXELS)
+        path.way = NMI_CONV_WINOGRAD;
+    return path;
 }
 
 nmi_epilogue nmi_conv_item_epilogue(const nmi_conv_shape *shape, const nmi_epilogue *epilogue,
@@ -59,98 +85,132 @@ nmi_epilogue nmi_conv_item_epilogue(const nmi_conv_shape *shape, const nmi_epilo
     return nmi_epilogue_moved(epilogue, item * floats, 0);
 }
 
-size_t nmi_conv_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape)
+static size_t whole_lines(size_t floats)
 {
-    size_t floats = path.direct ? nmi_conv_direct_workspace_floats(path, shape)
-                                : nmi_conv_gemm_workspace_floats(shape);
     return (floats * sizeof(float) + 63) / 64 * 64;
 }
 
-static int64_t taps(const nmi_conv_shape *shape)
+size_t nmi_conv_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape)
 {
-    return shape->kernel * shape->kernel;
+    switch (path.way) {
+    case NMI_CONV_COLUMNS:
+        return whole_lines(nmi_conv_gemm_workspace_floats(shape));
+    case NMI_CONV_WINOGRAD:
+        return whole_lines(nmi_conv_winograd_workspace_floats(path.kernels, shape));
+    default:
+        return whole_lines(nmi_conv_direct_workspace_floats(path, shape));
+    }
+}
+
+size_t nmi_conv_part_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape)
+{
+    if (path.way != NMI_CONV_WINOGRAD)
+        return 0;
+    return whole_lines(path.kernels->winograd_work(shape->in_channels));
+}
+
+/* K of packed weights for each channel they sum over. */
+static int64_t places(nmi_conv_path path, const nmi_conv_shape *shape)
+{
+    return path.way == NMI_CONV_WINOGRAD ? 16 : shape->kernel * shape->kernel;
+}
+
+static size_t packed_floats(nmi_conv_path path, int64_t depth, int64_t columns)
+{
+    if (path.way == NMI_CONV_COLUMNS)
+        return (size_t)(depth * columns);
+    return nmi_packed_floats(path.kernels, depth, columns);
 }
 
 size_t nmi_conv_packed_floats(nmi_conv_path path, const nmi_conv_shape *shape)
 {
-    const int64_t depth = taps(shape) * shape->in_channels;
-    if (path.direct)
-        return nmi_packed_floats(path.kernels, depth, shape->out_channels);
-    return (size_t)(depth * shape->out_channels);
+    return packed_floats(path, places(path, shape) * shape->in_channels, shape->out_channels);
 }
 
 size_t nmi_conv_packed_transposed_floats(nmi_conv_path path, const nmi_conv_shape *shape)
 {
-    const int64_t depth = taps(shape) * shape->out_channels;
-    if (path.direct)
-        return nmi_packed_floats(path.kernels, depth, shape->in_channels);
-    return (size_t)(depth * shape->in_channels);
+    return packed_floats(path, places(path, shape) * shape->out_channels, shape->in_channels);
+}
+
+size_t nmi_conv_gradient_floats(nmi_conv_path path, const nmi_conv_shape *shape)
+{
+    const int64_t taps = shape->kernel * shape->kernel;
+    return packed_floats(path, taps * shape->in_channels, shape->out_channels);
 }
 
 void nmi_conv_pack(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
                    float *packed)
 {
-    if (path.direct)
-        nmi_conv_direct_pack(path, shape, oihw, packed);
-    else
+    if (path.way == NMI_CONV_COLUMNS)
         nmi_conv_gemm_pack(shape, oihw, packed);
+    else if (path.way == NMI_CONV_WINOGRAD)
+        nmi_conv_winograd_pack(path.kernels, shape, oihw, packed);
+    else
+        nmi_conv_direct_pack(path, shape, oihw, packed);
 }
 
 void nmi_conv_pack_transposed(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
                               float *packed)
 {
-    if (path.direct)
-        nmi_conv_direct_pack_transposed(path, shape, oihw, packed);
-    else
+    if (path.way == NMI_CONV_COLUMNS)
         nmi_conv_gemm_pack(shape, oihw, packed);
+    else if (path.way == NMI_CONV_WINOGRAD)
+        nmi_conv_winograd_pack_transposed(path.kernels, shape, oihw, packed);
+    else
+        nmi_conv_direct_pack_transposed(path, shape, oihw, packed);
 }
 
 void nmi_conv_unpack_gradient(nmi_conv_path path, const nmi_conv_shape *shape,
                               const float *dw_packed, float *oihw)
 {
-    if (path.direct)
-        nmi_conv_direct_unpack_gradient(path, shape, dw_packed, oihw);
-    else
+    if (path.way == NMI_CONV_COLUMNS)
         nmi_conv_gemm_unpack_gradient(shape, dw_packed, oihw);
+    else
+        nmi_conv_direct_unpack_gradient(path, shape, dw_packed, oihw);
 }
 
 void nmi_conv_forward(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
                       const float *x, const float *packed, const nmi_epilogue *epilogue, float *y,
                       void *workspace)
 {
-    if (path.direct)
-        nmi_conv_direct_forward(path, shape, items, x, packed, epilogue, y, workspace);
-    else
+    if (path.way == NMI_CONV_COLUMNS)
         nmi_conv_gemm_forward(shape, items, x, packed, epilogue, y, workspace);
+    else if (path.way == NMI_CONV_WINOGRAD)
+        nmi_conv_winograd_forward(path.kernels, shape, items, x, packed, epilogue, y, workspace);
+    else
+        nmi_conv_direct_forward(path, shape, items, x, packed, epilogue, y, workspace);
 }
 
 void nmi_conv_backward_input(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
                              const float *dy, const float *packed_transposed, bool accumulate,
                              float *dx, void *workspace)
 {
-    if (path.direct)
-        nmi_conv_direct_backward_input(path, shape, items, dy, packed_transposed, accumulate, dx,
-                                       workspace);
-    else
+    if (path.way == NMI_CONV_COLUMNS)
         nmi_conv_gemm_backward_input(shape, items, dy, packed_transposed, accumulate, dx,
                                      workspace);
+    else if (path.way == NMI_CONV_WINOGRAD)
+        nmi_conv_winograd_backward_input(path.kernels, shape, items, dy, packed_transposed,
+                                         accumulate, dx, workspace);
+    else
+        nmi_conv_direct_backward_input(path, shape, items, dy, packed_transposed, accumulate, dx,
+                                       workspace);
 }
 
 void nmi_conv_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape, int64_t items,
                               const float *x, const float *dy, float *dw_packed, float *dbias,
                               void *workspace)
 {
-    if (path.direct)
-        nmi_conv_direct_backward_weight(path, shape, items, x, dy, dw_packed, workspace);
-    else
+    const int64_t pixels = shape->out_height * shape->out_width;
+    if (path.way == NMI_CONV_COLUMNS)
         nmi_conv_gemm_backward_weight(shape, items, x, dy, dw_packed, workspace);
-    if (dbias != NULL) {
-        const int64_t pixels = shape->out_height * shape->out_width;
-        for (int64_t i = 0; i < items; i++)
-            path.kernels->column_sums(pixels, shape->out_channels,
-                                      dy + i * pixels * shape->out_channels, shape->out_channels,
-                                      dbias);
-    }
+    else if (path.way == NMI_CONV_WINOGRAD)
+        nmi_conv_winograd_backward_weight(path.kernels, shape, items, x, dy, dw_packed, workspace);
+    else
+        nmi_conv_direct_backward_weight(path, shape, items, x, dy, dw_packed, workspace);
+    for (int64_t i = 0; i < items && dbias != NULL; i++)
+        path.kernels->column_sums(pixels, shape->out_channels,
+                                  dy + i * pixels * shape->out_channels, shape->out_channels,
+                                  dbias);
 }
 
 /* --- parts ---------------------------------------------------------------------------------- */
@@ -161,14 +221,16 @@ nmi_conv_part nmi_conv_share(nmi_conv_path path, const nmi_conv_shape *shape, in
     const int64_t panel = path.kernels->panel;
     const int64_t panels = (shape->out_channels + panel - 1) / panel;
     const int64_t pixels = shape->in_height * shape->in_width;
+    const int64_t unit = path.way == NMI_CONV_WINOGRAD ? 2 : 1; /* lines that go together */
+    const int64_t units = shape->out_height / unit;
     nmi_conv_part share = {0, shape->out_height, 0, shape->out_channels};
-    if ((panels % parts == 0 && taps(shape) * shape->out_channels > pixels) ||
-        (shape->out_height < parts && shape->out_height < panels)) {
+    if ((panels % parts == 0 && places(path, shape) * shape->out_channels > pixels) ||
+        (units < parts && units < panels)) {
         share.channels =
             nmi_panel_share(path.kernels, shape->out_channels, part, parts, &share.channel);
     } else {
-        share.line = shape->out_height * part / parts;
-        share.lines = shape->out_height * (part + 1) / parts - share.line;
+        share.line = units * part / parts * unit;
+        share.lines = units * (part + 1) / parts * unit - share.line;
     }
     return share;
 }
@@ -176,19 +238,12 @@ nmi_conv_part nmi_conv_share(nmi_conv_path path, const nmi_conv_shape *shape, in
 void nmi_conv_forward_part(nmi_conv_path path, const nmi_conv_shape *shape,
                            const nmi_conv_part *part, const float *x, int64_t x_line,
                            const float *packed, const nmi_epilogue *epilogue, float *y,
-                           int64_t y_line)
+                           int64_t y_line, void *workspace)
 {
-    const int64_t offset = part->line * y_line + part->channel;
-    const int64_t corner = shape->padding * (x_line + shape->in_channels);
-    const nmi_epilogue moved = nmi_epilogue_moved(epilogue, offset, part->channel);
-    const nmi_rows rows = {.x = x + part->line * shape->stride * x_line - corner,
-                           .height = part->lines,
-                           .width = shape->out_width,
-                           .x_line = shape->stride * x_line,
-                           .x_step = shape->stride * shape->in_channels,
-                           .segments = shape->kernel,
-                           .segment_length = shape->kernel * shape->in_channels,
-                           .segment_stride = x_line};
-    path.kernels->forward(&rows, packed + part->channel * taps(shape) * shape->in_channels,
-                          part->channels, &moved, y + offset, y_line, shape->out_channels);
+    if (path.way == NMI_CONV_WINOGRAD)
+        nmi_conv_winograd_forward_part(path.kernels, shape, part, x, x_line, packed, epilogue, y,
+                                       y_line, workspace);
+    else
+        nmi_conv_direct_forward_part(path.kernels, shape, part, x, x_line, packed, epilogue, y,
+                                     y_line);
 }

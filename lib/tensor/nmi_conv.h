@@ -9,9 +9,8 @@
  * over threads is the caller's. Cost of each of the three products:
  * 2 * items * out_height * out_width * kernel^2 * in_channels * out_channels FLOP.
  *
- * Which path runs (own direct kernels, or im2col and nmi_gemm) is decided in nmi_conv_path_of()
- * only; packed arrays are opaque to callers and valid for that path and the shape's channels and
- * kernel (any image size: packing depends on in_channels, out_channels, kernel and stride alone).
+ * Which path runs is decided in nmi_conv_path_of() only; packed arrays are opaque to callers and
+ * valid for that path and the shape's channels, kernel and stride.
  */
 #ifndef NMI_CONV_H
 #define NMI_CONV_H
@@ -29,30 +28,44 @@ typedef struct nmi_conv_shape {
  * counts overflow. Shapes passed to the functions below must have passed here. */
 bool nmi_conv_shape_complete(nmi_conv_shape *shape);
 
+enum {
+    NMI_CONV_COLUMNS,  /* im2col and nmi_gemm; the kernels do the rest */
+    NMI_CONV_DIRECT,   /* the kernels' products of rows */
+    NMI_CONV_PAIRS,    /* the same with operands rounded to bf16 */
+    NMI_CONV_WINOGRAD, /* the kernels' minimal algorithm; only 3 x 3 taps, see nmi_tiles */
+    NMI_CONV_WAYS
+};
+
 typedef struct nmi_conv_path {
     const nmi_kernels *kernels;
-    bool direct; /* these kernels convolve; else im2col and nmi_gemm, and they do the rest */
-    bool pairs;  /* directly, with operands rounded to bf16 */
+    int32_t way; /* NMI_CONV_* */
 } nmi_conv_path;
 
-/* The better path for a level of kernels and a precision (NMI_FP32 or NMI_BF16). Packed gradients
- * are the same in both. */
-nmi_conv_path nmi_conv_path_of(const nmi_kernels *kernels, int32_t precision);
+/* The best path for a level of kernels, a precision (NMI_FP32 or NMI_BF16) and a shape. */
+nmi_conv_path nmi_conv_path_of(const nmi_kernels *kernels, int32_t precision,
+                               const nmi_conv_shape *shape);
+/* Whether a way can treat the shape. */
+bool nmi_conv_fits(int32_t way, const nmi_conv_shape *shape);
+/* Whether the paths of these kernels in fp32 read bordered images: nmi_conv_forward_part(). */
+bool nmi_conv_reads_borders(const nmi_kernels *kernels);
 
 /* Bytes of workspace (64-byte aligned) that each call below may use; independent of items. */
 size_t nmi_conv_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape);
+/* The same for nmi_conv_forward_part(). */
+size_t nmi_conv_part_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape);
 
 /* --- weights ------------------------------------------------------------------------------ */
 
-size_t nmi_conv_packed_floats(nmi_conv_path path,
-                              const nmi_conv_shape *shape); /* forward, gradient */
+size_t nmi_conv_packed_floats(nmi_conv_path path, const nmi_conv_shape *shape); /* forward */
 size_t nmi_conv_packed_transposed_floats(nmi_conv_path path,
                                          const nmi_conv_shape *shape); /* backward_input */
+/* backward_weight */
+size_t nmi_conv_gradient_floats(nmi_conv_path path, const nmi_conv_shape *shape);
 void nmi_conv_pack(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
                    float *packed);
 void nmi_conv_pack_transposed(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
                               float *packed);
-/* oihw += gradient held in the packed layout. */
+/* oihw += gradient held in its packed layout. */
 void nmi_conv_unpack_gradient(nmi_conv_path path, const nmi_conv_shape *shape,
                               const float *dw_packed, float *oihw);
 
@@ -73,8 +86,7 @@ void nmi_conv_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape, i
                               const float *x, const float *dy, float *dw_packed, float *dbias,
                               void *workspace);
 
-/* --- a part of one bordered image (direct path in floats only)
- * ---------------------------------------- */
+/* --- a part of one bordered image (not by im2col, not in bf16) ------------------------------ */
 
 /* Lines and channels of the output; the first channel starts a panel (see nmi_panel_share()). */
 typedef struct nmi_conv_part {
@@ -85,13 +97,13 @@ typedef struct nmi_conv_part {
  * the image and divide evenly, so that no two cores read the same. A share may be empty. */
 nmi_conv_part nmi_conv_share(nmi_conv_path path, const nmi_conv_shape *shape, int64_t part,
                              int64_t parts);
-/* That part of y = epilogue(x * w), without a workspace: x points to pixel (0, 0) of an image with
- * at least `padding` zero pixels around it. Lines of x and y start x_line and y_line floats apart;
- * residual and activated are addressed like y. */
+/* That part of y = epilogue(x * w): x points to pixel (0, 0) of an image with at least `padding`
+ * zero pixels around it. Lines of x and y start x_line and y_line floats apart; residual and
+ * activated are addressed like y. */
 void nmi_conv_forward_part(nmi_conv_path path, const nmi_conv_shape *shape,
                            const nmi_conv_part *part, const float *x, int64_t x_line,
                            const float *packed, const nmi_epilogue *epilogue, float *y,
-                           int64_t y_line);
+                           int64_t y_line, void *workspace);
 
 /* Plain loops over OIHW weights: the reference (dw is OIHW too and accumulated). */
 void nmi_conv_forward_ref(const nmi_conv_shape *shape, int64_t items, const float *x,

@@ -28,7 +28,7 @@ typedef struct border {
 
 static int64_t pixel_floats(nmi_conv_path path, int64_t channels)
 {
-    return path.pairs ? (channels + 1) / 2 : channels;
+    return path.way == NMI_CONV_PAIRS ? (channels + 1) / 2 : channels;
 }
 
 static int64_t bordered_width(const border *b)
@@ -101,7 +101,7 @@ static border input_border(nmi_conv_path path, const nmi_conv_shape *s)
                     .low = s->padding,
                     .high_y = s->padding,
                     .high_x = s->padding,
-                    .rounding = path.pairs ? path.kernels : NULL,
+                    .rounding = path.way == NMI_CONV_PAIRS ? path.kernels : NULL,
                     .pixel = pixel_floats(path, s->in_channels)};
 }
 
@@ -120,7 +120,7 @@ static border output_border(nmi_conv_path path, const nmi_conv_shape *s)
                     .low = (s->kernel - 1) / s->stride,
                     .high_y = reach(s->in_height, s->out_height, s),
                     .high_x = reach(s->in_width, s->out_width, s),
-                    .rounding = path.pairs ? path.kernels : NULL,
+                    .rounding = path.way == NMI_CONV_PAIRS ? path.kernels : NULL,
                     .pixel = pixel_floats(path, s->out_channels)};
 }
 
@@ -129,7 +129,7 @@ size_t nmi_conv_direct_workspace_floats(nmi_conv_path path, const nmi_conv_shape
     const border in = input_border(path, shape);
     const border out = output_border(path, shape);
     const size_t a = bordered_floats(&in), b = bordered_floats(&out);
-    const size_t c = path.pairs ? nmi_conv_pairs_workspace_floats(shape) : 0;
+    const size_t c = path.way == NMI_CONV_PAIRS ? nmi_conv_pairs_workspace_floats(shape) : 0;
     const size_t most = a > b ? a : b;
     return most > c ? most : c;
 }
@@ -164,8 +164,8 @@ static nmi_depth forward_depth(const nmi_conv_shape *s)
 static void pack(nmi_conv_path path, const nmi_depth *depth, int64_t columns, int64_t column_stride,
                  const float *a, float *packed)
 {
-    (path.pairs ? nmi_pack_pairs : nmi_pack)(path.kernels, depth, columns, column_stride, a,
-                                             packed);
+    (path.way == NMI_CONV_PAIRS ? nmi_pack_pairs : nmi_pack)(path.kernels, depth, columns,
+                                                             column_stride, a, packed);
 }
 
 void nmi_conv_direct_pack(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
@@ -216,7 +216,7 @@ typedef void forward_fn(const nmi_rows *rows, const float *packed, int64_t colum
 
 static forward_fn *forward_of(nmi_conv_path path)
 {
-    return path.pairs ? path.kernels->forward_pairs : path.kernels->forward;
+    return path.way == NMI_CONV_PAIRS ? path.kernels->forward_pairs : path.kernels->forward;
 }
 
 static nmi_rows windows(const nmi_conv_shape *s, const border *b, const float *image)
@@ -252,7 +252,7 @@ void nmi_conv_direct_backward_weight(nmi_conv_path path, const nmi_conv_shape *s
                                      const float *x, const float *dy, float *dw_packed,
                                      float *workspace)
 {
-    if (path.pairs) {
+    if (path.way == NMI_CONV_PAIRS) {
         nmi_conv_pairs_backward_weight(path.kernels, shape, items, x, dy, dw_packed, workspace);
         return;
     }
@@ -313,4 +313,25 @@ void nmi_conv_direct_backward_input(nmi_conv_path path, const nmi_conv_shape *sh
         const float *image = fill_border(&b, dy + i * out, workspace);
         input_gradient(path, shape, &b, image, packed_transposed, accumulate, dx + i * in);
     }
+}
+
+void nmi_conv_direct_forward_part(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                  const nmi_conv_part *part, const float *x, int64_t x_line,
+                                  const float *packed, const nmi_epilogue *epilogue, float *y,
+                                  int64_t y_line)
+{
+    const int64_t offset = part->line * y_line + part->channel;
+    const int64_t corner = shape->padding * (x_line + shape->in_channels);
+    const nmi_epilogue moved = nmi_epilogue_moved(epilogue, offset, part->channel);
+    const nmi_rows rows = {.x = x + part->line * shape->stride * x_line - corner,
+                           .height = part->lines,
+                           .width = shape->out_width,
+                           .x_line = shape->stride * x_line,
+                           .x_step = shape->stride * shape->in_channels,
+                           .segments = shape->kernel,
+                           .segment_length = shape->kernel * shape->in_channels,
+                           .segment_stride = x_line};
+    const int64_t depth = shape->kernel * shape->kernel * shape->in_channels;
+    kernels->forward(&rows, packed + part->channel * depth, part->channels, &moved, y + offset,
+                     y_line, shape->out_channels);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The two ways to convolve that nmi_conv.c chooses from; see nmi_conv.h for meanings. */
+/* The ways to convolve that nmi_conv.c chooses from; see nmi_conv.h for meanings. */
 #ifndef NMI_CONV_PATHS_H
 #define NMI_CONV_PATHS_H
 
@@ -27,6 +27,32 @@ size_t nmi_conv_pairs_workspace_floats(const nmi_conv_shape *shape);
 void nmi_conv_pairs_backward_weight(const nmi_kernels *kernels, const nmi_conv_shape *shape,
                                     int64_t items, const float *x, const float *dy,
                                     float *dw_packed, float *workspace);
+
+void nmi_conv_direct_forward_part(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                  const nmi_conv_part *part, const float *x, int64_t x_line,
+                                  const float *packed, const nmi_epilogue *epilogue, float *y,
+                                  int64_t y_line);
+
+/* Here packed has K = 16 * channels, a weight gradient the direct path's layout. */
+size_t nmi_conv_winograd_workspace_floats(const nmi_kernels *kernels, const nmi_conv_shape *shape);
+void nmi_conv_winograd_pack(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                            const float *oihw, float *packed);
+void nmi_conv_winograd_pack_transposed(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                       const float *oihw, float *packed);
+void nmi_conv_winograd_forward(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                               int64_t items, const float *x, const float *packed,
+                               const nmi_epilogue *epilogue, float *y, float *workspace);
+void nmi_conv_winograd_backward_input(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                      int64_t items, const float *dy,
+                                      const float *packed_transposed, bool accumulate, float *dx,
+                                      float *workspace);
+void nmi_conv_winograd_backward_weight(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                       int64_t items, const float *x, const float *dy,
+                                       float *dw_packed, float *workspace);
+void nmi_conv_winograd_forward_part(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                    const nmi_conv_part *part, const float *x, int64_t x_line,
+                                    const float *packed, const nmi_epilogue *epilogue, float *y,
+                                    int64_t y_line, float *workspace);
 
 /* Here packed is [kernel][kernel][in_channels][out_channels], transposed or not. */
 size_t nmi_conv_gemm_workspace_floats(const nmi_conv_shape *shape);

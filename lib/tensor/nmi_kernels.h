@@ -57,6 +57,19 @@ typedef struct nmi_epilogue {
 
 #define NMI_EPILOGUE_NONE ((nmi_epilogue){NULL, NULL, NULL, 1.0f, NMI_ACTIVATION_NONE, false, NULL})
 
+/*
+ * Images for a convolution with 3 x 3 taps, stride 1 and a border of one zero, so that outputs have
+ * the extents of inputs: NHWC, without gaps between pixels. `bordered`: the zeros lie in memory
+ * around each image; otherwise there is nothing there.
+ */
+typedef struct nmi_tiles {
+    const float *x;               /* pixel (0, 0) of the first image */
+    int64_t items, height, width; /* height and width even */
+    int64_t x_item, x_line;       /* floats between images and between lines */
+    int64_t channels;
+    bool bordered;
+} nmi_tiles;
+
 typedef struct nmi_kernels {
     const char *name;
     int32_t lanes; /* floats in a vector, V */
@@ -81,6 +94,24 @@ typedef struct nmi_kernels {
     /* pairs[i] = (line[i], next[i]) of two lines of `count` numbers in pairs, for
      * backward_weight_pairs; without `next`, with zeros. */
     void (*interleave)(int64_t count, const float *line, const float *next, float *pairs);
+    /*
+     * Convolutions of nmi_tiles by Winograd's F(2 x 2, 3 x 3); see cpu/nmi_winograd.inc.h. `work`
+     * has winograd_work() floats, or winograd_gradient_work() for the gradient. A transformed
+     * weight is a packed matrix with K = 16 * channels; winograd_pack() makes each of its panels of
+     * `width` columns, in place, from one with K = 9 * channels (tap, then channel) that lies at
+     * the end of it. Pixel (i, j) of item n of y starts at y + n * y_item + i * y_line + j *
+     * y_step. 2 * items * height * width * 4 * channels * columns FLOP in the products.
+     */
+    size_t (*winograd_work)(int64_t channels);
+    size_t (*winograd_gradient_work)(int64_t channels, int64_t columns);
+    void (*winograd_pack)(int64_t channels, int64_t width, float *panel);
+    void (*winograd_forward)(const nmi_tiles *tiles, const float *packed, int64_t columns,
+                             const nmi_epilogue *epilogue, float *y, int64_t y_item, int64_t y_line,
+                             int64_t y_step, float *work);
+    /* dw += gradient of the taps, a packed matrix with K = 9 * channels (its padding columns become
+     * undefined); dy NHWC without gaps. */
+    void (*winograd_backward_weight)(const nmi_tiles *tiles, const float *dy, int64_t columns,
+                                     float *dw_packed, float *work);
     /* sums[n] += sum_r x[r * stride + n], 0 <= n < columns, in the order of r. */
     void (*column_sums)(int64_t rows, int64_t columns, const float *x, int64_t stride, float *sums);
     /* y = act(x); y may be x. */

@@ -238,10 +238,11 @@ static void conv_weight(void *argument)
     nmi_conv_backward_weight(p->path, &p->shape, p->items, p->x, p->y, p->w, NULL, p->workspace);
 }
 
-static void bench_conv_path(nmi_conv_path path, nmi_conv_shape shape, int64_t items)
+static void bench_conv(const nmi_kernels *kernels, int32_t way, nmi_conv_shape shape, int64_t items)
 {
-    conv_problem p = {.path = path, .shape = shape, .items = items};
-    if (!nmi_conv_shape_complete(&p.shape))
+    static const char *const ways[NMI_CONV_WAYS] = {"columns", "direct", "bf16", "Winograd"};
+    conv_problem p = {.path = {kernels, way}, .shape = shape, .items = items};
+    if (!nmi_conv_shape_complete(&p.shape) || !nmi_conv_fits(way, &p.shape))
         return;
     const nmi_conv_shape *s = &p.shape;
     const int64_t outputs = items * s->out_height * s->out_width * s->out_channels;
@@ -257,8 +258,8 @@ static void bench_conv_path(nmi_conv_path path, nmi_conv_shape shape, int64_t it
     } directions[] = {{"forward", conv_forward}, {"dx     ", conv_input}, {"dW     ", conv_weight}};
     for (int d = 0; d < 3; d++) {
         char name[96];
-        snprintf(name, sizeof name, "%s%s: conv %s %d x %dx%dx%d -> %d k%d s%d",
-                 path.direct ? path.kernels->name : nmi_gemm_name(), path.pairs ? " bf16" : "",
+        snprintf(name, sizeof name, "%s, %s: conv %s %d x %dx%dx%d -> %d k%d s%d",
+                 way == NMI_CONV_COLUMNS ? nmi_gemm_name() : kernels->name, ways[way],
                  directions[d].name, (int)items, (int)s->in_height, (int)s->in_width,
                  (int)s->in_channels, (int)s->out_channels, (int)s->kernel, (int)s->stride);
         report(name, directions[d].work, &p, 2.0 * (double)outputs * (double)taps, "GFLOP/s");
@@ -268,17 +269,6 @@ static void bench_conv_path(nmi_conv_path path, nmi_conv_shape shape, int64_t it
     free(p.w);
     free(p.transposed);
     free(p.workspace);
-}
-
-/* In floats and in bf16; without kernels as a product with a column matrix. */
-static void bench_conv(const nmi_kernels *kernels, nmi_conv_shape shape, int64_t items)
-{
-    if (kernels == NULL) {
-        bench_conv_path((nmi_conv_path){nmi_kernels_best(), false, false}, shape, items);
-        return;
-    }
-    bench_conv_path((nmi_conv_path){kernels, true, false}, shape, items);
-    bench_conv_path((nmi_conv_path){kernels, true, true}, shape, items);
 }
 
 /* --- the INR of the paper ------------------------------------------------------------------- */
@@ -439,11 +429,12 @@ int main(int count, char **arguments)
         {1, 28, 28, 32, 0, 0, 5, 1, 0},  {64, 8, 8, 64, 0, 0, 1, 1, 0},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        bench_conv(best, shapes[i], 8);
-    bench_conv(NULL, shapes[1], 8);
-    bench_conv(NULL, shapes[5], 8);
-    bench_conv(nmi_kernels_named("base"), shapes[1], 8);
-    bench_conv(nmi_kernels_named("base"), shapes[5], 8);
+        for (int32_t way = NMI_CONV_DIRECT; way < NMI_CONV_WAYS; way++)
+            bench_conv(best, way, shapes[i], 8);
+    for (int32_t way = 0; way < NMI_CONV_WAYS; way++) {
+        bench_conv(nmi_kernels_named("base"), way, shapes[1], 8);
+        bench_conv(nmi_kernels_named("base"), way, shapes[5], 8);
+    }
     bench_sweeps();
     return 0;
 }

@@ -97,20 +97,20 @@ static void check_conv(const char *name, int64_t kernel, int64_t stride, int64_t
                             .kernel = kernel,
                             .stride = stride,
                             .padding = padding};
-    const nmi_conv_path path = nmi_conv_path_of(test_kernels(), NMI_FP32);
     ck_assert(nmi_conv_shape_complete(&shape));
+    const nmi_conv_path path = nmi_conv_path_of(test_kernels(), NMI_FP32, &shape);
     void *workspace =
         aligned_alloc(64, (nmi_conv_workspace_bytes(path, &shape) + 63) / 64 * 64 + 64);
     float *packed = aligned_alloc(64, (nmi_conv_packed_floats(path, &shape) * 4 + 63) / 64 * 64);
     float *transposed =
         aligned_alloc(64, (nmi_conv_packed_transposed_floats(path, &shape) * 4 + 63) / 64 * 64);
-    float *dpacked = aligned_alloc(64, (nmi_conv_packed_floats(path, &shape) * 4 + 63) / 64 * 64);
+    float *dpacked = aligned_alloc(64, (nmi_conv_gradient_floats(path, &shape) * 4 + 63) / 64 * 64);
     float *y = floats(out[0] * out[1] * out[2] * out[3]);
     float *dx = floats(in[0] * in[1] * in[2] * in[3]);
     float *dw = floats(out[1] * in[1] * kernel * kernel), *db = floats(out[1]);
     nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
     epilogue.bias = b;
-    memset(dpacked, 0, nmi_conv_packed_floats(path, &shape) * 4);
+    memset(dpacked, 0, nmi_conv_gradient_floats(path, &shape) * 4);
     nmi_conv_pack(path, &shape, w, packed);
     nmi_conv_pack_transposed(path, &shape, w, transposed);
     nmi_conv_forward(path, &shape, in[0], x, packed, &epilogue, y, workspace);

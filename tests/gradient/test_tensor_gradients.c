@@ -83,13 +83,9 @@ static void check_smooth(smooth function, const void *user, int64_t count, const
 
 /* --- convolution and dense ---------------------------------------------------------------- */
 
-static nmi_conv_path conv_path(void)
-{
-    return nmi_conv_path_of(test_kernels(), NMI_FP32);
-}
-
 typedef struct conv_case {
     nmi_conv_shape shape;
+    nmi_conv_path path;
     int64_t items, outputs;
     float *x, *w, *bias, *c, *packed, *y;
     void *workspace;
@@ -99,8 +95,8 @@ static double conv_loss(const conv_case *p, const float *x, const float *w, cons
 {
     nmi_epilogue e = NMI_EPILOGUE_NONE;
     e.bias = bias;
-    nmi_conv_pack(conv_path(), &p->shape, w, p->packed);
-    nmi_conv_forward(conv_path(), &p->shape, p->items, x, p->packed, &e, p->y, p->workspace);
+    nmi_conv_pack(p->path, &p->shape, w, p->packed);
+    nmi_conv_forward(p->path, &p->shape, p->items, x, p->packed, &e, p->y, p->workspace);
     return weighted(p->outputs, p->c, p->y);
 }
 
@@ -124,14 +120,13 @@ static double conv_of_bias(const float *bias, const void *user)
 
 START_TEST(convolution)
 {
-    static const nmi_conv_shape shapes[] = {{3, 6, 5, 4, 0, 0, 3, 1, 1},
-                                            {2, 7, 7, 3, 0, 0, 3, 2, 1},
-                                            {4, 5, 6, 17, 0, 0, 1, 2, 0},
-                                            {1, 8, 8, 2, 0, 0, 5, 1, 0},
-                                            {2, 8, 7, 3, 0, 0, 2, 3, 1}};
+    static const nmi_conv_shape shapes[] = {
+        {3, 6, 5, 4, 0, 0, 3, 1, 1}, {2, 7, 7, 3, 0, 0, 3, 2, 1}, {4, 5, 6, 17, 0, 0, 1, 2, 0},
+        {1, 8, 8, 2, 0, 0, 5, 1, 0}, {2, 8, 7, 3, 0, 0, 2, 3, 1}, {9, 8, 8, 10, 0, 0, 3, 1, 1}};
     conv_case p = {.shape = shapes[_i], .items = 2};
     ck_assert(nmi_conv_shape_complete(&p.shape));
     const nmi_conv_shape *s = &p.shape;
+    p.path = nmi_conv_path_of(test_kernels(), NMI_FP32, s);
     const int64_t inputs = p.items * s->in_height * s->in_width * s->in_channels;
     const int64_t weights = s->out_channels * s->in_channels * s->kernel * s->kernel;
     p.outputs = p.items * s->out_height * s->out_width * s->out_channels;
@@ -140,19 +135,19 @@ START_TEST(convolution)
     p.bias = make(s->out_channels, 3);
     p.c = make(p.outputs, 4);
     p.y = make(p.outputs, 5);
-    p.packed = make((int64_t)nmi_conv_packed_floats(conv_path(), s), 6);
-    p.workspace = malloc(nmi_conv_workspace_bytes(conv_path(), s) + 1);
-    float *transposed = make((int64_t)nmi_conv_packed_transposed_floats(conv_path(), s), 7);
+    p.packed = make((int64_t)nmi_conv_packed_floats(p.path, s), 6);
+    p.workspace = malloc(nmi_conv_workspace_bytes(p.path, s) + 1);
+    float *transposed = make((int64_t)nmi_conv_packed_transposed_floats(p.path, s), 7);
     float *dx = make(inputs, 8), *dw = calloc((size_t)weights, sizeof *dw);
     float *db = calloc((size_t)s->out_channels, sizeof *db);
     ck_assert(p.workspace != NULL && dw != NULL && db != NULL);
 
-    nmi_conv_pack_transposed(conv_path(), s, p.w, transposed);
-    nmi_conv_backward_input(conv_path(), s, p.items, p.c, transposed, false, dx, p.workspace);
+    nmi_conv_pack_transposed(p.path, s, p.w, transposed);
+    nmi_conv_backward_input(p.path, s, p.items, p.c, transposed, false, dx, p.workspace);
     check_linear(conv_of_input, &p, inputs, p.x, dx, 0.25);
-    memset(p.packed, 0, nmi_conv_packed_floats(conv_path(), s) * sizeof *p.packed);
-    nmi_conv_backward_weight(conv_path(), s, p.items, p.x, p.c, p.packed, db, p.workspace);
-    nmi_conv_unpack_gradient(conv_path(), s, p.packed, dw);
+    memset(p.packed, 0, nmi_conv_gradient_floats(p.path, s) * sizeof *p.packed);
+    nmi_conv_backward_weight(p.path, s, p.items, p.x, p.c, p.packed, db, p.workspace);
+    nmi_conv_unpack_gradient(p.path, s, p.packed, dw);
     check_linear(conv_of_weights, &p, weights, p.w, dw, 0.25);
     check_linear(conv_of_bias, &p, s->out_channels, p.bias, db, 0.25);
 
@@ -668,7 +663,7 @@ int main(void)
     Suite *suite = suite_create("tensor gradients");
     TCase *tests = tcase_create("gradients");
     tcase_set_timeout(tests, 120);
-    tcase_add_loop_test(tests, convolution, 0, 5);
+    tcase_add_loop_test(tests, convolution, 0, 6);
     tcase_add_test(tests, dense);
     tcase_add_loop_test(tests, operators_without_parameters, 0, OPERATORS);
     tcase_add_test(tests, scale_and_affine_parameters);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* The paths of the convolution, the direct ones at every level, against the plain loops; in bf16 on
- * operands that are bf16 already, whose products are exact. */
+/* The paths of the convolution at every level against the plain loops; in bf16 on operands that are
+ * bf16 already, whose products are exact. */
 #include "nmi_conv.h"
 #include "nmi_dense.h"
 #include "nmi_test.h"
 
 #include <math.h>
 
-/* The direct path of each level, the same in bf16, then the column matrix. */
-enum { LEVELS = NMI_KERNEL_LEVELS, PATHS = 2 * LEVELS + 1 };
+/* Every way but the column matrix with the kernels of each level, then that. */
+enum { WAYS = NMI_CONV_WAYS - 1, PATHS = WAYS * NMI_KERNEL_LEVELS + 1 };
 
 /* in channels, height, width, out channels, -, -, kernel, stride, padding */
 static const nmi_conv_shape shapes[] = {
@@ -17,6 +17,7 @@ static const nmi_conv_shape shapes[] = {
     {3, 8, 7, 1, 0, 0, 5, 2, 2},    {1, 5, 5, 1, 0, 0, 5, 1, 4},   {16, 16, 16, 16, 0, 0, 3, 1, 1},
     {2, 9, 11, 5, 0, 0, 2, 3, 0},   {4, 6, 10, 3, 0, 0, 4, 3, 3},  {40, 8, 8, 64, 0, 0, 3, 1, 1},
     {5, 1, 1, 7, 0, 0, 3, 2, 1},    {23, 8, 8, 41, 0, 0, 3, 2, 1}, {16, 3, 3, 16, 0, 0, 3, 1, 0},
+    {33, 4, 6, 9, 0, 0, 3, 1, 1},   {1, 2, 2, 1, 0, 0, 3, 1, 1},   {7, 10, 2, 70, 0, 0, 3, 1, 1},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes, ITEMS = 2 };
 
@@ -46,10 +47,10 @@ static bool start(int index, problem *p)
 {
     p->shape = shapes[index / PATHS];
     const int path = index % PATHS;
-    p->path.direct = path < 2 * LEVELS;
-    p->path.pairs = p->path.direct && path >= LEVELS;
-    p->path.kernels = nmi_kernels_named(p->path.direct ? nmi_kernels_name(path % LEVELS) : "base");
-    if (p->path.kernels == NULL)
+    const bool columns = path == PATHS - 1;
+    p->path.way = columns ? NMI_CONV_COLUMNS : NMI_CONV_COLUMNS + 1 + path % WAYS;
+    p->path.kernels = nmi_kernels_named(columns ? "base" : nmi_kernels_name(path / WAYS));
+    if (p->path.kernels == NULL || !nmi_conv_fits(p->path.way, &p->shape))
         return false;
     const nmi_conv_shape *s = &p->shape;
     ck_assert(nmi_conv_shape_complete(&p->shape));
@@ -60,7 +61,7 @@ static bool start(int index, problem *p)
     p->w = make(p->weights, 2);
     p->dy = make(p->out, 3);
     p->bias = make((size_t)s->out_channels, 4);
-    if (p->path.pairs) {
+    if (p->path.way == NMI_CONV_PAIRS) {
         round_all(p->in, p->x);
         round_all(p->weights, p->w);
         round_all(p->out, p->dy);
@@ -176,13 +177,15 @@ START_TEST(shares_of_a_bordered_image_make_the_whole)
     nmi_epilogue e = {p.bias, p.dy, NULL, 1.0f, NMI_ACTIVATION_RELU, true, NULL};
     nmi_conv_forward(p.path, s, 1, p.x, p.packed, &e, whole, p.workspace);
     e.residual = shares; /* in place */
-    for (int64_t parts = 1; parts <= 5 && p.path.direct && !p.path.pairs; parts++) {
+    const bool shared = p.path.way == NMI_CONV_DIRECT || p.path.way == NMI_CONV_WINOGRAD;
+    void *workspace = make(nmi_conv_part_workspace_bytes(p.path, s) / sizeof(float), 9);
+    for (int64_t parts = 1; parts <= 5 && shared; parts++) {
         for (int64_t i = 0; i < s->out_height * y_line; i++)
             shares[i] = i % y_line < line ? p.dy[i / y_line * line + i % y_line] : 9.0f;
         for (int64_t part = parts - 1; part >= 0; part--) {
             nmi_conv_part share = nmi_conv_share(p.path, s, part, parts);
             nmi_conv_forward_part(p.path, s, &share, image + border * (x_line + s->in_channels),
-                                  x_line, p.packed, &e, shares, y_line);
+                                  x_line, p.packed, &e, shares, y_line, workspace);
         }
         for (int64_t y = 0; y < s->out_height; y++) {
             ck_assert_mem_eq(shares + y * y_line, whole + y * line, (size_t)line * sizeof *whole);
@@ -190,6 +193,7 @@ START_TEST(shares_of_a_bordered_image_make_the_whole)
                 ck_assert_float_eq(shares[y * y_line + i], 9.0f);
         }
     }
+    free(workspace);
     free(image);
     free(whole);
     free(shares);
@@ -222,7 +226,7 @@ START_TEST(the_weight_gradient_equals_the_plain_loops)
     problem p;
     if (!start(_i, &p))
         return;
-    size_t packed = nmi_conv_packed_floats(p.path, &p.shape);
+    size_t packed = nmi_conv_gradient_floats(p.path, &p.shape);
     float *expected = make(p.weights, 7);
     float *actual = make(p.weights, 7);
     float *bias[2] = {make((size_t)p.shape.out_channels, 8), make((size_t)p.shape.out_channels, 8)};

@@ -5,21 +5,25 @@
 
 #include <time.h>
 
-enum { STAGES = 40, TASKS = NMI_STAGE_TASKS };
+enum { STAGES = 40, TASKS = NMI_STAGE_TASKS, LANES = 6 };
 
 typedef struct work {
     nmi_stage stages[STAGES];
     int runs[STAGES][TASKS];
     long nap;         /* nanoseconds that some tasks take */
     int sums[STAGES]; /* of the runs of the stage before, as a task of this stage saw them */
+    atomic_bool busy[LANES];
+    atomic_int wrong_lanes; /* too large, or busy with another task */
 } work;
 
 /* Plain reads of what the stage before wrote: ThreadSanitizer sees whether they are in order. */
-static void run_task(void *argument, const nmi_stage *stage, int64_t index)
+static void run_task(void *argument, const nmi_stage *stage, int64_t index, int64_t lane)
 {
     work *self = argument;
     int32_t number = stage->begin;
     int sum = 0;
+    if (lane < 0 || lane >= LANES || atomic_exchange(&self->busy[lane], true))
+        self->wrong_lanes++;
     self->runs[number][index]++;
     for (int64_t k = 0; number > 0 && k < self->stages[number - 1].tasks; k++)
         sum += self->runs[number - 1][k];
@@ -27,13 +31,15 @@ static void run_task(void *argument, const nmi_stage *stage, int64_t index)
         self->sums[number] = sum;
     if (self->nap > 0 && (number + index) % 8 == 0)
         nanosleep(&(struct timespec){.tv_nsec = self->nap}, NULL);
+    if (lane >= 0 && lane < LANES)
+        atomic_store(&self->busy[lane], false);
 }
 
 static void run_and_check(nmi_context *context, work *self)
 {
     memset(self->runs, 0, sizeof self->runs);
     nmi_run_stages(context, self->stages, STAGES, run_task, self);
-    int wrong = 0;
+    int wrong = self->wrong_lanes;
     for (int s = 0; s < STAGES; s++) {
         for (int k = 0; k < TASKS; k++)
             wrong += self->runs[s][k] != (k < self->stages[s].tasks ? 1 : 0);
@@ -98,7 +104,7 @@ int main(void)
 {
     Suite *suite = suite_create("stages");
     TCase *tests = tcase_create("stages");
-    tcase_add_loop_test(tests, stages_run_in_order_and_every_task_once, 0, 6);
+    tcase_add_loop_test(tests, stages_run_in_order_and_every_task_once, 0, LANES);
     tcase_add_test(tests, workers_sleep_until_a_slow_stage_has_ended);
     tcase_add_test(tests, a_pool_that_runs_lanes_in_turn_cannot_block);
     suite_add_tcase(suite, tests);

@@ -590,6 +590,8 @@ static void sincospi(const double *restrict x, float *restrict sine, float *rest
     }
 }
 
+#include "nmi_winograd.inc.h"
+
 extern const nmi_kernels TABLE;
 const nmi_kernels TABLE = {.name = NAME,
                            .lanes = LANES,
@@ -600,6 +602,11 @@ const nmi_kernels TABLE = {.name = NAME,
                            .backward_weight_pairs = backward_weight_pairs,
                            .round_line = round_line,
                            .interleave = interleave,
+                           .winograd_work = winograd_work,
+                           .winograd_gradient_work = winograd_gradient_work,
+                           .winograd_pack = winograd_pack,
+                           .winograd_forward = winograd_forward,
+                           .winograd_backward_weight = winograd_backward_weight,
                            .column_sums = column_sums,
                            .activate = activate,
                            .activate_backward = activate_backward,
