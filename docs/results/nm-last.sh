@@ -8,7 +8,8 @@
 # NEUMETA: the built command; DATA: a folder made by `neumeta fetch cifar10`; REFERENCE: the pretrained
 # resnet20_cifar10.safetensors; ENCODING: plain or integrated. With "tune", trains on the first 45,000
 # images and tests on the last 5,000 training images; otherwise trains on all 50,000 and reads the
-# test set once. Interrupted, it goes on from its checkpoint.
+# test set once. Interrupted, it goes on from its checkpoint. PRECISION=bf16 in the environment trains with
+# products in bf16.
 set -eu
 neumeta=$1 data=$2 reference=$3 work=$4 encoding=$5 epochs=$6 seed=$7 mode=${8:-final}
 mkdir -p "$work"
@@ -26,7 +27,7 @@ fi
     --inr-encoding "$encoding" \
     --inr-init fitted --fit-steps 3000 --fit-rate 2e-3 \
     --epochs "$epochs" --batch 128 --rate cosine --learning-rate 5e-4 --warmup-epochs 1 \
-    --augment-shift 4 --augment-flip --seed "$seed" --resume --output "$name.safetensors"
+    --augment-shift 4 --augment-flip --precision "${PRECISION:-fp32}" --seed "$seed" --resume --output "$name.safetensors"
 
 samples=100
 [ "$encoding" = plain ] || samples=1
