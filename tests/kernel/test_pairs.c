@@ -27,10 +27,10 @@ typedef struct sizes {
 /* Rows below, at and above each register tile and each tile of 16 x 16, runs shorter and longer
  * than one, columns around one and two vectors of each width. */
 static const sizes cases[] = {
-    {1, 1, 1, 1, 0, 1},       {1, 5, 1, 3, 0, 4},     {1, 13, 1, 16, 2, 9},   {7, 7, 3, 9, 5, 16},
-    {8, 8, 3, 48, 3, 17},     {1, 300, 1, 33, 0, 33}, {3, 11, 5, 5, 1, 40},   {32, 32, 3, 3, 7, 23},
-    {1, 241, 1, 198, 0, 65},  {2, 300, 1, 11, 0, 7},  {5, 3, 2, 12, 0, 31},   {1, 9, 1, 0, 0, 19},
-    {1, 120, 1, 128, 8, 256}, {1, 33, 1, 17, 0, 48},  {4, 16, 3, 32, 16, 64}, {1, 31, 2, 16, 0, 15},
+    {1, 1, 1, 1, 0, 1},     {1, 5, 1, 3, 0, 4},     {1, 13, 1, 16, 2, 9},   {7, 7, 3, 9, 5, 16},
+    {8, 8, 3, 24, 3, 17},   {1, 300, 1, 17, 0, 33}, {3, 11, 5, 5, 1, 40},   {32, 32, 3, 2, 7, 23},
+    {1, 121, 1, 99, 0, 65}, {2, 300, 1, 6, 0, 7},   {5, 3, 2, 12, 0, 31},   {1, 9, 1, 0, 0, 19},
+    {1, 60, 1, 128, 8, 96}, {1, 33, 1, 17, 0, 48},  {4, 16, 3, 32, 16, 64}, {1, 31, 2, 16, 0, 15},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -173,9 +173,9 @@ START_TEST(forward_equals_the_plain_loops_with_every_epilogue)
     if (kernels == NULL)
         return;
     const sizes *s = &cases[_i / LEVELS];
-    for (int32_t activation = 0; activation <= NMI_ACTIVATION_ELU; activation++)
-        for (int way = 0; way < 4; way++)
-            check_forward(kernels, s, (uint64_t)_i, activation, way);
+    /* What differs by activation is the epilogue of floats, which test_rows.c has in full. */
+    for (int way = 0; way < 4; way++)
+        check_forward(kernels, s, (uint64_t)_i, (_i + way) % (NMI_ACTIVATION_ELU + 1), way);
 }
 END_TEST
 
