@@ -64,13 +64,15 @@ plot()
 
 bench whole-1 --threads 1 --samples 1,$samples --inr "$inrs" --batch 1,$batch
 [ "$most" -eq 1 ] || bench "whole-$most" --threads "$most" --samples 1 --batch 1,$batch
-bench rows --threads 1 --parts materialize --samples 1 --inr "$inrs" --widths "$widths"
-bench inr --threads 1 --parts materialize --samples 1 --widths 64 \
+# A line of a plot takes one point for each place: those below are of floats alone.
+bench rows --threads 1 --parts materialize --precision fp32 --samples 1 --inr "$inrs" \
+    --widths "$widths"
+bench inr --threads 1 --parts materialize --precision fp32 --samples 1 --widths 64 \
     --inr "$(for width in $hidden; do printf '%sx5x16,' "$width"; done | sed 's/,$//')"
 bench batch --threads 1 --parts run --batch "$batches"
 for threads in $(seq "$most"); do
     bench "threads-$threads" --threads "$threads" --parts materialize,train,step,run \
-        --topology resnet20-cifar --samples 1 --widths 64 --inr "${inrs%%,*}" --batch "$batch"
+        --precision fp32 --topology resnet20-cifar --samples 1 --widths 64 --inr "${inrs%%,*}" --batch "$batch"
 done
 
 plot rows "$data/rows.jsonl" --x rows --y median_ms --series hidden \
