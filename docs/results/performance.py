@@ -9,7 +9,8 @@ import sys
 PARTS = [
     ("materialize", "Materialisation",
      "The last block of ResNet-20 from a manifold; \"INR 256x5x16\" is hidden width, layers and "
-     "octaves;\nfp32 or bf16 is that of their operands. 100 samples are the papers' average over coordinate noise."),
+     "octaves;\nfp32 or bf16 is that of their operands. 100 samples are the papers' average over "
+     "coordinate noise."),
     ("train", "Training", "One step of SGD on a whole network: forward, backward, update."),
     ("step", "The whole step of the reference method",
      "INRs emit the last block, ResNet-20 runs forward and backward, the losses on weights come in, "

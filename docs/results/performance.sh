@@ -72,7 +72,8 @@ bench inr --threads 1 --parts materialize --precision fp32 --samples 1 --widths 
 bench batch --threads 1 --parts run --batch "$batches"
 for threads in $(seq "$most"); do
     bench "threads-$threads" --threads "$threads" --parts materialize,train,step,run \
-        --precision fp32 --topology resnet20-cifar --samples 1 --widths 64 --inr "${inrs%%,*}" --batch "$batch"
+        --precision fp32 --topology resnet20-cifar --samples 1 --widths 64 \
+        --inr "${inrs%%,*}" --batch "$batch"
 done
 
 plot rows "$data/rows.jsonl" --x rows --y median_ms --series hidden \

@@ -2,7 +2,7 @@
 /*
  * Values and gradients of an INR in bf16 against those in floats, on few rows, so that one that is
  * lost shows: odd and even numbers of rows and of hidden units, one layer and several, the first
- * layer whole and taken apart.
+ * layer whole and taken apart. Also on the model of AMX.
  */
 #include "nmi_inr_mlp.h"
 #include "nmi_test.h"
@@ -11,6 +11,8 @@
 #include <math.h>
 
 enum { TAPS = 9, BLOCK = 24, MOST_PARAMETERS = 20000 };
+
+extern const nmi_kernels nmi_kernels_amx_model;
 
 typedef struct example {
     int64_t outputs, inputs, hidden, layers;
@@ -52,11 +54,11 @@ static void fill_parameters(problem *p)
                   part.bound > 0 ? (float)part.bound : 0.4f);
 }
 
-static void start(problem *p, const example *e)
+static void start(problem *p, const example *e, const nmi_kernels *kernels)
 {
     const nmi_grid grid = {3, 7, e->outputs, e->inputs, 40};
     *p = (problem){.row_count = e->outputs * e->inputs};
-    p->inr = (nmi_inr){.kernels = test_kernels(),
+    p->inr = (nmi_inr){.kernels = kernels,
                        .hidden = e->hidden,
                        .layers = e->layers,
                        .outputs = TAPS,
@@ -119,7 +121,7 @@ static double largest(const float *values, int64_t count)
 START_TEST(values_and_gradients_are_near_those_in_floats)
 {
     problem p;
-    start(&p, &examples[_i]);
+    start(&p, &examples[_i / 2], _i % 2 == 0 ? test_kernels() : &nmi_kernels_amx_model);
     const int64_t values = p.row_count * TAPS;
     float *value[2], *gradient[2];
     for (int32_t precision = NMI_FP32; precision <= NMI_BF16; precision++) {
@@ -146,7 +148,7 @@ int main(void)
 {
     Suite *suite = suite_create("inr_bf16");
     TCase *tests = tcase_create("mlp");
-    tcase_add_loop_test(tests, values_and_gradients_are_near_those_in_floats, 0, EXAMPLES);
+    tcase_add_loop_test(tests, values_and_gradients_are_near_those_in_floats, 0, 2 * EXAMPLES);
     suite_add_tcase(suite, tests);
     return test_main(suite);
 }
