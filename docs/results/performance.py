@@ -78,14 +78,15 @@ Written by [performance.sh](performance.sh), which measures all of this again:
 Processor: {first['processor']}, {first['processors']} processors. Multiply-adds at best, measured in the
 same run without leaving the registers ({first['peak_instructions']}): {peaks}. neumeta {first['version']}, commit
 {commit}. Times are medians of repeated timings. A multiply-add counts 2; a training step three times a run;
-what the library saves is not taken off.
+what the library saves is not taken off, so shares of the peak may exceed 100 %: convolutions of 3 x 3 taps need 4/9
+of the products that are counted (Winograd's algorithm, [kernels.md](../methods/kernels.md)).
 
 ## Against PyTorch and ONNX Runtime
 
 `tests/bench/peers.sh`: processes that stay, timed in turn within one run, on the same weights and
 images, after a check that all compute the same. Above 1 ours is faster. PyTorch runs at the fastest of what it
-offers: eager or compiled (jit), channels last or not, and the fastest kernels of OpenBLAS. The last column is
-ours.
+offers: eager or compiled (jit), channels last or not, and the fastest kernels of OpenBLAS. "Of peak" is ours; MiB
+are the most resident memory of the whole process while it does that work, libraries included.
 
 {peers}""")
     for part, title, text in PARTS:

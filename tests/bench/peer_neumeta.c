@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { FIELDS = 9, STEPS = 3, SETTLING_STEPS = 20 };
+enum { FIELDS = 10, STEPS = 3, SETTLING_STEPS = 20 };
 
 static double now(void)
 {
@@ -26,7 +26,7 @@ static neumeta_status answer(neumeta_context *context, neumeta_status status)
     return status;
 }
 
-/* open KIND TOPOLOGY WEIGHTS BATCH NORM INR NOISE RATE */
+/* open KIND TOPOLOGY WEIGHTS BATCH NORM INR NOISE RATE PRECISION */
 static void open_work(neumeta_context *context, char *const *field, bench_work *work)
 {
     static const char *const kinds[] = {"materialize", "run", "train", "step"};
@@ -38,9 +38,10 @@ static void open_work(neumeta_context *context, char *const *field, bench_work *
     sscanf(field[6], "%4dx%2dx%2d", &hidden, &layers, &octaves);
     spec.inr = (bench_inr){hidden, layers, octaves};
     spec.batch = strtol(field[4], NULL, 10);
-    spec.folded = strcmp(field[5], "fold") == 0;
+    spec.folded = strcmp(field[5], "batch") != 0;
     spec.noise = strtod(field[7], NULL);
     spec.rate = strtod(field[8], NULL);
+    spec.precision = field[9];
     bench_close(work);
     if (answer(context, bench_open(context, &spec, work)) == NEUMETA_OK)
         printf("ok\t%.17g\n", work->flops);
@@ -119,7 +120,7 @@ static bool serve(neumeta_context *context, int threads, char *const *field, int
         bench_processor(processor, sizeof processor);
         printf("ok\t%s\t%s\t%.6g\t%s\n", neumeta_version(), processor, bench_peak(threads),
                bench_peak_name());
-    } else if (strcmp(command, "open") == 0 && fields == 9) {
+    } else if (strcmp(command, "open") == 0 && fields == FIELDS) {
         open_work(context, field, work);
     } else if (strcmp(command, "make") == 0 && fields == 3) {
         if (answer(context, make_network(context, field[1], field[2])) == NEUMETA_OK)

@@ -254,11 +254,12 @@ class Train:
 
 
 class Step:
-    """Cross-entropy, 1e-4 norms and weighted reconstruction; only the INRs train."""
+    """Cross-entropy, 1e-4 norms and weighted reconstruction; only the INRs train. The published code
+    has gradients of the whole network computed nevertheless (`whole`)."""
     variants = Train.variants
 
     def __init__(self, job):
-        self.network = job["network"].eval().requires_grad_(False)
+        self.network = job["network"].eval().requires_grad_(job["whole"])
         self.inputs, self.targets = job["inputs"], job["targets"]
         self.emitter = Emitter(job["manifold"], job["octaves"], job["noise"])
         self.start = [p.detach().clone() for p in self.emitter.parameters()]
@@ -266,13 +267,15 @@ class Step:
         self.emit = torch.jit.trace(self.emitter, (), check_trace=False) if job["jit"] \
             else self.emitter
         last = self.network.layer3[-1]
-        self.reference = [last.conv1.weight, last.conv1.bias, last.conv2.weight, last.conv2.bias]
+        self.reference = [each.detach() for each in (last.conv1.weight, last.conv1.bias,
+                                                     last.conv2.weight, last.conv2.bias)]
         self.weighting = [(r.abs() + 1e-6) / (r.abs().max() + 1e-6) for r in self.reference]
         self.optimizer = torch.optim.AdamW(self.emitter.parameters(), lr=job["rate"],
                                            weight_decay=1e-2, foreach=True)
 
     def once(self):
         self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         weights = self.emit()
         loss = F.cross_entropy(self.network.emitted(self.inputs, weights), self.targets)
         loss = loss + 1e-4 * sum(w.norm() for w in weights)
@@ -311,7 +314,8 @@ def open_work(fields):
     if kind != "materialize":
         tensors = read_tensors(weights)
         network = ResNet(topology, norm == "batch")
-        network.load_state_dict(fold(tensors) if norm == "fold" else tensors, strict=False)
+        network.load_state_dict(tensors if norm == "batch" else fold(tensors), strict=False)
+        job["whole"] = norm == "whole"
         job["inputs"], job["targets"] = items(int(batch))
         if "channels_last" in variant:
             network = network.to(memory_format=torch.channels_last)

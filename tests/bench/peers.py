@@ -7,8 +7,9 @@ Each side is a process that stays, fed with one command a line, fields separated
 
     about                           versions
     variants KIND                   ways that this side knows; one of them ends `open`
-    open KIND TOPOLOGY WEIGHTS BATCH NORM INR NOISE RATE [MANIFOLD VARIANT]
-                                    prepare a piece of work; ours answers its FLOPs
+    open KIND TOPOLOGY WEIGHTS BATCH NORM INR NOISE RATE PRECISION|MANIFOLD [VARIANT]
+                                    prepare a piece of work; ours, which takes the precision, answers
+                                    its FLOPs
     time COUNT BEFORE               seconds of COUNT runs, after BEFORE others
     write BEFORE AFTER              ours: files with a manifold, and with results
     compare BEFORE AFTER            the others: relative distance of their results from those
@@ -36,6 +37,8 @@ TIMED_RATE, CHECKED_RATE = "1e-6", "1e-3"
 # Largest relative distance of results: rounding. AdamW divides by the size of a gradient and so
 # carries the rounding of tiny ones into whole steps.
 TOLERANCE = {"materialize": 1e-3, "run": 1e-4, "train": 1e-2, "step": 5e-2}
+TOLERANCE_BF16 = {"materialize": 1e-2, "train": 5e-2, "step": 5e-1}
+NEIGHBOUR = "while True: pass"
 
 
 class Side:
@@ -60,6 +63,16 @@ class Side:
     def seconds(self, count, before):
         return float(self.ask("time", count, before)[0]) / count
 
+    def forget_peak(self):
+        with open(f"/proc/{self.process.pid}/clear_refs", "w") as file:
+            file.write("5")
+
+    def peak_mib(self):
+        """Most memory of the process since forget_peak()."""
+        with open(f"/proc/{self.process.pid}/status") as file:
+            kib = next(line.split()[1] for line in file if line.startswith("VmHWM:"))
+        return int(kib) / 1024
+
     def close(self):
         try:
             self.ask("quit")
@@ -70,9 +83,14 @@ class Side:
 
 
 class Work:
-    def __init__(self, kind, label, topology="resnet20-cifar", batch=1, norm="fold", inr="-"):
+    def __init__(self, kind, label, topology="resnet20-cifar", batch=1, norm="fold", inr="-",
+                 precision="fp32"):
         self.kind, self.label, self.topology = kind, label, topology
-        self.batch, self.norm, self.inr = batch, norm, inr
+        self.batch, self.norm, self.inr, self.precision = batch, norm, inr, precision
+
+    def halved(self):
+        return Work(self.kind, self.label + "; ours in bf16", self.topology, self.batch, self.norm,
+                    self.inr, "bf16")
 
     def fields(self, weights, checked):
         return [self.kind, self.topology, weights[self.topology], self.batch, self.norm, self.inr,
@@ -90,8 +108,10 @@ def list_work(large):
         for norm, text in (("fold", "norm folded"), ("batch", "batch norm")):
             work.append(Work("train", f"training step ResNet-{name}, batch {large}, {text}",
                              f"resnet{name}-cifar", large, norm))
-    work.append(Work("step", "whole step of the reference method, ResNet-20, one block, batch "
-                     f"{large}, INR 256x5x16", batch=large, inr="256x5x16"))
+    step = f"whole step of the reference method, ResNet-20, one block, batch {large}, INR 256x5x16"
+    work.append(Work("step", step, batch=large, inr="256x5x16"))
+    work.append(Work("step", step + "; the peer with gradients of the whole network, as in the "
+                     "published code", batch=large, norm="whole", inr="256x5x16"))
     return work
 
 
@@ -157,7 +177,7 @@ class Comparison:
         self.peak = float(peak)
         self.about = {"threads": threads, "processor": processor, "neumeta": version,
                       "peak_gflops": round(1e-9 * self.peak, 1), "peak_instructions": instructions}
-        self.ours.ask("open", *Work("materialize", "", inr="256x5x16").fields(weights, True))
+        self.open_ours(Work("materialize", "", inr="256x5x16"), True)
         self.ours.ask("write", self.before, self.after)
         self.torch, self.about["torch_setting"] = start_torch(threads, self.before)
         self.about["torch"] = self.torch.ask("about")[0]
@@ -174,12 +194,18 @@ class Comparison:
 
     def check(self, work, side):
         difference = float(side.ask("compare", self.before, self.after)[0])
-        if not difference <= TOLERANCE[work.kind]:
+        most = (TOLERANCE if work.precision == "fp32" else TOLERANCE_BF16)[work.kind]
+        if not difference <= most:
             raise RuntimeError(f"{side.name} computes something else: {work.label}: relative "
-                               f"distance {difference}, at most {TOLERANCE[work.kind]}")
+                               f"distance {difference}, at most {most}")
         return difference
 
+    def open_ours(self, work, checked):
+        self.ours.forget_peak()
+        return self.ours.ask("open", *work.fields(self.weights, checked), work.precision)[0]
+
     def open_torch(self, work, checked, variant):
+        self.torch.forget_peak()
         self.torch.ask("open", *work.fields(self.weights, checked), self.before, variant)
 
     def time_variant(self, work, variant):
@@ -221,13 +247,13 @@ class Comparison:
         return times
 
     def run(self, work):
-        flops = float(self.ours.ask("open", *work.fields(self.weights, True))[0])
+        flops = float(self.open_ours(work, True))
         self.ours.ask("write", self.before, self.after)
         peers = []
         if self.onnx is not None and work.kind == "run":
             peers.append((self.onnx, *self.prepare_onnx(work)))
         peers.append((self.torch, *self.prepare_torch(work)))
-        self.ours.ask("open", *work.fields(self.weights, False))
+        self.open_ours(work, False)
         ours, *others = self.alternate([self.ours] + [peer[0] for peer in peers])
         for (side, setting, error), theirs in zip(peers, others):
             ratios = sorted(b / a for a, b in zip(ours, theirs))
@@ -239,7 +265,26 @@ class Comparison:
                    "neumeta_min_ms": 1e3 * min(ours), "peer_ms": 1e3 * statistics.median(theirs),
                    "peer_min_ms": 1e3 * min(theirs), "ratio": ratio, "ratio_low": low,
                    "ratio_high": high, "peak_share": flops / median / self.peak,
-                   "error": error}
+                   "precision": work.precision, "neumeta_mib": self.ours.peak_mib(),
+                   "peer_mib": side.peak_mib(), "error": error}
+
+    def beside_neighbour(self, work):
+        """Our own time alone and beside a process that never rests, in turn."""
+        self.open_ours(work, False)
+        once = min(self.ours.seconds(1, 1), self.ours.seconds(1, 0))
+        count = max(1, int(5 * VISIT / once))
+        times = ([], [])
+        for _ in range(max(ROUNDS_LEAST, int(self.options.seconds / (2 * count * once)))):
+            times[0].append(self.ours.seconds(count, 1))
+            neighbour = subprocess.Popen([sys.executable, "-c", NEIGHBOUR])
+            time.sleep(4 * VISIT)
+            times[1].append(self.ours.seconds(count, 1))
+            neighbour.kill()
+            neighbour.wait()
+        quiet, busy = (statistics.median(each) for each in times)
+        return {"kind": "neighbour", "work": work.label, "threads": self.threads,
+                "neumeta_ms": 1e3 * quiet, "busy_ms": 1e3 * busy,
+                "ratio": statistics.median(b / a for a, b in zip(*times))}
 
 
 def digits(value):
@@ -247,7 +292,7 @@ def digits(value):
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def table(machines, rows):
+def table(machines, rows, neighbours):
     lines = []
     for about in machines:
         count = f"{about['threads']} thread" + "s" * (about["threads"] > 1)
@@ -256,12 +301,21 @@ def table(machines, rows):
                      f"GFLOP/s ({about['peak_instructions']}); neumeta {about['neumeta']}, torch "
                      f"{about['torch']} with {about['torch_setting']}{onnx}.\n")
     lines += ["| work | threads | peer | peer, ms | neumeta, ms | peer / neumeta (quartiles) | "
-              "of peak |", "| --- | --- | --- | --- | --- | --- | --- |"]
+              "of peak | peer, MiB | neumeta, MiB |",
+              "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
     for row in rows:
         peer = row["peer"] + (f", {row['setting']}" if row["setting"] else "")
         lines.append(f"| {row['work']} | {row['threads']} | {peer} | {digits(row['peer_ms'])} | "
                      f"{digits(row['neumeta_ms'])} | **{row['ratio']:.2f}** ({row['ratio_low']:.2f} to "
-                     f"{row['ratio_high']:.2f}) | {100 * row['peak_share']:.0f} % |")
+                     f"{row['ratio_high']:.2f}) | {100 * row['peak_share']:.0f} % | "
+                     f"{digits(row['peer_mib'])} | {digits(row['neumeta_mib'])} |")
+    if neighbours:
+        lines += ["", "Beside one process that never rests:", "",
+                  "| work | threads | alone, ms | beside it, ms | ratio |",
+                  "| --- | --- | --- | --- | --- |"]
+    for row in neighbours:
+        lines.append(f"| {row['work']} | {row['threads']} | {digits(row['neumeta_ms'])} | "
+                     f"{digits(row['busy_ms'])} | {row['ratio']:.2f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -280,6 +334,8 @@ def parse():
                         help="some of materialize,run,train,step")
     parser.add_argument("--topologies", default="resnet20-cifar,resnet56-cifar",
                         help="some of resnet20-cifar,resnet56-cifar")
+    parser.add_argument("--bf16", action="store_true", help="ours in bf16, too, even where the "
+                        "processor has no instructions for it")
     parser.add_argument("--seconds", type=float, default=5, help="time of one comparison")
     parser.add_argument("--results", help="JSON lines, too")
     parser.add_argument("--markdown", help="the table, too")
@@ -304,7 +360,9 @@ def main():
     weights = find_weights(options)
     wanted = [w for w in list_work(options.batch) if w.kind in options.kinds.split(",")
               and w.topology in options.topologies.split(",")]
-    machines, rows = [], []
+    if options.bf16 or supports("avx512_bf16") or supports("amx_bf16"):
+        wanted += [w.halved() for w in wanted if w.kind != "run"]
+    machines, rows, neighbours = [], [], []
     for threads in map(int, options.threads.split(",")):
         comparison = Comparison(options, weights, threads)
         machines.append(comparison.about)
@@ -314,13 +372,17 @@ def main():
             for row in comparison.run(work):
                 rows.append(row)
                 print(json.dumps(row), flush=True)
+        for work in wanted if threads > 1 else []:
+            if work.kind in ("run", "train") and work.norm == "fold":
+                neighbours.append(comparison.beside_neighbour(work))
+                print(json.dumps(neighbours[-1]), flush=True)
         comparison.close()
     rows.sort(key=lambda row: [w.label for w in wanted].index(row["work"]))
-    text = table(machines, rows)
+    text = table(machines, rows, neighbours)
     print("\n" + text)
     if options.results:
         with open(options.results, "w") as file:
-            for row in [{"kind": "machine", **about} for about in machines] + rows:
+            for row in [{"kind": "machine", **about} for about in machines] + rows + neighbours:
                 file.write(json.dumps(row) + "\n")
     if options.markdown:
         with open(options.markdown, "w") as file:
