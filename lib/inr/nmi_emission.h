@@ -1,29 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inside the inr unit: how rows of all tensors are shared out among workers, forward and backward,
- * and how a manifold is put together before it has parameters.
+ * Inside the inr unit: the kinds, and how a manifold is put together before it has parameters.
  */
 #ifndef NMI_EMISSION_H
 #define NMI_EMISSION_H
 
 #include "nmi_manifold.h"
 
-/* Memory for the context's present threads; kept until they change. */
-neumeta_status nmi_emission_prepare(nmi_manifold *manifold, bool backward);
-void nmi_emission_free(nmi_context *context, struct nmi_manifold_scratch *scratch);
+extern const nmi_inr_kind nmi_inr_mlp, nmi_inr_grid;
 
-/* One regression batch of a field: see nmi_manifold_fit(). */
-typedef struct nmi_fit_batch {
-    const nmi_tensor *target;
-    const float *parameters;
-    const nmi_noise *noise;
-    double mean_square; /* of the target */
-    uint64_t key;       /* of the choice of rows */
-} nmi_fit_batch;
+static inline bool nmi_emission_has(const nmi_emission *emission, int32_t tensor)
+{
+    return emission->fields == NULL || emission->fields[tensor];
+}
 
-/* Adds the batch's gradient to `gradient`. Wants nmi_emission_prepare(, true). */
-void nmi_emission_fit(nmi_manifold *manifold, int32_t tensor, const nmi_fit_batch *batch,
-                      float *gradient);
+/* Random parameters of a tensor's INR, from the manifold's start key. */
+void nmi_inr_draw(const nmi_manifold *manifold, int32_t tensor, float *parameters);
 
 /* A manifold whose fields know their sizes but have no parameters yet, and the call that takes
  * memory for them (zero). Reading a file checks its size between the two. */

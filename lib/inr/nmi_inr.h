@@ -1,92 +1,63 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Implicit neural representations: functions with parameters that give the taps of a tensor's
- * rows. A kind of INR is one file that fills an nmi_inr_kind; the manifold knows nothing else.
+ * Implicit neural representations: functions with parameters that give a tensor at any size. A
+ * kind of INR is what fills an nmi_inr_kind; each tensor of a manifold has a kind of its own, and
+ * the manifold knows nothing else about it.
  */
 #ifndef NMI_INR_H
 #define NMI_INR_H
 
-#include "nmi_encoding.h"
-#include "nmi_kernels.h"
+#include "nmi_coordinate.h"
+#include "nmi_network.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-
-/* What all INRs of a manifold have in common, so that any may be cloned from any other. */
-typedef struct nmi_inr {
-    const nmi_kernels
-        *kernels; /* of the context, which keeps them as long as there is a manifold */
-    nmi_encoding encoding;
-    int64_t hidden, layers; /* H; hidden layers, the first included */
-    int64_t outputs;        /* D: taps of the largest kernel of the manifold */
-    int32_t activation;     /* NMI_ACTIVATION_* */
-    double scalar;          /* first value of the residual scalars */
-    int64_t block_rows;     /* rows that run through all layers at once */
-} nmi_inr;
-
-/* The outputs a tensor uses: its taps, the central ones of D. */
-typedef struct nmi_inr_slice {
-    int64_t first, count;
-} nmi_inr_slice;
+typedef struct neumeta_manifold nmi_manifold;
+typedef struct nmi_fit_target nmi_fit_target;
+typedef struct nmi_fit nmi_fit;
 
 /* A piece of an INR's parameters with a name of its own in files. */
 typedef struct nmi_inr_part {
     char name[32]; /* "inr.0.weight" */
     int32_t rank;
-    int64_t dims[2];
+    int64_t dims[4];
     int64_t offset, count; /* in the flat parameters */
     double bound;          /* starts uniform in +-bound; 0: starts at `value` */
     double value;
 } nmi_inr_part;
 
-/*
- * Rows first .. first + rows - 1 (rows <= block_rows) of one tensor. `packed` comes from pack()
- * with the same slice, grid, precision and `clean`; `work` has work_floats() floats, aligned to 64
- * bytes, for one thread.
- */
-typedef struct nmi_inr_rows {
-    const nmi_inr *inr;
-    const float *parameters, *packed;
-    nmi_inr_slice slice;
-    nmi_grid grid;
+/* What an emission is to write: the tensors marked in `fields` (NULL: all) that are live. */
+typedef struct nmi_emission {
+    const bool *fields;
     const nmi_noise *noise; /* NULL: clean */
-    int32_t precision;      /* NMI_FP32 or NMI_BF16 */
-    bool clean;             /* all rows of the tensor that are emitted with `packed` are clean */
-    int64_t first, rows;
-    float scale; /* of the emitted values: 1/I */
-    float *work;
-} nmi_inr_rows;
+    int32_t precision;      /* NMI_FP32 or NMI_BF16, where there are products */
+    int64_t samples;        /* draws that are averaged; the first one clean? */
+    bool clean_first;
+} nmi_emission;
 
+/* Every call works on those tensors of the manifold that have this kind, and on no others. */
 typedef struct nmi_inr_kind {
-    const char *name;
-    int64_t (*parameter_count)(const nmi_inr *inr);
-    /* The index-th part; false past the last one. */
-    bool (*part)(const nmi_inr *inr, int32_t index, nmi_inr_part *out);
+    const char *name; /* the word of INR_KIND */
+    /* Settles what its tensors have in common, and how many parameters each has. */
+    neumeta_status (*plan)(nmi_manifold *manifold);
+    /* The index-th part of a tensor's parameters; false past the last one. */
+    bool (*part)(const nmi_manifold *manifold, int32_t tensor, int32_t index, nmi_inr_part *out);
 
-    /* Parameters rearranged for the kernels; with `backward` also what backward() needs. Of `rows`,
-     * pack() and reduce() look only at what a tensor's blocks of rows have in common. */
-    size_t (*packed_floats)(const nmi_inr *inr, bool backward);
-    void (*pack)(const nmi_inr_rows *rows, bool backward, float *packed);
-    size_t (*work_floats)(const nmi_inr *inr, bool backward);
+    /* Memory for the context's present threads, kept until they change or release(). */
+    neumeta_status (*prepare)(nmi_manifold *manifold, bool backward);
+    void (*release)(nmi_manifold *manifold);
+    /* After prepare(). */
+    void (*emit)(const nmi_manifold *manifold, const nmi_emission *emission, nmi_network *network);
+    void (*backward)(const nmi_manifold *manifold, const nmi_emission *emission,
+                     const nmi_network *network, float *const *weight_gradients,
+                     float *const *parameter_gradients);
 
-    /* values[row][tap] = scale * output, [rows][slice.count]. */
-    void (*emit)(const nmi_inr_rows *rows, float *values);
-
-    /* The same, keeping in `work` what backward() of the same rows will want. `values` may be
-     * NULL. */
-    void (*emit_keeping)(const nmi_inr_rows *rows, float *values);
-    /* Adds to `lane` (lane_floats() floats, zero at first) the gradient of the parameters, given
-     * that of the values [rows][slice.count]. */
-    void (*backward)(const nmi_inr_rows *rows, const float *value_gradients, float *lane);
-    size_t (*lane_floats)(const nmi_inr *inr);
-    /* A share of: gradient += sum of `count` lanes, `stride` floats apart, in order. The lanes are
-     * spoilt. Shares 0 .. shares() - 1 may run at once. */
-    int64_t (*shares)(const nmi_inr *inr);
-    void (*reduce)(const nmi_inr_rows *rows, float *lanes, int64_t stride, int64_t count,
-                   int64_t share, float *gradient);
+    /* nmi_manifold_clone() between two tensors, nmi_manifold_fit() of the marked ones. */
+    neumeta_status (*clone)(nmi_manifold *manifold, int32_t from, int32_t to);
+    neumeta_status (*fit)(nmi_manifold *manifold, const bool *fields, const nmi_fit_target *target,
+                          const nmi_fit *fit);
 } nmi_inr_kind;
 
-/* Kind by index of INR_KIND. */
+/* Kinds by index of INR_KIND. */
+enum { NMI_INR_MLP = 0, NMI_INR_GRID = 1, NMI_INR_KINDS = 2 };
 const nmi_inr_kind *nmi_inr_kind_at(int32_t index);
 
 #endif

@@ -12,36 +12,36 @@
 /* --- packed weights ---------------------------------------------------------------------- */
 
 /* The slice's lines of the output layer, or a whole layer. */
-static const float *used_weights(const nmi_inr *inr, const float *parameters, nmi_inr_slice slice,
+static const float *used_weights(const nmi_mlp *mlp, const float *parameters, nmi_mlp_slice slice,
                                  int64_t layer)
 {
-    return parameters + nmi_mlp_weights_at(inr, layer) +
-           (layer == inr->layers ? slice.first * inr->hidden : 0);
+    return parameters + nmi_mlp_weights_at(mlp, layer) +
+           (layer == mlp->layers ? slice.first * mlp->hidden : 0);
 }
 
-bool nmi_mlp_splits(const nmi_inr_rows *rows)
+bool nmi_mlp_splits(const nmi_mlp_rows *rows)
 {
     return rows->clean && rows->grid.inputs >= NMI_SPLIT_INPUTS;
 }
 
-static void pack_layer(const nmi_inr_rows *rows, int64_t layer, bool backward, float *packed)
+static void pack_layer(const nmi_mlp_rows *rows, int64_t layer, bool backward, float *packed)
 {
-    const nmi_inr *inr = rows->inr;
-    const nmi_dense_shape shape = nmi_mlp_shape(inr, layer, rows->slice.count);
-    const float *weights = used_weights(inr, rows->parameters, rows->slice, layer);
-    nmi_dense_pack(inr->kernels, shape, weights, packed + nmi_mlp_packed_at(inr, layer));
+    const nmi_mlp *mlp = rows->mlp;
+    const nmi_dense_shape shape = nmi_mlp_shape(mlp, layer, rows->slice.count);
+    const float *weights = used_weights(mlp, rows->parameters, rows->slice, layer);
+    nmi_dense_pack(mlp->kernels, shape, weights, packed + nmi_mlp_packed_at(mlp, layer));
     if (backward && layer > 0)
-        nmi_dense_pack_transposed(inr->kernels, shape, weights,
-                                  packed + nmi_mlp_transposed_at(inr, layer));
+        nmi_dense_pack_transposed(mlp->kernels, shape, weights,
+                                  packed + nmi_mlp_transposed_at(mlp, layer));
 }
 
-static void pack(const nmi_inr_rows *rows, bool backward, float *packed)
+void nmi_mlp_pack(const nmi_mlp_rows *rows, bool backward, float *packed)
 {
-    const nmi_inr *inr = rows->inr;
-    for (int64_t m = 0; m <= inr->layers; m++) {
+    const nmi_mlp *mlp = rows->mlp;
+    for (int64_t m = 0; m <= mlp->layers; m++) {
         if (m == 0 && nmi_mlp_splits(rows))
-            nmi_split_pack(inr->kernels, &inr->encoding, inr->hidden, rows->parameters, packed);
-        else if (rows->precision == NMI_BF16 && m < inr->layers)
+            nmi_split_pack(mlp->kernels, &mlp->encoding, mlp->hidden, rows->parameters, packed);
+        else if (rows->precision == NMI_BF16 && m < mlp->layers)
             nmi_mlp_bf16_pack(rows, m, backward, packed);
         else
             pack_layer(rows, m, backward, packed);
@@ -50,12 +50,12 @@ static void pack(const nmi_inr_rows *rows, bool backward, float *packed)
 
 /* --- forward ----------------------------------------------------------------------------- */
 
-nmi_split nmi_mlp_split(const nmi_inr_rows *rows, const nmi_mlp_work *work)
+nmi_split nmi_mlp_split(const nmi_mlp_rows *rows, const nmi_mlp_work *work)
 {
-    return (nmi_split){.kernels = rows->inr->kernels,
-                       .encoding = &rows->inr->encoding,
+    return (nmi_split){.kernels = rows->mlp->kernels,
+                       .encoding = &rows->mlp->encoding,
                        .grid = &rows->grid,
-                       .hidden = rows->inr->hidden,
+                       .hidden = rows->mlp->hidden,
                        .first = rows->first,
                        .rows = rows->rows,
                        .work = work->encoding,
@@ -63,27 +63,27 @@ nmi_split nmi_mlp_split(const nmi_inr_rows *rows, const nmi_mlp_work *work)
                        .stride = work->encoded_stride};
 }
 
-void nmi_mlp_encode(const nmi_inr_rows *rows, const nmi_mlp_work *work)
+void nmi_mlp_encode(const nmi_mlp_rows *rows, const nmi_mlp_work *work)
 {
-    nmi_encoding_rows(rows->inr->kernels, &rows->inr->encoding, &rows->grid, rows->noise,
+    nmi_encoding_rows(rows->mlp->kernels, &rows->mlp->encoding, &rows->grid, rows->noise,
                       rows->first, rows->rows, work->encoding, work->encoded, work->encoded_stride);
 }
 
-nmi_epilogue nmi_mlp_epilogue(const nmi_inr_rows *rows, int64_t layer)
+nmi_epilogue nmi_mlp_epilogue(const nmi_mlp_rows *rows, int64_t layer)
 {
-    const nmi_inr *inr = rows->inr;
+    const nmi_mlp *mlp = rows->mlp;
     nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
-    epilogue.bias = rows->parameters + nmi_mlp_bias_at(inr, layer);
-    epilogue.activation = inr->activation;
+    epilogue.bias = rows->parameters + nmi_mlp_bias_at(mlp, layer);
+    epilogue.activation = mlp->activation;
     if (layer > 0)
-        epilogue.scale = rows->parameters[nmi_mlp_scalar_at(inr, layer)];
+        epilogue.scale = rows->parameters[nmi_mlp_scalar_at(mlp, layer)];
     return epilogue;
 }
 
 /* The buffer of the next layer's outputs has room for the sums of a split layer. */
-static void first_layer(const nmi_inr_rows *rows, const nmi_mlp_work *w)
+static void first_layer(const nmi_mlp_rows *rows, const nmi_mlp_work *w)
 {
-    const nmi_inr *inr = rows->inr;
+    const nmi_mlp *mlp = rows->mlp;
     const nmi_epilogue epilogue = nmi_mlp_epilogue(rows, 0);
     if (nmi_mlp_splits(rows)) {
         const nmi_split split = nmi_mlp_split(rows, w);
@@ -92,69 +92,69 @@ static void first_layer(const nmi_inr_rows *rows, const nmi_mlp_work *w)
         return;
     }
     nmi_mlp_encode(rows, w);
-    nmi_dense_forward(inr->kernels, nmi_mlp_shape(inr, 0, 0), rows->rows, w->encoded,
+    nmi_dense_forward(mlp->kernels, nmi_mlp_shape(mlp, 0, 0), rows->rows, w->encoded,
                       w->encoded_stride, rows->packed, &epilogue, w->hidden, w->hidden_stride);
 }
 
-void nmi_mlp_output(const nmi_inr_rows *rows, const nmi_mlp_work *work, const float *a,
+void nmi_mlp_output(const nmi_mlp_rows *rows, const nmi_mlp_work *work, const float *a,
                     float *values)
 {
-    const nmi_inr *inr = rows->inr;
+    const nmi_mlp *mlp = rows->mlp;
     nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
-    epilogue.bias = rows->parameters + nmi_mlp_bias_at(inr, inr->layers) + rows->slice.first;
+    epilogue.bias = rows->parameters + nmi_mlp_bias_at(mlp, mlp->layers) + rows->slice.first;
     epilogue.scale = rows->scale;
-    nmi_dense_forward(inr->kernels, nmi_mlp_shape(inr, inr->layers, rows->slice.count), rows->rows,
-                      a, work->hidden_stride, rows->packed + nmi_mlp_packed_at(inr, inr->layers),
+    nmi_dense_forward(mlp->kernels, nmi_mlp_shape(mlp, mlp->layers, rows->slice.count), rows->rows,
+                      a, work->hidden_stride, rows->packed + nmi_mlp_packed_at(mlp, mlp->layers),
                       &epilogue, values, rows->slice.count);
 }
 
 /* z of layer m; of layer 0 it is a_0 itself. */
-static float *kept_branch(const nmi_inr *inr, const nmi_mlp_work *w, int64_t layer)
+static float *kept_branch(const nmi_mlp *mlp, const nmi_mlp_work *w, int64_t layer)
 {
-    return layer == 0 ? w->hidden : w->hidden + (inr->layers + layer - 1) * w->buffer;
+    return layer == 0 ? w->hidden : w->hidden + (mlp->layers + layer - 1) * w->buffer;
 }
 
-static void forward(const nmi_inr_rows *rows, bool keep, float *values)
+static void forward(const nmi_mlp_rows *rows, bool keep, float *values)
 {
-    const nmi_inr *inr = rows->inr;
-    const nmi_mlp_work w = nmi_mlp_lay_out(inr, rows->work);
+    const nmi_mlp *mlp = rows->mlp;
+    const nmi_mlp_work w = nmi_mlp_lay_out(mlp, rows->work);
     const float *x = w.hidden;
     first_layer(rows, &w);
-    for (int64_t m = 1; m < inr->layers; m++) {
+    for (int64_t m = 1; m < mlp->layers; m++) {
         nmi_epilogue epilogue = nmi_mlp_epilogue(rows, m);
         float *y = w.hidden + (keep ? m : m % 2) * w.buffer;
         epilogue.residual = x;
-        epilogue.activated = keep ? kept_branch(inr, &w, m) : NULL;
-        nmi_dense_forward(inr->kernels, nmi_mlp_shape(inr, m, 0), rows->rows, x, w.hidden_stride,
-                          rows->packed + nmi_mlp_packed_at(inr, m), &epilogue, y, w.hidden_stride);
+        epilogue.activated = keep ? kept_branch(mlp, &w, m) : NULL;
+        nmi_dense_forward(mlp->kernels, nmi_mlp_shape(mlp, m, 0), rows->rows, x, w.hidden_stride,
+                          rows->packed + nmi_mlp_packed_at(mlp, m), &epilogue, y, w.hidden_stride);
         x = y;
     }
     if (values != NULL)
         nmi_mlp_output(rows, &w, x, values);
 }
 
-static void emit(const nmi_inr_rows *rows, float *values)
+void nmi_mlp_emit(const nmi_mlp_rows *rows, float *values)
 {
     (rows->precision == NMI_BF16 ? nmi_mlp_bf16_forward : forward)(rows, false, values);
 }
 
-static void emit_keeping(const nmi_inr_rows *rows, float *values)
+void nmi_mlp_emit_keeping(const nmi_mlp_rows *rows, float *values)
 {
     (rows->precision == NMI_BF16 ? nmi_mlp_bf16_forward : forward)(rows, true, values);
 }
 
 /* --- backward ---------------------------------------------------------------------------- */
 
-float nmi_mlp_branch_backward(const nmi_inr_rows *rows, int64_t stride, float s, const float *g,
+float nmi_mlp_branch_backward(const nmi_mlp_rows *rows, int64_t stride, float s, const float *g,
                               const float *z, float *dv)
 {
     enum { SIDE = 16 };
-    const int64_t hidden = rows->inr->hidden;
+    const int64_t hidden = rows->mlp->hidden;
     double total = 0;
     for (int64_t r = 0; r < rows->rows; r++, g += stride, z += stride, dv += stride) {
         float sums[SIDE] = {0}; /* side by side, for vectors */
         int64_t c = 0;
-        nmi_activation_backward(rows->inr->kernels, rows->inr->activation, hidden, z, g, false, dv);
+        nmi_activation_backward(rows->mlp->kernels, rows->mlp->activation, hidden, z, g, false, dv);
         for (; c + SIDE <= hidden; c += SIDE)
             for (int i = 0; i < SIDE; i++) {
                 sums[i] += g[c + i] * z[c + i];
@@ -170,61 +170,61 @@ float nmi_mlp_branch_backward(const nmi_inr_rows *rows, int64_t stride, float s,
     return (float)total;
 }
 
-void nmi_mlp_output_backward(const nmi_inr_rows *rows, const nmi_mlp_work *work,
+void nmi_mlp_output_backward(const nmi_mlp_rows *rows, const nmi_mlp_work *work,
                              const float *value_gradients, const float *a, float *lane, float *g)
 {
-    const nmi_inr *inr = rows->inr;
-    const int64_t layer = inr->layers, taps = rows->slice.count;
-    const nmi_dense_shape shape = nmi_mlp_shape(inr, layer, taps);
+    const nmi_mlp *mlp = rows->mlp;
+    const int64_t layer = mlp->layers, taps = rows->slice.count;
+    const nmi_dense_shape shape = nmi_mlp_shape(mlp, layer, taps);
     for (int64_t i = 0; i < rows->rows * taps; i++)
         work->outputs[i] = rows->scale * value_gradients[i];
-    nmi_dense_backward_weight(inr->kernels, shape, rows->rows, a, work->hidden_stride,
-                              work->outputs, taps, lane + nmi_mlp_packed_at(inr, layer),
-                              lane + nmi_mlp_lane_vector_at(inr, layer));
-    nmi_dense_backward_input(inr->kernels, shape, rows->rows, work->outputs, taps,
-                             rows->packed + nmi_mlp_transposed_at(inr, layer), false, g,
+    nmi_dense_backward_weight(mlp->kernels, shape, rows->rows, a, work->hidden_stride,
+                              work->outputs, taps, lane + nmi_mlp_packed_at(mlp, layer),
+                              lane + nmi_mlp_lane_vector_at(mlp, layer));
+    nmi_dense_backward_input(mlp->kernels, shape, rows->rows, work->outputs, taps,
+                             rows->packed + nmi_mlp_transposed_at(mlp, layer), false, g,
                              work->hidden_stride);
 }
 
-static void first_layer_backward(const nmi_inr_rows *rows, const nmi_mlp_work *w, const float *dv,
+static void first_layer_backward(const nmi_mlp_rows *rows, const nmi_mlp_work *w, const float *dv,
                                  float *sums, float *lane)
 {
-    const nmi_inr *inr = rows->inr;
-    float *vector = lane + nmi_mlp_lane_vector_at(inr, 0);
+    const nmi_mlp *mlp = rows->mlp;
+    float *vector = lane + nmi_mlp_lane_vector_at(mlp, 0);
     if (nmi_mlp_splits(rows)) {
         const nmi_split split = nmi_mlp_split(rows, w);
         nmi_split_backward(&split, dv, w->hidden_stride, sums, lane, vector);
     } else {
-        nmi_dense_backward_weight(inr->kernels, nmi_mlp_shape(inr, 0, 0), rows->rows, w->encoded,
+        nmi_dense_backward_weight(mlp->kernels, nmi_mlp_shape(mlp, 0, 0), rows->rows, w->encoded,
                                   w->encoded_stride, dv, w->hidden_stride, lane, vector);
     }
 }
 
-static void backward_fp32(const nmi_inr_rows *rows, const float *value_gradients, float *lane)
+static void backward_fp32(const nmi_mlp_rows *rows, const float *value_gradients, float *lane)
 {
-    const nmi_inr *inr = rows->inr;
-    const nmi_mlp_work w = nmi_mlp_lay_out(inr, rows->work);
-    const int64_t layers = inr->layers;
+    const nmi_mlp *mlp = rows->mlp;
+    const nmi_mlp_work w = nmi_mlp_lay_out(mlp, rows->work);
+    const int64_t layers = mlp->layers;
     float *g = w.hidden + (2 * layers - 1) * w.buffer, *dv = g + w.buffer;
     nmi_mlp_output_backward(rows, &w, value_gradients, w.hidden + (layers - 1) * w.buffer, lane, g);
     for (int64_t m = layers - 1; m > 0; m--) {
-        const nmi_dense_shape shape = nmi_mlp_shape(inr, m, 0);
-        float *vector = lane + nmi_mlp_lane_vector_at(inr, m);
-        vector[inr->hidden] += nmi_mlp_branch_backward(rows, w.hidden_stride,
-                                                       rows->parameters[nmi_mlp_scalar_at(inr, m)],
-                                                       g, kept_branch(inr, &w, m), dv);
-        nmi_dense_backward_weight(inr->kernels, shape, rows->rows, w.hidden + (m - 1) * w.buffer,
+        const nmi_dense_shape shape = nmi_mlp_shape(mlp, m, 0);
+        float *vector = lane + nmi_mlp_lane_vector_at(mlp, m);
+        vector[mlp->hidden] += nmi_mlp_branch_backward(rows, w.hidden_stride,
+                                                       rows->parameters[nmi_mlp_scalar_at(mlp, m)],
+                                                       g, kept_branch(mlp, &w, m), dv);
+        nmi_dense_backward_weight(mlp->kernels, shape, rows->rows, w.hidden + (m - 1) * w.buffer,
                                   w.hidden_stride, dv, w.hidden_stride,
-                                  lane + nmi_mlp_packed_at(inr, m), vector);
-        nmi_dense_backward_input(inr->kernels, shape, rows->rows, dv, w.hidden_stride,
-                                 rows->packed + nmi_mlp_transposed_at(inr, m), true, g,
+                                  lane + nmi_mlp_packed_at(mlp, m), vector);
+        nmi_dense_backward_input(mlp->kernels, shape, rows->rows, dv, w.hidden_stride,
+                                 rows->packed + nmi_mlp_transposed_at(mlp, m), true, g,
                                  w.hidden_stride);
     }
     nmi_mlp_branch_backward(rows, w.hidden_stride, 1.0f, g, w.hidden, dv);
     first_layer_backward(rows, &w, dv, g, lane);
 }
 
-static void backward(const nmi_inr_rows *rows, const float *value_gradients, float *lane)
+void nmi_mlp_backward(const nmi_mlp_rows *rows, const float *value_gradients, float *lane)
 {
     (rows->precision == NMI_BF16 ? nmi_mlp_bf16_backward : backward_fp32)(rows, value_gradients,
                                                                           lane);
@@ -232,48 +232,33 @@ static void backward(const nmi_inr_rows *rows, const float *value_gradients, flo
 
 /* --- sums of lanes ----------------------------------------------------------------------- */
 
-static int64_t shares(const nmi_inr *inr)
+int64_t nmi_mlp_shares(const nmi_mlp *mlp)
 {
-    return inr->layers + 1;
+    return mlp->layers + 1;
 }
 
-static void reduce(const nmi_inr_rows *rows, float *lanes, int64_t stride, int64_t count,
-                   int64_t share, float *gradient)
+void nmi_mlp_reduce(const nmi_mlp_rows *rows, float *lanes, int64_t stride, int64_t count,
+                    int64_t share, float *gradient)
 {
-    const nmi_inr *inr = rows->inr;
-    const nmi_inr_slice slice = rows->slice;
-    const nmi_dense_shape shape = nmi_mlp_shape(inr, share, slice.count);
-    const int64_t packed = (int64_t)nmi_dense_packed_floats(inr->kernels, shape);
-    const bool output = share == inr->layers;
-    float *sum = lanes + nmi_mlp_packed_at(inr, share);
-    float *vector = lanes + nmi_mlp_lane_vector_at(inr, share);
+    const nmi_mlp *mlp = rows->mlp;
+    const nmi_mlp_slice slice = rows->slice;
+    const nmi_dense_shape shape = nmi_mlp_shape(mlp, share, slice.count);
+    const int64_t packed = (int64_t)nmi_dense_packed_floats(mlp->kernels, shape);
+    const bool output = share == mlp->layers;
+    float *sum = lanes + nmi_mlp_packed_at(mlp, share);
+    float *vector = lanes + nmi_mlp_lane_vector_at(mlp, share);
     for (int64_t lane = 1; lane < count; lane++) {
-        inr->kernels->add_scaled(packed, 1, sum + lane * stride, sum);
-        inr->kernels->add_scaled(nmi_mlp_lane_vector_room(inr), 1, vector + lane * stride, vector);
+        mlp->kernels->add_scaled(packed, 1, sum + lane * stride, sum);
+        mlp->kernels->add_scaled(nmi_mlp_lane_vector_room(mlp), 1, vector + lane * stride, vector);
     }
     if (share == 0 && nmi_mlp_splits(rows))
-        nmi_split_unpack_gradient(inr->kernels, &inr->encoding, inr->hidden, sum, gradient);
+        nmi_split_unpack_gradient(mlp->kernels, &mlp->encoding, mlp->hidden, sum, gradient);
     else
-        nmi_dense_unpack_gradient(inr->kernels, shape, sum,
-                                  gradient + nmi_mlp_weights_at(inr, share) +
-                                      (output ? slice.first * inr->hidden : 0));
-    inr->kernels->add_scaled(shape.outputs, 1, vector,
-                             gradient + nmi_mlp_bias_at(inr, share) + (output ? slice.first : 0));
+        nmi_dense_unpack_gradient(mlp->kernels, shape, sum,
+                                  gradient + nmi_mlp_weights_at(mlp, share) +
+                                      (output ? slice.first * mlp->hidden : 0));
+    mlp->kernels->add_scaled(shape.outputs, 1, vector,
+                             gradient + nmi_mlp_bias_at(mlp, share) + (output ? slice.first : 0));
     if (share > 0 && !output)
-        gradient[nmi_mlp_scalar_at(inr, share)] += vector[inr->hidden];
+        gradient[nmi_mlp_scalar_at(mlp, share)] += vector[mlp->hidden];
 }
-
-const nmi_inr_kind nmi_inr_mlp = {
-    .name = "mlp",
-    .parameter_count = nmi_mlp_parameter_count,
-    .part = nmi_mlp_part,
-    .packed_floats = nmi_mlp_packed_floats,
-    .pack = pack,
-    .work_floats = nmi_mlp_work_floats,
-    .emit = emit,
-    .emit_keeping = emit_keeping,
-    .backward = backward,
-    .lane_floats = nmi_mlp_lane_floats,
-    .shares = shares,
-    .reduce = reduce,
-};

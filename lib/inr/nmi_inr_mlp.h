@@ -8,12 +8,77 @@
  * stored A_0, b_0, (A_m, b_m, s_m) for each m, A, b. Forward 2 (P H + (layers - 1) H^2 + H taps)
  * FLOP a row; backward runs it again and costs about three times that. Rows without noise do
  * without most of the first layer's share (nmi_split.h).
+ *
+ * Here are blocks of rows on one thread; nmi_mlp_emission.c shares them out among the workers.
  */
 #ifndef NMI_INR_MLP_H
 #define NMI_INR_MLP_H
 
+#include "nmi_encoding.h"
 #include "nmi_inr.h"
+#include "nmi_kernels.h"
 
-extern const nmi_inr_kind nmi_inr_mlp;
+#include <stddef.h>
+
+/* What all MLPs of a manifold have in common, so that any may be cloned from any other. */
+typedef struct nmi_mlp {
+    const nmi_kernels
+        *kernels; /* of the context, which keeps them as long as there is a manifold */
+    nmi_encoding encoding;
+    int64_t hidden, layers; /* H; hidden layers, the first included */
+    int64_t outputs;        /* D: taps of the largest kernel of the manifold */
+    int32_t activation;     /* NMI_ACTIVATION_* */
+    double scalar;          /* first value of the residual scalars */
+    int64_t block_rows;     /* rows that run through all layers at once */
+} nmi_mlp;
+
+/* The outputs a tensor uses: its taps, the central ones of D. */
+typedef struct nmi_mlp_slice {
+    int64_t first, count;
+} nmi_mlp_slice;
+
+/*
+ * Rows first .. first + rows - 1 (rows <= block_rows) of one tensor. `packed` comes from
+ * nmi_mlp_pack() with the same slice, grid, precision and `clean`; `work` has nmi_mlp_work_floats()
+ * floats, aligned to 64 bytes, for one thread.
+ */
+typedef struct nmi_mlp_rows {
+    const nmi_mlp *mlp;
+    const float *parameters, *packed;
+    nmi_mlp_slice slice;
+    nmi_grid grid;
+    const nmi_noise *noise; /* NULL: clean */
+    int32_t precision;      /* NMI_FP32 or NMI_BF16 */
+    bool clean;             /* all rows of the tensor that are emitted with `packed` are clean */
+    int64_t first, rows;
+    float scale; /* of the emitted values: 1/I */
+    float *work;
+} nmi_mlp_rows;
+
+int64_t nmi_mlp_parameter_count(const nmi_mlp *mlp);
+/* The index-th part; false past the last one. */
+bool nmi_mlp_part(const nmi_mlp *mlp, int32_t index, nmi_inr_part *out);
+
+/* Parameters rearranged for the kernels; with `backward` also what nmi_mlp_backward() needs. Of
+ * `rows`, packing and reducing look only at what a tensor's blocks of rows have in common. */
+size_t nmi_mlp_packed_floats(const nmi_mlp *mlp, bool backward);
+void nmi_mlp_pack(const nmi_mlp_rows *rows, bool backward, float *packed);
+size_t nmi_mlp_work_floats(const nmi_mlp *mlp, bool backward);
+
+/* values[row][tap] = scale * output, [rows][slice.count]. */
+void nmi_mlp_emit(const nmi_mlp_rows *rows, float *values);
+
+/* The same, keeping in `work` what nmi_mlp_backward() of the same rows will want. `values` may be
+ * NULL. */
+void nmi_mlp_emit_keeping(const nmi_mlp_rows *rows, float *values);
+/* Adds to `lane` (nmi_mlp_lane_floats() floats, zero at first) the gradient of the parameters,
+ * given that of the values [rows][slice.count]. */
+void nmi_mlp_backward(const nmi_mlp_rows *rows, const float *value_gradients, float *lane);
+size_t nmi_mlp_lane_floats(const nmi_mlp *mlp);
+/* A share of: gradient += sum of `count` lanes, `stride` floats apart, in order. The lanes are
+ * spoilt. Shares 0 .. nmi_mlp_shares() - 1 may run at once. */
+int64_t nmi_mlp_shares(const nmi_mlp *mlp);
+void nmi_mlp_reduce(const nmi_mlp_rows *rows, float *lanes, int64_t stride, int64_t count,
+                    int64_t share, float *gradient);
 
 #endif

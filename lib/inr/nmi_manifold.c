@@ -3,9 +3,7 @@
  * Making a manifold: which tensors of a topology morph, and what its INRs look like.
  */
 #include "nmi_emission.h"
-#include "nmi_kernels.h"
 
-#include <math.h>
 #include <string.h>
 
 /* --- which tensors morph ----------------------------------------------------------------- */
@@ -21,27 +19,45 @@ static neumeta_status check_norms(const nmi_topology *topology)
     return NEUMETA_OK;
 }
 
-static neumeta_status choose_blocks(nmi_manifold *manifold, const nmi_options *options)
+/* Gives `kind` to the blocks of a list, or to all if it is not set. */
+static neumeta_status mark_blocks(nmi_manifold *manifold, const nmi_options *options, int32_t key,
+                                  int32_t kind)
 {
-    nmi_context *ctx = manifold->object.context;
     const nmi_topology *topology = manifold->topology;
-    const bool all = !nmi_options_has(options, NEUMETA_KEY_MORPH_BLOCKS);
-    manifold->morphing_blocks = nmi_alloc_zero_array(ctx, topology->block_count, sizeof(bool));
-    if (manifold->morphing_blocks == NULL)
-        return NEUMETA_ERR_MEMORY;
-    for (int32_t b = 0; b < topology->block_count; b++)
-        manifold->morphing_blocks[b] = all;
     int64_t count = 0;
-    const int64_t *numbers =
-        all ? NULL : nmi_options_ints(options, NEUMETA_KEY_MORPH_BLOCKS, &count);
-    for (int64_t i = 0; i < count; i++) {
-        int32_t block;
-        neumeta_status status = nmi_graph_block_number(topology, numbers[i], &block);
-        if (status != NEUMETA_OK)
-            return nmi_fail_within(ctx, status, "MORPH_BLOCKS");
-        manifold->morphing_blocks[block] = true;
+    const int64_t *numbers = nmi_options_ints(options, key, &count);
+    neumeta_status status = NEUMETA_OK;
+    for (int32_t b = 0; b < topology->block_count && !nmi_options_has(options, key); b++)
+        manifold->block_kinds[b] = kind;
+    for (int64_t i = 0; i < count && status == NEUMETA_OK; i++) {
+        int32_t block = 0;
+        status = nmi_graph_block_number(topology, numbers[i], &block);
+        if (status == NEUMETA_OK && key == NEUMETA_KEY_MLP_BLOCKS &&
+            manifold->block_kinds[block] < 0)
+            status = nmi_fail(topology->object.context, NEUMETA_ERR_ARGUMENT,
+                              "block %lld is not among MORPH_BLOCKS", (long long)numbers[i]);
+        if (status == NEUMETA_OK)
+            manifold->block_kinds[block] = kind;
     }
-    return NEUMETA_OK;
+    return status == NEUMETA_OK
+               ? status
+               : nmi_fail_within(topology->object.context, status, "%s", nmi_key_find(key)->name);
+}
+
+static neumeta_status choose_kinds(nmi_manifold *manifold, const nmi_options *options)
+{
+    const int32_t blocks = manifold->topology->block_count;
+    manifold->block_kinds =
+        nmi_alloc_array(manifold->object.context, blocks, sizeof *manifold->block_kinds);
+    if (manifold->block_kinds == NULL)
+        return NEUMETA_ERR_MEMORY;
+    for (int32_t b = 0; b < blocks; b++)
+        manifold->block_kinds[b] = -1;
+    neumeta_status status =
+        mark_blocks(manifold, options, NEUMETA_KEY_MORPH_BLOCKS, manifold->settings.kind);
+    if (status == NEUMETA_OK && nmi_options_has(options, NEUMETA_KEY_MLP_BLOCKS))
+        status = mark_blocks(manifold, options, NEUMETA_KEY_MLP_BLOCKS, NMI_INR_MLP);
+    return status;
 }
 
 static bool varies(const nmi_axis *axis)
@@ -49,12 +65,22 @@ static bool varies(const nmi_axis *axis)
     return axis->kind == NEUMETA_AXIS_WIDTH && axis->min < axis->max;
 }
 
+/* Kind of the INRs of a node, or -1. Nodes before the first block go with it if it is of grids, and
+ * are held otherwise. */
+static int32_t kind_of_node(const nmi_manifold *manifold, const nmi_node *node)
+{
+    if (node->block >= 0)
+        return manifold->block_kinds[node->block];
+    const bool first = manifold->topology->block_count > 0;
+    return first && manifold->block_kinds[0] == NMI_INR_GRID ? NMI_INR_GRID : -1;
+}
+
 /* Convolutions and linear layers of morphing blocks, and affine vectors whose length varies. */
 static bool morphs(const nmi_manifold *manifold, int32_t tensor)
 {
     const nmi_topology *topology = manifold->topology;
     const nmi_node *node = &topology->nodes[topology->tensors[tensor].node];
-    if (node->block < 0 || !manifold->morphing_blocks[node->block])
+    if (kind_of_node(manifold, node) < 0)
         return false;
     if (node->op == NEUMETA_OP_CONV || node->op == NEUMETA_OP_LINEAR)
         return true;
@@ -64,124 +90,75 @@ static bool morphs(const nmi_manifold *manifold, int32_t tensor)
     return false;
 }
 
-static int64_t default_scale(const nmi_topology *topology)
-{
-    int64_t varying = 0, largest = 1;
-    for (int32_t a = 0; a < topology->axis_count; a++) {
-        const nmi_axis *axis = &topology->axes[a];
-        if (axis->kind == NEUMETA_AXIS_WIDTH && axis->max > largest)
-            largest = axis->max;
-        if (varies(axis) && axis->max > varying)
-            varying = axis->max;
-    }
-    return varying > 0 ? varying : largest;
-}
-
-/* --- what the INRs look like ------------------------------------------------------------- */
-
-/* Numbers the morphing tensors, counts the parameters of the held ones, and finds the extents:
- * `largest` of all morphing tensors, and the taps of the largest kernel. */
-static neumeta_status measure_fields(nmi_manifold *manifold, const int64_t *sizes,
-                                     nmi_shape *shapes, nmi_grid *largest, int64_t *taps)
+/* Gives each tensor its kind, numbers those of a kind, and counts the values of the held ones. */
+static void mark_fields(nmi_manifold *manifold)
 {
     const nmi_topology *topology = manifold->topology;
-    neumeta_status status = nmi_graph_shapes(topology, sizes, shapes);
-    *largest = (nmi_grid){.outputs = 1, .inputs = 1};
-    *taps = 1;
-    for (int32_t t = 0; t < topology->tensor_count && status == NEUMETA_OK; t++) {
+    for (int32_t t = 0; t < topology->tensor_count; t++) {
         nmi_field *field = &manifold->fields[t];
         int64_t dims[4];
-        nmi_graph_tensor_dims(topology, sizes, shapes, t, dims);
+        nmi_graph_tensor_dims(topology, manifold->full_sizes, manifold->full_shapes, t, dims);
+        field->parameter_count = dims[0] * dims[1] * dims[2] * dims[3];
         field->morphing = morphs(manifold, t);
-        field->index = field->morphing ? manifold->morphing_count++ : -1;
-        if (!field->morphing) {
-            field->parameter_count = dims[0] * dims[1] * dims[2] * dims[3];
+        field->index = -1;
+        if (!field->morphing)
             continue;
-        }
-        largest->outputs = dims[0] > largest->outputs ? dims[0] : largest->outputs;
-        largest->inputs = dims[1] > largest->inputs ? dims[1] : largest->inputs;
-        *taps = dims[2] * dims[3] > *taps ? dims[2] * dims[3] : *taps;
+        const int32_t kind = kind_of_node(manifold, &topology->nodes[topology->tensors[t].node]);
+        field->kind = nmi_inr_kind_at(kind);
+        field->index = manifold->counts[kind]++;
     }
-    largest->tensors = manifold->morphing_count;
-    largest->scale = manifold->settings.coordinate_scale;
-    return status;
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        manifold->varies[a] =
+            varies(&topology->axes[a]) && nmi_manifold_held_tensor(manifold, a) == NULL;
 }
 
-static neumeta_status measure_full(nmi_manifold *manifold, nmi_grid *largest, int64_t *taps)
-{
-    nmi_context *ctx = manifold->object.context;
-    const nmi_topology *topology = manifold->topology;
-    int64_t *sizes = nmi_alloc_array(ctx, topology->axis_count, sizeof *sizes);
-    nmi_shape *shapes = nmi_alloc_array(ctx, topology->node_count, sizeof *shapes);
-    neumeta_status status = NEUMETA_ERR_MEMORY;
-    if (sizes != NULL && shapes != NULL) {
-        nmi_graph_full_sizes(topology, sizes);
-        status = measure_fields(manifold, sizes, shapes, largest, taps);
-    }
-    nmi_free(ctx, shapes);
-    nmi_free(ctx, sizes);
-    return status;
-}
+/* --- settings ---------------------------------------------------------------------------- */
 
-/* Arguments of sines must keep some bits behind the point in double: 2^(F - 1) x <= 2^40. */
-static neumeta_status check_octaves(const nmi_manifold *manifold, const nmi_grid *largest)
-{
-    int64_t extent = largest->outputs > largest->inputs ? largest->outputs : largest->inputs;
-    extent = extent > largest->tensors ? extent : largest->tensors;
-    const double ratio = ((double)extent + 1) / (double)largest->scale;
-    if (ldexp(ratio, (int)manifold->settings.extent_octaves - 1) <= ldexp(1, 40))
-        return NEUMETA_OK;
-    return nmi_fail(manifold->object.context, NEUMETA_ERR_ARGUMENT,
-                    "COORDINATE_SCALE %lld is too small for %lld channels and %lld octaves of the "
-                    "extents (INR_EXTENT_OCTAVES, else INR_OCTAVES): "
-                    "(channels + 1) / scale * 2^(octaves - 1) must not exceed 2^40",
-                    (long long)largest->scale, (long long)extent,
-                    (long long)manifold->settings.extent_octaves);
-}
+static const int32_t common_keys[] = {NEUMETA_KEY_INR_KIND, NEUMETA_KEY_MORPH_BLOCKS,
+                                      NEUMETA_KEY_SEED};
+static const int32_t grid_keys[] = {NEUMETA_KEY_GRID_GAUGE, NEUMETA_KEY_GRID_TERMS,
+                                    NEUMETA_KEY_MLP_BLOCKS};
+static const int32_t mlp_keys[] = {
+    NEUMETA_KEY_INR_ENCODING, NEUMETA_KEY_INR_HIDDEN,         NEUMETA_KEY_INR_LAYERS,
+    NEUMETA_KEY_INR_OCTAVES,  NEUMETA_KEY_INR_EXTENT_OCTAVES, NEUMETA_KEY_INR_FUNCTION,
+    NEUMETA_KEY_INR_SCALAR,   NEUMETA_KEY_COORDINATE_SCALE,   NEUMETA_KEY_NOISE,
+    NEUMETA_KEY_NOISE_CLAMP};
 
-/* So many rows that a layer's inputs and outputs fit the second-level cache (512 KiB or more)
- * beside the weights that stream through it, in whole tiles of the kernels (4, 6, 8 or 12 rows).
- * What backward keeps of them does not fit, but fewer rows would cost more: the weights and their
- * gradients stream through the cache once for each block. */
-static int64_t choose_block_rows(int64_t hidden)
-{
-    const int64_t cache = 512 * 1024, row = 2 * (hidden + 16) * (int64_t)sizeof(float);
-    const int64_t rows = cache / row / 24 * 24;
-    return rows < 48 ? 48 : rows > 120 ? 120 : rows;
-}
+enum { COMMON_KEYS = 3, GRID_KEYS = 3, MLP_KEYS = 10 };
 
-static neumeta_status plan_inr(nmi_manifold *manifold)
+static neumeta_status check_idle(nmi_context *context, const nmi_options *options,
+                                 const int32_t *keys, int32_t count, const char *why)
 {
-    const nmi_inr_settings *settings = &manifold->settings;
-    nmi_inr *inr = &manifold->inr;
-    nmi_grid largest;
-    neumeta_status status = measure_full(manifold, &largest, &inr->outputs);
-    if (status != NEUMETA_OK)
-        return status;
-    if (manifold->morphing_count == 0)
-        return nmi_fail(manifold->object.context, NEUMETA_ERR_ARGUMENT,
-                        "nothing morphs: the blocks of MORPH_BLOCKS have no convolution or linear "
-                        "node");
-    status = check_octaves(manifold, &largest);
-    if (status != NEUMETA_OK)
-        return status;
-    nmi_encoding_plan(&inr->encoding, settings->encoding, settings->octaves,
-                      settings->extent_octaves, settings->noise, &largest);
-    inr->kernels = manifold->object.context->kernels;
-    inr->hidden = settings->hidden;
-    inr->layers = settings->layers;
-    inr->activation = settings->function == 0 ? NMI_ACTIVATION_RELU : NMI_ACTIVATION_ELU;
-    inr->scalar = settings->scalar;
-    inr->block_rows = choose_block_rows(inr->hidden);
-    for (int32_t t = 0; t < manifold->topology->tensor_count; t++)
-        if (manifold->fields[t].morphing)
-            manifold->fields[t].parameter_count = manifold->kind->parameter_count(inr);
+    for (int32_t i = 0; i < count; i++)
+        if (nmi_options_has(options, keys[i]))
+            return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "%s has no effect while %s",
+                            nmi_key_find(keys[i])->name, why);
     return NEUMETA_OK;
+}
+
+static neumeta_status check_settings(nmi_context *context, const nmi_options *options)
+{
+    const bool grids = nmi_options_choice(options, NEUMETA_KEY_INR_KIND) == NMI_INR_GRID;
+    int32_t allowed[COMMON_KEYS + GRID_KEYS + MLP_KEYS];
+    memcpy(allowed, common_keys, sizeof common_keys);
+    memcpy(allowed + COMMON_KEYS, grid_keys, sizeof grid_keys);
+    memcpy(allowed + COMMON_KEYS + GRID_KEYS, mlp_keys, sizeof mlp_keys);
+    neumeta_status status = nmi_options_allow(context, options, "manifold create", allowed,
+                                              COMMON_KEYS + GRID_KEYS + MLP_KEYS);
+    if (status == NEUMETA_OK && !grids)
+        status = check_idle(context, options, grid_keys, GRID_KEYS, "INR_KIND is mlp");
+    if (status == NEUMETA_OK && grids && !nmi_options_has(options, NEUMETA_KEY_MLP_BLOCKS))
+        status = check_idle(context, options, mlp_keys, MLP_KEYS,
+                            "INR_KIND is grid and MLP_BLOCKS names no block");
+    return status;
 }
 
 static void read_settings(nmi_manifold *manifold, const nmi_options *options)
 {
     nmi_inr_settings *s = &manifold->settings;
+    s->kind = nmi_options_choice(options, NEUMETA_KEY_INR_KIND);
+    s->gauge = nmi_options_choice(options, NEUMETA_KEY_GRID_GAUGE);
+    s->terms = nmi_options_int(options, NEUMETA_KEY_GRID_TERMS) != 0;
     s->encoding = nmi_options_choice(options, NEUMETA_KEY_INR_ENCODING);
     s->function = nmi_options_choice(options, NEUMETA_KEY_INR_FUNCTION);
     s->hidden = nmi_options_int(options, NEUMETA_KEY_INR_HIDDEN);
@@ -194,28 +171,52 @@ static void read_settings(nmi_manifold *manifold, const nmi_options *options)
     s->coordinate_scale = nmi_options_int(options, NEUMETA_KEY_COORDINATE_SCALE);
     s->noise = nmi_options_real(options, NEUMETA_KEY_NOISE);
     s->noise_clamp = nmi_options_real(options, NEUMETA_KEY_NOISE_CLAMP);
-    if (s->coordinate_scale == 0)
-        s->coordinate_scale = default_scale(manifold->topology);
-    manifold->kind = nmi_inr_kind_at(nmi_options_choice(options, NEUMETA_KEY_INR_KIND));
 }
 
 /* --- life -------------------------------------------------------------------------------- */
 
+static neumeta_status take_tables(nmi_manifold *manifold)
+{
+    nmi_context *ctx = manifold->object.context;
+    const nmi_topology *topology = manifold->topology;
+    manifold->fields = nmi_alloc_zero_array(ctx, topology->tensor_count, sizeof *manifold->fields);
+    manifold->varies = nmi_alloc_zero_array(ctx, topology->axis_count, sizeof(bool));
+    manifold->full_sizes = nmi_alloc_array(ctx, topology->axis_count, sizeof *manifold->full_sizes);
+    manifold->full_shapes =
+        nmi_alloc_array(ctx, topology->node_count, sizeof *manifold->full_shapes);
+    if (manifold->fields == NULL || manifold->varies == NULL || manifold->full_sizes == NULL ||
+        manifold->full_shapes == NULL)
+        return NEUMETA_ERR_MEMORY;
+    nmi_graph_full_sizes(topology, manifold->full_sizes);
+    const neumeta_status status =
+        nmi_graph_shapes(topology, manifold->full_sizes, manifold->full_shapes);
+    return status == NEUMETA_OK
+               ? nmi_channel_map_create(ctx, topology, manifold->full_shapes, &manifold->map)
+               : status;
+}
+
+static neumeta_status plan_kinds(nmi_manifold *manifold)
+{
+    neumeta_status status = NEUMETA_OK;
+    bool any = false;
+    for (int32_t k = 0; k < NMI_INR_KINDS && status == NEUMETA_OK; k++) {
+        any = any || manifold->counts[k] > 0;
+        if (manifold->counts[k] > 0)
+            status = nmi_inr_kind_at(k)->plan(manifold);
+    }
+    if (status == NEUMETA_OK && !any)
+        status =
+            nmi_fail(manifold->object.context, NEUMETA_ERR_ARGUMENT,
+                     "nothing morphs: the blocks of MORPH_BLOCKS have no convolution or linear "
+                     "node");
+    return status;
+}
+
 neumeta_status nmi_manifold_plan(nmi_context *context, nmi_topology *topology,
                                  const nmi_options *options, nmi_manifold **out)
 {
-    static const int32_t keys[] = {
-        NEUMETA_KEY_INR_KIND,           NEUMETA_KEY_INR_ENCODING,
-        NEUMETA_KEY_INR_HIDDEN,         NEUMETA_KEY_INR_LAYERS,
-        NEUMETA_KEY_INR_OCTAVES,        NEUMETA_KEY_INR_FUNCTION,
-        NEUMETA_KEY_INR_SCALAR,         NEUMETA_KEY_COORDINATE_SCALE,
-        NEUMETA_KEY_MORPH_BLOCKS,       NEUMETA_KEY_NOISE,
-        NEUMETA_KEY_NOISE_CLAMP,        NEUMETA_KEY_SEED,
-        NEUMETA_KEY_INR_EXTENT_OCTAVES,
-    };
     *out = NULL;
-    neumeta_status status = nmi_options_allow(context, options, "manifold create", keys,
-                                              (int32_t)(sizeof keys / sizeof *keys));
+    neumeta_status status = check_settings(context, options);
     if (status == NEUMETA_OK)
         status = check_norms(topology);
     if (status != NEUMETA_OK)
@@ -227,11 +228,13 @@ neumeta_status nmi_manifold_plan(nmi_context *context, nmi_topology *topology,
     nmi_topology_retain(topology);
     manifold->topology = topology;
     read_settings(manifold, options);
-    manifold->fields =
-        nmi_alloc_zero_array(context, topology->tensor_count, sizeof *manifold->fields);
-    status = manifold->fields != NULL ? choose_blocks(manifold, options) : NEUMETA_ERR_MEMORY;
+    status = take_tables(manifold);
     if (status == NEUMETA_OK)
-        status = plan_inr(manifold);
+        status = choose_kinds(manifold, options);
+    if (status == NEUMETA_OK) {
+        mark_fields(manifold);
+        status = plan_kinds(manifold);
+    }
     if (status == NEUMETA_OK)
         *out = manifold;
     else
@@ -281,17 +284,27 @@ void nmi_manifold_release(nmi_manifold *manifold)
     if (manifold == NULL || !nmi_object_release(&manifold->object))
         return;
     nmi_context *context = manifold->object.context;
-    nmi_emission_free(context, manifold->scratch);
+    for (int32_t k = 0; k < NMI_INR_KINDS; k++)
+        nmi_inr_kind_at(k)->release(manifold);
     for (int32_t t = 0; manifold->fields != NULL && t < manifold->topology->tensor_count; t++)
         nmi_free(context, manifold->fields[t].parameters);
     nmi_free(context, manifold->fields);
-    nmi_free(context, manifold->morphing_blocks);
+    nmi_channel_map_free(context, &manifold->map);
+    nmi_free(context, manifold->block_kinds);
+    nmi_free(context, manifold->varies);
+    nmi_free(context, manifold->full_sizes);
+    nmi_free(context, manifold->full_shapes);
     nmi_topology_release(manifold->topology);
     nmi_free(context, manifold);
     nmi_context_release(context);
 }
 
 /* --- questions --------------------------------------------------------------------------- */
+
+bool nmi_manifold_samples(const nmi_manifold *manifold)
+{
+    return manifold->counts[NMI_INR_MLP] > 0 && manifold->settings.encoding == NMI_ENCODING_PLAIN;
+}
 
 int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold)
 {

@@ -9,14 +9,19 @@
 #ifndef NMI_MANIFOLD_H
 #define NMI_MANIFOLD_H
 
+#include "nmi_channel_map.h"
 #include "nmi_file.h"
 #include "nmi_graph.h"
 #include "nmi_inr.h"
+#include "nmi_inr_mlp.h"
 #include "nmi_network.h"
 
-typedef struct neumeta_manifold nmi_manifold;
-
 typedef struct nmi_inr_settings {
+    int32_t kind; /* NMI_INR_*: of morphing blocks outside MLP_BLOCKS */
+    /* grids */
+    int32_t gauge; /* NMI_GAUGE_* */
+    bool terms;    /* a grid for each axis that varies */
+    /* MLPs */
     int32_t encoding; /* 0 plain, 1 integrated */
     int32_t function; /* 0 relu, 1 elu */
     int64_t hidden, layers;
@@ -29,23 +34,29 @@ typedef struct nmi_inr_settings {
 /* How one tensor of the topology is held. Every field is a flat vector of parameters, so that
  * optimisers, averages and checkpoints need not know what is in it. */
 typedef struct nmi_field {
-    bool morphing;           /* from an INR; otherwise the tensor's values at full size */
-    int32_t index;           /* l, the number among morphing tensors; -1 */
-    int64_t parameter_count; /* 0 for tensors that are not trainable */
-    float *parameters;       /* [parameter_count] */
+    const nmi_inr_kind *kind; /* NULL: held directly, as the tensor's values at full size */
+    bool morphing;            /* kind != NULL */
+    int32_t index;            /* l, the number among the tensors of its kind; -1 */
+    int64_t parameter_count;  /* 0 for tensors that are not trainable */
+    float *parameters;        /* [parameter_count] */
 } nmi_field;
 
 struct neumeta_manifold {
     nmi_object object;
     nmi_topology *topology; /* retained; without NORM nodes */
     nmi_inr_settings settings;
-    const nmi_inr_kind *kind;
-    nmi_inr inr;                          /* what all INRs have in common */
-    nmi_field *fields;                    /* [tensor_count] */
-    int32_t morphing_count;               /* L */
-    bool *morphing_blocks;                /* [block_count] */
-    uint64_t start_key;                   /* of its random start; 0 if it was read from a file */
-    struct nmi_manifold_scratch *scratch; /* per-worker buffers, sized when threads are known */
+    nmi_field *fields;             /* [tensor_count] */
+    int32_t counts[NMI_INR_KINDS]; /* tensors of each kind; of MLPs: L */
+    int32_t *block_kinds;          /* [block_count] NMI_INR_*; -1: held */
+    bool *varies;                  /* [axis_count] widths that may be below their maximum */
+    int64_t *full_sizes;           /* [axis_count] */
+    nmi_shape *full_shapes;        /* [node_count] at these */
+    uint64_t start_key;            /* of its random start; 0 if it was read from a file */
+    nmi_mlp mlp;                   /* what all MLPs have in common */
+    nmi_channel_map map;           /* what the channels of narrow networks are */
+    /* per-worker buffers, sized when threads are known */
+    struct nmi_mlp_scratch *mlp_scratch;
+    struct nmi_grid_scratch *grid_scratch;
 };
 
 /* Fails with NEUMETA_ERR_UNSUPPORTED for a topology with NORM nodes. INRs are random, directly held
@@ -83,31 +94,33 @@ neumeta_status nmi_manifold_backward(nmi_manifold *manifold, const nmi_network *
                                      float *const *weight_gradients,
                                      float *const *parameter_gradients);
 
-/* INR start, per field. Fresh random weights, from (start_key, tensor): linear layers uniform in
- * +-1/sqrt(fan_in), weight and bias. A directly held tensor becomes zero. */
+/* INR start, per field. Fresh random parameters, from (start_key, tensor), as their parts say. A
+ * directly held tensor becomes zero. */
 void nmi_manifold_initialize(nmi_manifold *manifold, int32_t tensor);
-/* A copy of another field's parameters: NEUMETA_ERR_UNSUPPORTED unless both are INRs. */
+/* Another field's parameters, as far as their shapes differ interpolated: NEUMETA_ERR_UNSUPPORTED
+ * unless both are INRs of one kind. */
 neumeta_status nmi_manifold_clone(nmi_manifold *manifold, int32_t from, int32_t to);
-/* What INRs are fitted to: a reference at full sizes, and what nmi_resample_tensor() makes of it at
+/* What INRs are fitted to: a reference at full sizes, and what nmi_resample() makes of it at
  * `count` other sizes ([count][axis_count]), for which `narrow` is the room. */
-typedef struct nmi_fit_target {
+struct nmi_fit_target {
     const nmi_network *reference;
     nmi_network *narrow; /* of the same topology, with room for all the sizes */
     const int64_t *sizes;
     int32_t count;
-} nmi_fit_target;
+};
 
-typedef struct nmi_fit {
+struct nmi_fit {
     int64_t steps; /* for each INR */
     double rate;
     uint64_t key;
     /* Called after each step with the share done, up to 1; true stops. May be NULL. */
     bool (*watch)(void *user, double done);
     void *user;
-} nmi_fit;
+};
 
 /*
- * Regression of each marked INR, from its random start (start_key), onto the target's tensor, at
+ * Grids copy the reference and ignore `fit`. MLPs:
+ * regression of each marked one, from its random start (start_key), onto the target's tensor, at
  * its sizes in turn: `steps` steps of AdamW, whose rate falls along half a cosine to zero, on the
  * mean squared error over up to 8 blocks of rows, relative to the tensor's mean square, with the
  * coordinate noise of training. The draws come from `key`: made again, whatever became of it, it
@@ -127,13 +140,15 @@ const char *nmi_manifold_held_tensor(const nmi_manifold *manifold, int32_t axis)
 /* nmi_graph_sizes_at() on the axes that no directly held tensor follows. */
 void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *sizes);
 
+/* Whether emissions depend on noise: some MLP has the plain encoding. */
+bool nmi_manifold_samples(const nmi_manifold *manifold);
 /* Parameters of all fields. */
 int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold);
 
 /* The network at these sizes, independent of the manifold. Options: SAMPLES, CLEAN_SAMPLE, NOISE,
  * NOISE_CLAMP, NOISE_DRAW, SEED; the integrated encoding, which leaves nothing to sample, takes
- * only SAMPLES 1, SEED and PRECISION. NEUMETA_ERR_NUMERIC names the first tensor that is not
- * finite. */
+ * only SAMPLES 1, SEED and PRECISION, grids only SAMPLES 1 and SEED. NEUMETA_ERR_NUMERIC names the
+ * first tensor that is not finite. */
 neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *sizes,
                                         const nmi_options *options, nmi_network **out);
 

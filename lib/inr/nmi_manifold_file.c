@@ -20,8 +20,6 @@ typedef struct entry {
 /* Walks all entries of a manifold in the order of the file. */
 typedef struct walk {
     const nmi_manifold *manifold;
-    int64_t *sizes;    /* full */
-    nmi_shape *shapes; /* at these */
     int32_t tensor, part;
 } walk;
 
@@ -33,7 +31,7 @@ static bool next_entry(walk *w, entry *out)
         const char *name = topology->tensors[w->tensor].name;
         nmi_inr_part part;
         if (field->morphing) {
-            if (!w->manifold->kind->part(&w->manifold->inr, w->part, &part))
+            if (!field->kind->part(w->manifold, w->tensor, w->part, &part))
                 continue;
             snprintf(out->name, sizeof out->name, "%s/%s", name, part.name);
             out->rank = part.rank;
@@ -45,25 +43,12 @@ static bool next_entry(walk *w, entry *out)
         if (w->part++ > 0)
             continue;
         snprintf(out->name, sizeof out->name, "%s", name);
-        out->rank = nmi_graph_tensor_dims(topology, w->sizes, w->shapes, w->tensor, out->dims);
+        out->rank = nmi_graph_tensor_dims(topology, w->manifold->full_sizes,
+                                          w->manifold->full_shapes, w->tensor, out->dims);
         out->data = field->parameters;
         return true;
     }
     return false;
-}
-
-/* `w` is to be ended whatever the result. */
-static neumeta_status start_walk(const nmi_manifold *manifold, walk *w)
-{
-    nmi_context *ctx = manifold->object.context;
-    const nmi_topology *topology = manifold->topology;
-    *w = (walk){.manifold = manifold};
-    w->sizes = nmi_alloc_array(ctx, topology->axis_count, sizeof *w->sizes);
-    w->shapes = nmi_alloc_array(ctx, topology->node_count, sizeof *w->shapes);
-    if (w->sizes == NULL || w->shapes == NULL)
-        return NEUMETA_ERR_MEMORY;
-    nmi_graph_full_sizes(topology, w->sizes);
-    return nmi_graph_shapes(topology, w->sizes, w->shapes);
 }
 
 static void rewind_walk(walk *w)
@@ -72,16 +57,9 @@ static void rewind_walk(walk *w)
     w->part = 0;
 }
 
-static void end_walk(walk *w)
-{
-    nmi_free(w->manifold->object.context, w->shapes);
-    nmi_free(w->manifold->object.context, w->sizes);
-}
-
 /* --- settings ---------------------------------------------------------------------------- */
 
-/* Every setting, defaults included: they may change, the file may not. */
-static neumeta_status list_settings(const nmi_manifold *manifold, nmi_options *options)
+static neumeta_status list_mlps(const nmi_manifold *manifold, nmi_options *options)
 {
     static const char *const encodings[] = {"plain", "integrated"};
     static const char *const functions[] = {"relu", "elu"};
@@ -104,25 +82,21 @@ static neumeta_status list_settings(const nmi_manifold *manifold, nmi_options *o
         {NEUMETA_KEY_NOISE, s->noise},
         {NEUMETA_KEY_NOISE_CLAMP, s->noise_clamp},
     };
-    const struct {
-        int32_t key;
-        const char *value;
-    } text[] = {
-        {NEUMETA_KEY_INR_KIND, manifold->kind->name},
-        {NEUMETA_KEY_INR_ENCODING, encodings[s->encoding]},
-        {NEUMETA_KEY_INR_FUNCTION, functions[s->function]},
-    };
     neumeta_status status = NEUMETA_OK;
     for (size_t i = 0; i < sizeof whole / sizeof *whole && status == NEUMETA_OK; i++)
         status = nmi_options_set_int(options, whole[i].key, whole[i].value);
     for (size_t i = 0; i < sizeof real / sizeof *real && status == NEUMETA_OK; i++)
         status = nmi_options_set_real(options, real[i].key, real[i].value);
-    for (size_t i = 0; i < sizeof text / sizeof *text && status == NEUMETA_OK; i++)
-        status = nmi_options_set_text(options, text[i].key, text[i].value);
+    if (status == NEUMETA_OK)
+        status = nmi_options_set_text(options, NEUMETA_KEY_INR_ENCODING, encodings[s->encoding]);
+    if (status == NEUMETA_OK)
+        status = nmi_options_set_text(options, NEUMETA_KEY_INR_FUNCTION, functions[s->function]);
     return status;
 }
 
-static neumeta_status list_blocks(const nmi_manifold *manifold, nmi_options *options)
+/* Numbers of the blocks of a kind, or of all that morph (kind -1). */
+static neumeta_status list_blocks(const nmi_manifold *manifold, int32_t key, int32_t kind,
+                                  nmi_options *options)
 {
     nmi_context *ctx = manifold->object.context;
     const int32_t blocks = manifold->topology->block_count;
@@ -131,10 +105,37 @@ static neumeta_status list_blocks(const nmi_manifold *manifold, nmi_options *opt
     if (numbers == NULL)
         return NEUMETA_ERR_MEMORY;
     for (int32_t b = 0; b < blocks; b++)
-        if (manifold->morphing_blocks[b])
+        if (manifold->block_kinds[b] >= 0 && (kind < 0 || manifold->block_kinds[b] == kind))
             numbers[count++] = b;
-    neumeta_status status = nmi_options_set_ints(options, NEUMETA_KEY_MORPH_BLOCKS, numbers, count);
+    neumeta_status status = nmi_options_set_ints(options, key, numbers, count);
     nmi_free(ctx, numbers);
+    return status;
+}
+
+static neumeta_status list_grids(const nmi_manifold *manifold, nmi_options *options)
+{
+    static const char *const gauges[] = {"absolute", "relative"};
+    const nmi_inr_settings *s = &manifold->settings;
+    neumeta_status status = nmi_options_set_text(options, NEUMETA_KEY_GRID_GAUGE, gauges[s->gauge]);
+    if (status == NEUMETA_OK)
+        status = nmi_options_set_int(options, NEUMETA_KEY_GRID_TERMS, s->terms);
+    if (status == NEUMETA_OK && manifold->counts[NMI_INR_MLP] > 0)
+        status = list_blocks(manifold, NEUMETA_KEY_MLP_BLOCKS, NMI_INR_MLP, options);
+    return status;
+}
+
+/* Every setting that has an effect, defaults included: they may change, the file may not. */
+static neumeta_status list_settings(const nmi_manifold *manifold, nmi_options *options)
+{
+    const int32_t kind = manifold->settings.kind;
+    neumeta_status status =
+        nmi_options_set_text(options, NEUMETA_KEY_INR_KIND, nmi_inr_kind_at(kind)->name);
+    if (status == NEUMETA_OK)
+        status = list_blocks(manifold, NEUMETA_KEY_MORPH_BLOCKS, -1, options);
+    if (status == NEUMETA_OK && kind == NMI_INR_GRID)
+        status = list_grids(manifold, options);
+    if (status == NEUMETA_OK && manifold->counts[NMI_INR_MLP] > 0)
+        status = list_mlps(manifold, options);
     return status;
 }
 
@@ -144,8 +145,6 @@ static neumeta_status add_settings(const nmi_manifold *manifold, nmi_safetensors
     neumeta_status status = nmi_options_create(manifold->object.context, &options);
     if (status == NEUMETA_OK)
         status = list_settings(manifold, options);
-    if (status == NEUMETA_OK)
-        status = list_blocks(manifold, options);
     if (status == NEUMETA_OK)
         status = nmi_archive_add_options(writer, NMI_META_OPTIONS, options);
     nmi_options_release(options);
@@ -157,19 +156,16 @@ static neumeta_status add_settings(const nmi_manifold *manifold, nmi_safetensors
 /* A writer that holds all of the manifold, to be freed whatever the result. */
 static neumeta_status collect(const nmi_manifold *manifold, nmi_safetensors_writer **writer)
 {
-    walk w;
+    walk w = {.manifold = manifold};
     entry e;
-    neumeta_status status = start_walk(manifold, &w);
     *writer = NULL;
-    if (status == NEUMETA_OK)
-        status = nmi_archive_create(manifold->object.context, NMI_KIND_MANIFOLD, writer);
+    neumeta_status status = nmi_archive_create(manifold->object.context, NMI_KIND_MANIFOLD, writer);
     if (status == NEUMETA_OK)
         status = nmi_archive_add_topology(*writer, manifold->topology);
     if (status == NEUMETA_OK)
         status = add_settings(manifold, *writer);
     while (status == NEUMETA_OK && next_entry(&w, &e))
         status = nmi_safetensors_add(*writer, e.name, NMI_DTYPE_F32, e.rank, e.dims, e.data);
-    end_walk(&w);
     return status;
 }
 
@@ -267,11 +263,8 @@ static neumeta_status read_manifold(const nmi_safetensors *file, nmi_manifold **
     if (status == NEUMETA_OK)
         status = nmi_manifold_allocate(manifold);
     if (status == NEUMETA_OK) {
-        walk w;
-        status = start_walk(manifold, &w);
-        if (status == NEUMETA_OK)
-            status = read_entries(file, &w);
-        end_walk(&w);
+        walk w = {.manifold = manifold};
+        status = read_entries(file, &w);
     }
     if (status == NEUMETA_OK)
         *out = manifold;

@@ -9,24 +9,29 @@
 #include "nmi_manifold.h"
 #include "nmi_optimizer.h"
 
-/* What the integrated encoding has averaged already cannot be asked for again. */
+/* Where there is no noise, or its average is there already, there is nothing to sample. */
 static neumeta_status check_options(const nmi_manifold *manifold, const nmi_options *options)
 {
     static const int32_t keys[] = {
         NEUMETA_KEY_SAMPLES,     NEUMETA_KEY_SEED,       NEUMETA_KEY_PRECISION,   NEUMETA_KEY_NOISE,
         NEUMETA_KEY_NOISE_CLAMP, NEUMETA_KEY_NOISE_DRAW, NEUMETA_KEY_CLEAN_SAMPLE};
     nmi_context *ctx = manifold->object.context;
-    const bool integrated = manifold->settings.encoding == NMI_ENCODING_INTEGRATED;
+    const bool mlps = manifold->counts[NMI_INR_MLP] > 0;
+    const bool sampled = nmi_manifold_samples(manifold);
     const int64_t samples = nmi_options_int(options, NEUMETA_KEY_SAMPLES);
-    if (integrated && samples > 1)
-        return nmi_fail(ctx, NEUMETA_ERR_ARGUMENT,
-                        "SAMPLES is %lld, must be 1: the integrated encoding has averaged the "
-                        "noise already",
-                        (long long)samples);
+    if (!sampled && samples > 1)
+        return nmi_fail(ctx, NEUMETA_ERR_ARGUMENT, "SAMPLES is %lld, must be 1: %s",
+                        (long long)samples,
+                        mlps ? "the integrated encoding has averaged the noise already"
+                             : "grids have no noise to average");
     return nmi_options_allow(ctx, options,
-                             integrated ? "manifold materialize with the integrated encoding"
-                                        : "manifold materialize",
-                             keys, integrated ? 3 : 7);
+                             sampled ? "manifold materialize"
+                             : mlps  ? "manifold materialize with the integrated encoding"
+                                     : "manifold materialize of grids",
+                             keys,
+                             sampled ? 7
+                             : mlps  ? 3
+                                     : 2);
 }
 
 static neumeta_status check_finite(const nmi_manifold *manifold, const nmi_network *network)

@@ -7,30 +7,26 @@
 #define NMI_MLP_H
 
 #include "nmi_dense.h"
-#include "nmi_inr.h"
+#include "nmi_inr_mlp.h"
 #include "nmi_split.h"
 
 /* --- layout (nmi_mlp_layout.c) ----------------------------------------------------------- */
 
 /* Parameters: the places of A_m and b_m, and of s_m for m = 1 .. layers - 1. */
-int64_t nmi_mlp_weights_at(const nmi_inr *inr, int64_t layer);
-int64_t nmi_mlp_bias_at(const nmi_inr *inr, int64_t layer);
-int64_t nmi_mlp_scalar_at(const nmi_inr *inr, int64_t layer);
-int64_t nmi_mlp_parameter_count(const nmi_inr *inr);
-bool nmi_mlp_part(const nmi_inr *inr, int32_t index, nmi_inr_part *out);
+int64_t nmi_mlp_weights_at(const nmi_mlp *mlp, int64_t layer);
+int64_t nmi_mlp_bias_at(const nmi_mlp *mlp, int64_t layer);
+int64_t nmi_mlp_scalar_at(const nmi_mlp *mlp, int64_t layer);
 
 /* A layer, of the last one `taps` outputs. */
-nmi_dense_shape nmi_mlp_shape(const nmi_inr *inr, int64_t layer, int64_t taps);
+nmi_dense_shape nmi_mlp_shape(const nmi_mlp *mlp, int64_t layer, int64_t taps);
 /* Where its packed weights begin, and those packed transposed (m > 0). Packed pairs fill half of
  * their room. */
-int64_t nmi_mlp_packed_at(const nmi_inr *inr, int64_t layer);
-int64_t nmi_mlp_transposed_at(const nmi_inr *inr, int64_t layer);
-size_t nmi_mlp_packed_floats(const nmi_inr *inr, bool backward);
+int64_t nmi_mlp_packed_at(const nmi_mlp *mlp, int64_t layer);
+int64_t nmi_mlp_transposed_at(const nmi_mlp *mlp, int64_t layer);
 /* A lane: weight gradients as packed, at the same places, then for each layer one line of bias
  * gradients with the scalar's behind them. */
-int64_t nmi_mlp_lane_vector_room(const nmi_inr *inr);
-int64_t nmi_mlp_lane_vector_at(const nmi_inr *inr, int64_t layer);
-size_t nmi_mlp_lane_floats(const nmi_inr *inr);
+int64_t nmi_mlp_lane_vector_room(const nmi_mlp *mlp);
+int64_t nmi_mlp_lane_vector_at(const nmi_mlp *mlp, int64_t layer);
 
 /* Working memory. Hidden buffers are what a layer gives for a block of rows, one row
  * `hidden_stride` floats after another; each precision has its own use for them. */
@@ -43,38 +39,37 @@ typedef struct nmi_mlp_work {
     int64_t encoded_pairs; /* the same of encoded rows */
 } nmi_mlp_work;
 
-nmi_mlp_work nmi_mlp_lay_out(const nmi_inr *inr, float *memory);
-size_t nmi_mlp_work_floats(const nmi_inr *inr, bool backward);
+nmi_mlp_work nmi_mlp_lay_out(const nmi_mlp *mlp, float *memory);
 
 /* --- both precisions (nmi_inr_mlp.c) ------------------------------------------------------ */
 
 /* Whether the first layer is taken apart (nmi_split.h), for all rows of the tensor. */
-bool nmi_mlp_splits(const nmi_inr_rows *rows);
-nmi_split nmi_mlp_split(const nmi_inr_rows *rows, const nmi_mlp_work *work);
+bool nmi_mlp_splits(const nmi_mlp_rows *rows);
+nmi_split nmi_mlp_split(const nmi_mlp_rows *rows, const nmi_mlp_work *work);
 /* Bias, activation and, but for layer 0, the residual scalar of a hidden layer. */
-nmi_epilogue nmi_mlp_epilogue(const nmi_inr_rows *rows, int64_t layer);
-void nmi_mlp_encode(const nmi_inr_rows *rows, const nmi_mlp_work *work);
+nmi_epilogue nmi_mlp_epilogue(const nmi_mlp_rows *rows, int64_t layer);
+void nmi_mlp_encode(const nmi_mlp_rows *rows, const nmi_mlp_work *work);
 /* values from the last hidden layer's a; and back: gradients of the output layer into the lane, of
  * a into g. */
-void nmi_mlp_output(const nmi_inr_rows *rows, const nmi_mlp_work *work, const float *a,
+void nmi_mlp_output(const nmi_mlp_rows *rows, const nmi_mlp_work *work, const float *a,
                     float *values);
-void nmi_mlp_output_backward(const nmi_inr_rows *rows, const nmi_mlp_work *work,
+void nmi_mlp_output_backward(const nmi_mlp_rows *rows, const nmi_mlp_work *work,
                              const float *value_gradients, const float *a, float *lane, float *g);
 /*
  * Through a <- a + s phi(v): given g = d loss / d a and z = phi(v), writes dv = s g phi'(v) and
  * returns d loss / d s = sum g z.
  */
-float nmi_mlp_branch_backward(const nmi_inr_rows *rows, int64_t stride, float s, const float *g,
+float nmi_mlp_branch_backward(const nmi_mlp_rows *rows, int64_t stride, float s, const float *g,
                               const float *z, float *dv);
 
 /* --- bf16 (nmi_mlp_bf16.c) ---------------------------------------------------------------- */
 
 /* Buffers it wants: of floats, and of pairs. */
-int64_t nmi_mlp_bf16_buffers(const nmi_inr *inr, bool backward);
-int64_t nmi_mlp_bf16_pairs_buffers(const nmi_inr *inr, bool backward);
+int64_t nmi_mlp_bf16_buffers(const nmi_mlp *mlp, bool backward);
+int64_t nmi_mlp_bf16_pairs_buffers(const nmi_mlp *mlp, bool backward);
 /* A hidden layer, or the first one if it is not taken apart. */
-void nmi_mlp_bf16_pack(const nmi_inr_rows *rows, int64_t layer, bool backward, float *packed);
-void nmi_mlp_bf16_forward(const nmi_inr_rows *rows, bool keep, float *values);
-void nmi_mlp_bf16_backward(const nmi_inr_rows *rows, const float *value_gradients, float *lane);
+void nmi_mlp_bf16_pack(const nmi_mlp_rows *rows, int64_t layer, bool backward, float *packed);
+void nmi_mlp_bf16_forward(const nmi_mlp_rows *rows, bool keep, float *values);
+void nmi_mlp_bf16_backward(const nmi_mlp_rows *rows, const float *value_gradients, float *lane);
 
 #endif

@@ -25,42 +25,42 @@ static int64_t row_stride(int64_t columns)
 
 /* --- parameters -------------------------------------------------------------------------- */
 
-int64_t nmi_mlp_weights_at(const nmi_inr *inr, int64_t layer)
+int64_t nmi_mlp_weights_at(const nmi_mlp *mlp, int64_t layer)
 {
-    const int64_t first = inr->hidden * (inr->encoding.inputs + 1);
-    return layer == 0 ? 0 : first + (layer - 1) * (inr->hidden * (inr->hidden + 1) + 1);
+    const int64_t first = mlp->hidden * (mlp->encoding.inputs + 1);
+    return layer == 0 ? 0 : first + (layer - 1) * (mlp->hidden * (mlp->hidden + 1) + 1);
 }
 
-static int64_t layer_inputs(const nmi_inr *inr, int64_t layer)
+static int64_t layer_inputs(const nmi_mlp *mlp, int64_t layer)
 {
-    return layer == 0 ? inr->encoding.inputs : inr->hidden;
+    return layer == 0 ? mlp->encoding.inputs : mlp->hidden;
 }
 
-static int64_t layer_outputs(const nmi_inr *inr, int64_t layer)
+static int64_t layer_outputs(const nmi_mlp *mlp, int64_t layer)
 {
-    return layer == inr->layers ? inr->outputs : inr->hidden;
+    return layer == mlp->layers ? mlp->outputs : mlp->hidden;
 }
 
-int64_t nmi_mlp_bias_at(const nmi_inr *inr, int64_t layer)
+int64_t nmi_mlp_bias_at(const nmi_mlp *mlp, int64_t layer)
 {
-    return nmi_mlp_weights_at(inr, layer) + layer_outputs(inr, layer) * layer_inputs(inr, layer);
+    return nmi_mlp_weights_at(mlp, layer) + layer_outputs(mlp, layer) * layer_inputs(mlp, layer);
 }
 
-int64_t nmi_mlp_scalar_at(const nmi_inr *inr, int64_t layer)
+int64_t nmi_mlp_scalar_at(const nmi_mlp *mlp, int64_t layer)
 {
-    return nmi_mlp_bias_at(inr, layer) + inr->hidden;
+    return nmi_mlp_bias_at(mlp, layer) + mlp->hidden;
 }
 
-int64_t nmi_mlp_parameter_count(const nmi_inr *inr)
+int64_t nmi_mlp_parameter_count(const nmi_mlp *mlp)
 {
-    return nmi_mlp_bias_at(inr, inr->layers) + inr->outputs;
+    return nmi_mlp_bias_at(mlp, mlp->layers) + mlp->outputs;
 }
 
-bool nmi_mlp_part(const nmi_inr *inr, int32_t index, nmi_inr_part *out)
+bool nmi_mlp_part(const nmi_mlp *mlp, int32_t index, nmi_inr_part *out)
 {
     enum { WEIGHT, BIAS, SCALE } what;
     int64_t layer;
-    if (index < 0 || index > 3 * inr->layers)
+    if (index < 0 || index > 3 * mlp->layers)
         return false;
     if (index < 2) {
         layer = 0;
@@ -69,10 +69,10 @@ bool nmi_mlp_part(const nmi_inr *inr, int32_t index, nmi_inr_part *out)
         layer = 1 + (index - 2) / 3;
         what = (index - 2) % 3 == 0 ? WEIGHT : (index - 2) % 3 == 1 ? BIAS : SCALE;
     }
-    const int64_t inputs = layer_inputs(inr, layer), outputs = layer_outputs(inr, layer);
+    const int64_t inputs = layer_inputs(mlp, layer), outputs = layer_outputs(mlp, layer);
     static const char *const names[] = {"weight", "bias", "scale"};
     memset(out, 0, sizeof *out);
-    if (layer == inr->layers)
+    if (layer == mlp->layers)
         snprintf(out->name, sizeof out->name, "inr.out.%s", names[what]);
     else
         snprintf(out->name, sizeof out->name, "inr.%d.%s", (int)layer, names[what]);
@@ -80,134 +80,134 @@ bool nmi_mlp_part(const nmi_inr *inr, int32_t index, nmi_inr_part *out)
     out->dims[0] = what == SCALE ? 1 : outputs;
     out->dims[1] = what == WEIGHT ? inputs : 1;
     out->count = out->dims[0] * out->dims[1];
-    out->offset = what == WEIGHT ? nmi_mlp_weights_at(inr, layer)
-                  : what == BIAS ? nmi_mlp_bias_at(inr, layer)
-                                 : nmi_mlp_scalar_at(inr, layer);
+    out->offset = what == WEIGHT ? nmi_mlp_weights_at(mlp, layer)
+                  : what == BIAS ? nmi_mlp_bias_at(mlp, layer)
+                                 : nmi_mlp_scalar_at(mlp, layer);
     out->bound = what == SCALE ? 0 : 1 / sqrt((double)inputs);
-    out->value = what == SCALE ? inr->scalar : 0;
+    out->value = what == SCALE ? mlp->scalar : 0;
     return true;
 }
 
 /* --- packed weights and lanes ------------------------------------------------------------ */
 
 /* Slices shorter than D take less than their room. */
-nmi_dense_shape nmi_mlp_shape(const nmi_inr *inr, int64_t layer, int64_t taps)
+nmi_dense_shape nmi_mlp_shape(const nmi_mlp *mlp, int64_t layer, int64_t taps)
 {
-    nmi_dense_shape shape = {layer_inputs(inr, layer), layer == inr->layers ? taps : inr->hidden};
+    nmi_dense_shape shape = {layer_inputs(mlp, layer), layer == mlp->layers ? taps : mlp->hidden};
     return shape;
 }
 
-static int64_t packed_room(const nmi_inr *inr, int64_t layer)
+static int64_t packed_room(const nmi_mlp *mlp, int64_t layer)
 {
     return round_up(
-        (int64_t)nmi_dense_packed_floats(inr->kernels, nmi_mlp_shape(inr, layer, inr->outputs)));
+        (int64_t)nmi_dense_packed_floats(mlp->kernels, nmi_mlp_shape(mlp, layer, mlp->outputs)));
 }
 
-static int64_t transposed_room(const nmi_inr *inr, int64_t layer)
+static int64_t transposed_room(const nmi_mlp *mlp, int64_t layer)
 {
-    nmi_dense_shape shape = nmi_mlp_shape(inr, layer, inr->outputs);
-    return round_up((int64_t)nmi_dense_packed_transposed_floats(inr->kernels, shape));
+    nmi_dense_shape shape = nmi_mlp_shape(mlp, layer, mlp->outputs);
+    return round_up((int64_t)nmi_dense_packed_transposed_floats(mlp->kernels, shape));
 }
 
 /* Room for the first layer, for each hidden one. */
-int64_t nmi_mlp_packed_at(const nmi_inr *inr, int64_t layer)
+int64_t nmi_mlp_packed_at(const nmi_mlp *mlp, int64_t layer)
 {
     if (layer == 0)
         return 0;
-    const int64_t hidden = layer > 1 ? (layer - 1) * packed_room(inr, 1) : 0;
-    return packed_room(inr, 0) + hidden;
+    const int64_t hidden = layer > 1 ? (layer - 1) * packed_room(mlp, 1) : 0;
+    return packed_room(mlp, 0) + hidden;
 }
 
-static int64_t packed_end(const nmi_inr *inr)
+static int64_t packed_end(const nmi_mlp *mlp)
 {
-    return nmi_mlp_packed_at(inr, inr->layers) + packed_room(inr, inr->layers);
+    return nmi_mlp_packed_at(mlp, mlp->layers) + packed_room(mlp, mlp->layers);
 }
 
 /* The first layer's inputs have no gradient, so its weights are not packed transposed. */
-int64_t nmi_mlp_transposed_at(const nmi_inr *inr, int64_t layer)
+int64_t nmi_mlp_transposed_at(const nmi_mlp *mlp, int64_t layer)
 {
-    const int64_t hidden = layer > 1 ? (layer - 1) * transposed_room(inr, 1) : 0;
-    return packed_end(inr) + hidden;
+    const int64_t hidden = layer > 1 ? (layer - 1) * transposed_room(mlp, 1) : 0;
+    return packed_end(mlp) + hidden;
 }
 
-size_t nmi_mlp_packed_floats(const nmi_inr *inr, bool backward)
+size_t nmi_mlp_packed_floats(const nmi_mlp *mlp, bool backward)
 {
     if (!backward)
-        return (size_t)packed_end(inr);
-    return (size_t)(nmi_mlp_transposed_at(inr, inr->layers) + transposed_room(inr, inr->layers));
+        return (size_t)packed_end(mlp);
+    return (size_t)(nmi_mlp_transposed_at(mlp, mlp->layers) + transposed_room(mlp, mlp->layers));
 }
 
-int64_t nmi_mlp_lane_vector_room(const nmi_inr *inr)
+int64_t nmi_mlp_lane_vector_room(const nmi_mlp *mlp)
 {
-    return round_up((inr->hidden > inr->outputs ? inr->hidden : inr->outputs) + 1);
+    return round_up((mlp->hidden > mlp->outputs ? mlp->hidden : mlp->outputs) + 1);
 }
 
-int64_t nmi_mlp_lane_vector_at(const nmi_inr *inr, int64_t layer)
+int64_t nmi_mlp_lane_vector_at(const nmi_mlp *mlp, int64_t layer)
 {
-    return packed_end(inr) + layer * nmi_mlp_lane_vector_room(inr);
+    return packed_end(mlp) + layer * nmi_mlp_lane_vector_room(mlp);
 }
 
-size_t nmi_mlp_lane_floats(const nmi_inr *inr)
+size_t nmi_mlp_lane_floats(const nmi_mlp *mlp)
 {
-    return (size_t)nmi_mlp_lane_vector_at(inr, inr->layers + 1);
+    return (size_t)nmi_mlp_lane_vector_at(mlp, mlp->layers + 1);
 }
 
 /* --- working memory ---------------------------------------------------------------------- */
 
 /* Without backward: two hidden buffers taken in turn. With it: a[m] for every layer, behind them
  * z[m] = phi(A_m a + b_m) for m >= 1 (a_0 is its own), the gradients of a and of a layer's sums. */
-static int64_t fp32_buffers(const nmi_inr *inr, bool backward)
+static int64_t fp32_buffers(const nmi_mlp *mlp, bool backward)
 {
-    return backward ? 2 * inr->layers + 1 : 2;
+    return backward ? 2 * mlp->layers + 1 : 2;
 }
 
 /* What lies before the hidden buffers: sums and angles of the encoding, encoded rows, outputs. */
-static int64_t encoding_room(const nmi_inr *inr)
+static int64_t encoding_room(const nmi_mlp *mlp)
 {
-    return round_up(2 * nmi_encoding_work(&inr->encoding, inr->block_rows));
+    return round_up(2 * nmi_encoding_work(&mlp->encoding, mlp->block_rows));
 }
 
-static int64_t encoded_room(const nmi_inr *inr)
+static int64_t encoded_room(const nmi_mlp *mlp)
 {
-    return nmi_split_lines(inr->block_rows) * row_stride(inr->encoding.inputs);
+    return nmi_split_lines(mlp->block_rows) * row_stride(mlp->encoding.inputs);
 }
 
-static int64_t hidden_at(const nmi_inr *inr)
+static int64_t hidden_at(const nmi_mlp *mlp)
 {
-    return encoding_room(inr) + encoded_room(inr) + round_up(inr->block_rows * inr->outputs);
+    return encoding_room(mlp) + encoded_room(mlp) + round_up(mlp->block_rows * mlp->outputs);
 }
 
-static int64_t hidden_buffer(const nmi_inr *inr)
+static int64_t hidden_buffer(const nmi_mlp *mlp)
 {
-    return inr->block_rows * row_stride(inr->hidden) + APART;
+    return mlp->block_rows * row_stride(mlp->hidden) + APART;
 }
 
 /* Half of `block_rows` rows. */
-static int64_t pairs_buffer(const nmi_inr *inr, int64_t columns)
+static int64_t pairs_buffer(const nmi_mlp *mlp, int64_t columns)
 {
-    return round_up((inr->block_rows + 1) / 2 * row_stride(columns)) + APART;
+    return round_up((mlp->block_rows + 1) / 2 * row_stride(columns)) + APART;
 }
 
-nmi_mlp_work nmi_mlp_lay_out(const nmi_inr *inr, float *memory)
+nmi_mlp_work nmi_mlp_lay_out(const nmi_mlp *mlp, float *memory)
 {
     void *start = memory;
     return (nmi_mlp_work){.encoding = start,
-                          .encoded = memory + encoding_room(inr),
-                          .outputs = memory + encoding_room(inr) + encoded_room(inr),
-                          .hidden = memory + hidden_at(inr),
-                          .encoded_stride = row_stride(inr->encoding.inputs),
-                          .hidden_stride = row_stride(inr->hidden),
-                          .buffer = hidden_buffer(inr),
-                          .pairs_buffer = pairs_buffer(inr, inr->hidden),
-                          .encoded_pairs = pairs_buffer(inr, inr->encoding.inputs)};
+                          .encoded = memory + encoding_room(mlp),
+                          .outputs = memory + encoding_room(mlp) + encoded_room(mlp),
+                          .hidden = memory + hidden_at(mlp),
+                          .encoded_stride = row_stride(mlp->encoding.inputs),
+                          .hidden_stride = row_stride(mlp->hidden),
+                          .buffer = hidden_buffer(mlp),
+                          .pairs_buffer = pairs_buffer(mlp, mlp->hidden),
+                          .encoded_pairs = pairs_buffer(mlp, mlp->encoding.inputs)};
 }
 
-size_t nmi_mlp_work_floats(const nmi_inr *inr, bool backward)
+size_t nmi_mlp_work_floats(const nmi_mlp *mlp, bool backward)
 {
-    const int64_t fp32 = fp32_buffers(inr, backward) * hidden_buffer(inr);
+    const int64_t fp32 = fp32_buffers(mlp, backward) * hidden_buffer(mlp);
     const int64_t bf16 =
-        nmi_mlp_bf16_buffers(inr, backward) * hidden_buffer(inr) +
-        nmi_mlp_bf16_pairs_buffers(inr, backward) * pairs_buffer(inr, inr->hidden) +
-        (backward ? 2 : 1) * pairs_buffer(inr, inr->encoding.inputs);
-    return (size_t)(hidden_at(inr) + (fp32 > bf16 ? fp32 : bf16));
+        nmi_mlp_bf16_buffers(mlp, backward) * hidden_buffer(mlp) +
+        nmi_mlp_bf16_pairs_buffers(mlp, backward) * pairs_buffer(mlp, mlp->hidden) +
+        (backward ? 2 : 1) * pairs_buffer(mlp, mlp->encoding.inputs);
+    return (size_t)(hidden_at(mlp) + (fp32 > bf16 ? fp32 : bf16));
 }

@@ -29,7 +29,7 @@ typedef struct nmi_settings {
     int32_t teacher;
     double smoothing;
     int32_t draw;
-    double gamma_min, gamma_max, non_uniform;
+    double gamma_min, gamma_max, non_uniform, depth_gamma_max;
     int32_t start;
     int64_t fit_steps;
     double fit_rate;
@@ -46,6 +46,7 @@ typedef struct nmi_setting_scope {
     const nmi_topology *topology;
     bool manifold;  /* false: plain training, which has no INRs, sizes or teachers */
     bool reference; /* whether there is a reference network */
+    bool copies;    /* all INRs are grids, which copy the reference instead of being fitted */
     bool held_out;  /* whether the dataset keeps items aside */
 } nmi_setting_scope;
 
@@ -65,7 +66,8 @@ double nmi_settings_reconstruction_at(const nmi_settings *settings, double epoch
 
 /* Sizes of the index-th minibatch of a group: axes with varies[axis] follow SIZE_DRAW, the others
  * are at their maximum. Each axis takes one of its sizes between the compressions with equal
- * probability; one draw serves all axes unless NON_UNIFORM says otherwise. */
+ * probability; one draw serves all widths, another all depths, unless NON_UNIFORM says otherwise.
+ */
 void nmi_settings_draw_sizes(const nmi_settings *settings, const nmi_topology *topology,
                              const bool *varies, int64_t index, uint64_t key, int64_t *sizes);
 

@@ -85,7 +85,7 @@ static neumeta_status check_coverage(const nmi_trainer *trainer)
     for (int32_t t = 0; t < topology->tensor_count; t++) {
         if (trainer->manifold == NULL || !trainer->manifold->fields[t].morphing)
             continue;
-        int32_t block = topology->nodes[topology->tensors[t].node].block;
+        int32_t block = nmi_trainer_block(topology, t);
         bool covered = false;
         for (int32_t p = 0; p < trainer->phase_count; p++)
             covered |=
@@ -93,7 +93,7 @@ static neumeta_status check_coverage(const nmi_trainer *trainer)
         if (!covered)
             return nmi_fail(trainer->object.context, NEUMETA_ERR_ARGUMENT,
                             "block '%s' morphs, but no phase of the schedule trains it",
-                            block >= 0 ? topology->blocks[block] : "(none)");
+                            topology->blocks[block]);
     }
     return NEUMETA_OK;
 }
@@ -112,16 +112,20 @@ static uint64_t mix_real(uint64_t hash, double value)
     return nmi_random_key(hash, bits, 0);
 }
 
-/* What the INRs compute from equal parameters. */
-static uint64_t mix_inrs(uint64_t hash, const nmi_inr_settings *inr)
+/* What the INRs compute from equal parameters. MLPs come first and alone: checkpoints from before
+ * there were other kinds go on. */
+static uint64_t mix_inrs(uint64_t hash, const nmi_manifold *manifold)
 {
+    const nmi_inr_settings *inr = &manifold->settings;
     const double values[] = {
         inr->encoding,       inr->function,        (double)inr->hidden,
         (double)inr->layers, (double)inr->octaves, (double)inr->coordinate_scale,
         inr->noise,          inr->noise_clamp,     (double)inr->extent_octaves};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         hash = mix_real(hash, values[i]);
-    return hash;
+    for (int32_t b = 0; inr->kind != NMI_INR_MLP && b < manifold->topology->block_count; b++)
+        hash = mix_real(hash, manifold->block_kinds[b]);
+    return inr->kind == NMI_INR_MLP ? hash : mix_real(mix_real(hash, inr->gauge), inr->terms);
 }
 
 /* The values that the trainer only reads, and so does not save. */
@@ -157,7 +161,7 @@ static neumeta_status take_fingerprint(nmi_trainer *trainer)
                               (uint64_t)(uint32_t)trainer->phases[p].last_block);
     }
     if (trainer->manifold != NULL)
-        hash = mix_inrs(hash, &trainer->manifold->settings);
+        hash = mix_inrs(hash, trainer->manifold);
     if (trainer->reference != NULL)
         hash = mix_weights(hash, trainer->reference);
     int64_t train = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_TRAIN);
@@ -193,6 +197,7 @@ static neumeta_status read_settings(nmi_trainer *trainer, const nmi_schedule *sc
         .topology = trainer->topology,
         .manifold = trainer->manifold != NULL,
         .reference = trainer->reference != NULL,
+        .copies = trainer->manifold != NULL && trainer->manifold->counts[NMI_INR_MLP] == 0,
         .held_out = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_HELD_OUT) > 0,
     };
     for (int32_t p = 0; p < trainer->phase_count && status == NEUMETA_OK; p++)

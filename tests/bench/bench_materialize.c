@@ -116,7 +116,7 @@ static void make_manifold(bench *b, int64_t hidden, int64_t layers, int64_t octa
     const int32_t count = b->topology->tensor_count;
     b->weight_gradients = calloc((size_t)count, sizeof *b->weight_gradients);
     b->parameter_gradients = calloc((size_t)count, sizeof *b->parameter_gradients);
-    const int64_t inputs = b->manifold->inr.encoding.inputs;
+    const int64_t inputs = b->manifold->mlp.encoding.inputs;
     b->operations = 0;
     for (int32_t t = 0; t < count; t++) {
         const nmi_tensor *tensor = &b->network->tensors[t];
@@ -178,8 +178,8 @@ static void run(bench *b, int repetitions, int64_t hidden, int64_t layers, int64
 {
     make_manifold(b, hidden, layers, octaves, encoding);
     printf("8,320 rows, INR %d x %d, %d octaves, %s encoding (%d inputs), blocks of %d rows\n",
-           (int)hidden, (int)layers, (int)octaves, encoding, (int)b->manifold->inr.encoding.inputs,
-           (int)b->manifold->inr.block_rows);
+           (int)hidden, (int)layers, (int)octaves, encoding, (int)b->manifold->mlp.encoding.inputs,
+           (int)b->manifold->mlp.block_rows);
     for (b->precision = NMI_FP32; b->precision <= NMI_BF16; b->precision++) {
         const char *name = b->precision == NMI_BF16 ? ", bf16" : "";
         const bool plain = b->manifold->settings.encoding == NMI_ENCODING_PLAIN;

@@ -30,8 +30,8 @@ static const example examples[] = {
 enum { EXAMPLES = sizeof examples / sizeof *examples };
 
 typedef struct problem {
-    nmi_inr inr;
-    nmi_inr_rows rows;
+    nmi_mlp mlp;
+    nmi_mlp_rows rows;
     int64_t row_count, parameter_count;
     float *parameters;
 } problem;
@@ -48,7 +48,7 @@ static float *make(size_t count)
 static void fill_parameters(problem *p)
 {
     nmi_inr_part part;
-    for (int32_t i = 0; nmi_inr_mlp.part(&p->inr, i, &part); i++)
+    for (int32_t i = 0; nmi_mlp_part(&p->mlp, i, &part); i++)
         test_fill(p->parameters + part.offset, part.count, (uint64_t)i + 1,
                   part.bound > 0 ? (float)-part.bound : 0.3f,
                   part.bound > 0 ? (float)part.bound : 0.4f);
@@ -58,18 +58,18 @@ static void start(problem *p, const example *e, const nmi_kernels *kernels)
 {
     const nmi_grid grid = {3, 7, e->outputs, e->inputs, 40};
     *p = (problem){.row_count = e->outputs * e->inputs};
-    p->inr = (nmi_inr){.kernels = kernels,
+    p->mlp = (nmi_mlp){.kernels = kernels,
                        .hidden = e->hidden,
                        .layers = e->layers,
                        .outputs = TAPS,
                        .activation = e->activation,
                        .block_rows = BLOCK};
-    nmi_encoding_plan(&p->inr.encoding, e->encoding, 6, 4, 1, &grid);
-    p->parameter_count = nmi_inr_mlp.parameter_count(&p->inr);
+    nmi_encoding_plan(&p->mlp.encoding, e->encoding, 6, 4, 1, &grid);
+    p->parameter_count = nmi_mlp_parameter_count(&p->mlp);
     ck_assert_int_le(p->parameter_count, MOST_PARAMETERS);
     p->parameters = make((size_t)p->parameter_count);
     fill_parameters(p);
-    p->rows = (nmi_inr_rows){.inr = &p->inr,
+    p->rows = (nmi_mlp_rows){.mlp = &p->mlp,
                              .parameters = p->parameters,
                              .slice = {0, TAPS},
                              .grid = grid,
@@ -80,27 +80,26 @@ static void start(problem *p, const example *e, const nmi_kernels *kernels)
 /* Values, and the gradient where all of the values' are given. */
 static void run(const problem *p, int32_t precision, float *values, float *gradient)
 {
-    const nmi_inr_kind *kind = &nmi_inr_mlp;
-    nmi_inr_rows rows = p->rows;
-    float *packed = make(kind->packed_floats(&p->inr, true));
-    float *work = make(kind->work_floats(&p->inr, true));
-    float *lane = make(kind->lane_floats(&p->inr)), *again = make(BLOCK * TAPS);
+    nmi_mlp_rows rows = p->rows;
+    float *packed = make(nmi_mlp_packed_floats(&p->mlp, true));
+    float *work = make(nmi_mlp_work_floats(&p->mlp, true));
+    float *lane = make(nmi_mlp_lane_floats(&p->mlp)), *again = make(BLOCK * TAPS);
     float *dy = make((size_t)(p->row_count * TAPS));
     test_fill(dy, p->row_count * TAPS, 3, 0.1f, 1);
     rows.precision = precision;
     rows.packed = packed;
     rows.work = work;
-    kind->pack(&rows, true, packed);
+    nmi_mlp_pack(&rows, true, packed);
     for (rows.first = 0; rows.first < p->row_count; rows.first += BLOCK) {
         rows.rows = p->row_count - rows.first < BLOCK ? p->row_count - rows.first : BLOCK;
         float *block = values + rows.first * TAPS;
-        kind->emit(&rows, again);
-        kind->emit_keeping(&rows, block);
+        nmi_mlp_emit(&rows, again);
+        nmi_mlp_emit_keeping(&rows, block);
         ck_assert_mem_eq(again, block, (size_t)(rows.rows * TAPS) * sizeof *again);
-        kind->backward(&rows, dy + rows.first * TAPS, lane);
+        nmi_mlp_backward(&rows, dy + rows.first * TAPS, lane);
     }
-    for (int64_t share = 0; share < kind->shares(&p->inr); share++)
-        kind->reduce(&rows, lane, 0, 1, share, gradient);
+    for (int64_t share = 0; share < nmi_mlp_shares(&p->mlp); share++)
+        nmi_mlp_reduce(&rows, lane, 0, 1, share, gradient);
     free(packed);
     free(work);
     free(lane);
@@ -130,10 +129,10 @@ START_TEST(values_and_gradients_are_near_those_in_floats)
         run(&p, precision, value[precision], gradient[precision]);
     }
     assert_near(value[1], value[0], values, 5e-3 * largest(value[0], values), 0);
-    const bool rounded = p.inr.layers > 1 || !p.rows.clean; /* else there is nothing in bf16 */
+    const bool rounded = p.mlp.layers > 1 || !p.rows.clean; /* else there is nothing in bf16 */
     ck_assert((memcmp(value[1], value[0], (size_t)values * sizeof(float)) != 0) == rounded);
     nmi_inr_part part;
-    for (int32_t i = 0; nmi_inr_mlp.part(&p.inr, i, &part); i++)
+    for (int32_t i = 0; nmi_mlp_part(&p.mlp, i, &part); i++)
         assert_near(gradient[1] + part.offset, gradient[0] + part.offset, part.count,
                     4e-2 * largest(gradient[0] + part.offset, part.count), 0);
     for (int32_t precision = NMI_FP32; precision <= NMI_BF16; precision++) {

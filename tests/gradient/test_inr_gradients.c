@@ -79,13 +79,13 @@ static int64_t encode(const nmi_manifold *m, const nmi_grid *g, int64_t row, con
     const double x[6] = {q[0] / q[3], q[1] / q[4], q[2] / q[5], q[3] / M, q[4] / M, q[5] / M};
     int64_t pairs = 0;
     for (int j = 0; j < 6; j++)
-        pairs += m->inr.encoding.octaves[j];
+        pairs += m->mlp.encoding.octaves[j];
     int64_t f = 0;
     for (int j = 0; j < 6; j++)
         e[j] = x[j];
     for (int64_t k = 0; k < m->settings.octaves; k++)
         for (int j = 0; j < 6; j++) {
-            if (k >= m->inr.encoding.octaves[j])
+            if (k >= m->mlp.encoding.octaves[j])
                 continue;
             const double w = pow(2, (double)k) * pi;
             const double p = w * m->settings.noise / (2 * extent[j]);
@@ -122,8 +122,8 @@ static void plain_outputs(const nmi_manifold *m, const double *p, const double *
         memcpy(a, next, sizeof a);
         p = bias + hidden + (layer > 0);
     }
-    for (int64_t o = 0; o < m->inr.outputs; o++) {
-        out[o] = p[m->inr.outputs * hidden + o];
+    for (int64_t o = 0; o < m->mlp.outputs; o++) {
+        out[o] = p[m->mlp.outputs * hidden + o];
         for (int64_t i = 0; i < hidden; i++)
             out[o] += p[o * hidden + i] * a[i];
     }
@@ -159,8 +159,8 @@ static problem make_problem(const nmi_manifold *m, const nmi_network *network, i
 {
     const nmi_tensor *tensor = &network->tensors[t];
     problem p = {.manifold = m, .tensor = tensor};
-    p.grid = (nmi_grid){m->fields[t].index, m->morphing_count, tensor->dims[0], tensor->dims[1],
-                        m->settings.coordinate_scale};
+    p.grid = (nmi_grid){m->fields[t].index, m->counts[NMI_INR_MLP], tensor->dims[0],
+                        tensor->dims[1], m->settings.coordinate_scale};
     p.rows = tensor->dims[0] * tensor->dims[1];
     p.taps = tensor->dims[2] * tensor->dims[3];
     p.encoded = calloc((size_t)p.rows * MOST_INPUTS, sizeof *p.encoded);
@@ -183,7 +183,7 @@ static void end_problem(problem *p)
 static double plain_values(problem *p, const double *parameters, const float *weights)
 {
     const nmi_manifold *m = p->manifold;
-    const int64_t first = m->inr.outputs / 2 - p->taps / 2;
+    const int64_t first = m->mlp.outputs / 2 - p->taps / 2;
     double out[64], loss = 0;
     for (int64_t r = 0; r < p->rows; r++) {
         plain_outputs(m, parameters, p->encoded + r * MOST_INPUTS, p->inputs, out);
@@ -295,7 +295,7 @@ static void check_manifold(const char *encoding, const char *function, int64_t l
         for (int64_t i = 0; i < field->parameter_count; i++)
             parameters[i] = (double)field->parameters[i];
         problem p = make_problem(m, network, t, &noise);
-        ck_assert_int_eq(p.inputs, m->inr.encoding.inputs);
+        ck_assert_int_eq(p.inputs, m->mlp.encoding.inputs);
         check_values(&p, parameters);
         check_gradients(&p, parameters, field->parameter_count, weights[t], gradients[t], stride);
         end_problem(&p);

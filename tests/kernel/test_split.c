@@ -17,8 +17,8 @@ static const int64_t grids[][2] = {{5, 8}, {9, 11}, {3, 24}, {4, 25}, {2, 61}, {
 enum { GRIDS = sizeof grids / sizeof *grids, ENCODINGS = 2 };
 
 typedef struct problem {
-    nmi_inr inr;
-    nmi_inr_rows rows;
+    nmi_mlp mlp;
+    nmi_mlp_rows rows;
     int64_t row_count, parameters, lane;
     float *values, *gradient;
 } problem;
@@ -34,26 +34,25 @@ static float *make(size_t count)
 /* Fills values and gradient with what the rows give, block by block. */
 static void run(problem *p, bool clean)
 {
-    const nmi_inr_kind *kind = &nmi_inr_mlp;
-    nmi_inr_rows rows = p->rows;
-    float *packed = make(kind->packed_floats(&p->inr, true));
-    float *work = make(kind->work_floats(&p->inr, true)), *lane = make((size_t)p->lane);
+    nmi_mlp_rows rows = p->rows;
+    float *packed = make(nmi_mlp_packed_floats(&p->mlp, true));
+    float *work = make(nmi_mlp_work_floats(&p->mlp, true)), *lane = make((size_t)p->lane);
     float *dy = malloc((size_t)(p->row_count * TAPS) * sizeof *dy);
     ck_assert_ptr_nonnull(dy);
     test_fill(dy, p->row_count * TAPS, 3, -1, 1);
     rows.clean = clean;
     rows.packed = packed;
     rows.work = work;
-    kind->pack(&rows, true, packed);
+    nmi_mlp_pack(&rows, true, packed);
     p->values = make((size_t)(p->row_count * TAPS));
     p->gradient = make((size_t)p->parameters);
     for (rows.first = 0; rows.first < p->row_count; rows.first += BLOCK) {
         rows.rows = p->row_count - rows.first < BLOCK ? p->row_count - rows.first : BLOCK;
-        kind->emit_keeping(&rows, p->values + rows.first * TAPS);
-        kind->backward(&rows, dy + rows.first * TAPS, lane);
+        nmi_mlp_emit_keeping(&rows, p->values + rows.first * TAPS);
+        nmi_mlp_backward(&rows, dy + rows.first * TAPS, lane);
     }
-    for (int64_t share = 0; share < kind->shares(&p->inr); share++)
-        kind->reduce(&rows, lane, 0, 1, share, p->gradient);
+    for (int64_t share = 0; share < nmi_mlp_shares(&p->mlp); share++)
+        nmi_mlp_reduce(&rows, lane, 0, 1, share, p->gradient);
     free(packed);
     free(work);
     free(lane);
@@ -65,17 +64,17 @@ static problem start(int index, float *parameters)
     const int64_t *sizes = grids[index / ENCODINGS];
     problem p = {.row_count = sizes[0] * sizes[1]};
     const nmi_grid grid = {3, 7, sizes[0], sizes[1], 40};
-    p.inr = (nmi_inr){.kernels = test_kernels(),
+    p.mlp = (nmi_mlp){.kernels = test_kernels(),
                       .hidden = HIDDEN,
                       .layers = LAYERS,
                       .outputs = TAPS,
                       .activation = NMI_ACTIVATION_ELU, /* smooth: both ways take the same branch */
                       .block_rows = BLOCK};
-    nmi_encoding_plan(&p.inr.encoding, index % ENCODINGS, 6, 4, 1, &grid);
+    nmi_encoding_plan(&p.mlp.encoding, index % ENCODINGS, 6, 4, 1, &grid);
     p.rows =
-        (nmi_inr_rows){.parameters = parameters, .slice = {0, TAPS}, .grid = grid, .scale = 0.5f};
-    p.parameters = nmi_inr_mlp.parameter_count(&p.inr);
-    p.lane = (int64_t)nmi_inr_mlp.lane_floats(&p.inr);
+        (nmi_mlp_rows){.parameters = parameters, .slice = {0, TAPS}, .grid = grid, .scale = 0.5f};
+    p.parameters = nmi_mlp_parameter_count(&p.mlp);
+    p.lane = (int64_t)nmi_mlp_lane_floats(&p.mlp);
     return p;
 }
 
@@ -85,7 +84,7 @@ START_TEST(values_and_gradients_equal_those_of_the_whole_layer)
 {
     static float parameters[MOST_PARAMETERS];
     problem p = start(_i, parameters);
-    p.rows.inr = &p.inr;
+    p.rows.mlp = &p.mlp;
     ck_assert_int_le(p.parameters, MOST_PARAMETERS);
     test_fill(parameters, p.parameters, 1, -0.3f, 0.3f);
     run(&p, false);
@@ -107,21 +106,21 @@ START_TEST(a_row_does_not_depend_on_its_block)
 {
     static float parameters[MOST_PARAMETERS];
     problem p = start(_i, parameters);
-    p.rows.inr = &p.inr;
+    p.rows.mlp = &p.mlp;
     test_fill(parameters, p.parameters, 2, -0.3f, 0.3f);
     run(&p, true);
-    nmi_inr_rows rows = p.rows;
-    float *packed = make(nmi_inr_mlp.packed_floats(&p.inr, false));
-    float *work = make(nmi_inr_mlp.work_floats(&p.inr, false)), values[5 * TAPS];
+    nmi_mlp_rows rows = p.rows;
+    float *packed = make(nmi_mlp_packed_floats(&p.mlp, false));
+    float *work = make(nmi_mlp_work_floats(&p.mlp, false)), values[5 * TAPS];
     rows.clean = true;
     rows.packed = packed;
     rows.work = work;
-    nmi_inr_mlp.pack(&rows, false, packed);
+    nmi_mlp_pack(&rows, false, packed);
     for (rows.first = 0; rows.first < p.row_count; rows.first += rows.rows) {
         rows.rows = 1 + rows.first % 5;
         if (rows.rows > p.row_count - rows.first)
             rows.rows = p.row_count - rows.first;
-        nmi_inr_mlp.emit(&rows, values);
+        nmi_mlp_emit(&rows, values);
         ck_assert_mem_eq(values, p.values + rows.first * TAPS,
                          (size_t)(rows.rows * TAPS) * sizeof *values);
     }

@@ -10,9 +10,9 @@ START_TEST(convolutions_and_linear_layers_of_chosen_blocks_morph)
     const char *morphing[] = {"a.weight", "a.bias", "b.weight", "b.bias"};
     const char *held[] = {"stem.weight", "stem.bias", "scale.scale", "fc.weight", "fc.bias"};
     const int64_t held_counts[] = {16 * 3 * 9, 16, 1, 20 * 16, 20};
-    ck_assert_int_eq(m->morphing_count, 4);
+    ck_assert_int_eq(m->counts[NMI_INR_MLP], 4);
     ck_assert_int_eq(m->settings.coordinate_scale, 16);
-    ck_assert_int_eq(m->inr.outputs, 9);
+    ck_assert_int_eq(m->mlp.outputs, 9);
     int64_t total = 0;
     for (int i = 0; i < 4; i++) {
         const nmi_field *field = &m->fields[tensor(t, morphing[i])];
@@ -32,7 +32,7 @@ START_TEST(convolutions_and_linear_layers_of_chosen_blocks_morph)
     ck_assert_int_eq(nmi_manifold_parameter_count(m), total);
     nmi_manifold_release(m);
     m = make_manifold(ctx, t, SMALL);
-    ck_assert_int_eq(m->morphing_count, 6);
+    ck_assert_int_eq(m->counts[NMI_INR_MLP], 6);
     ck_assert(!m->fields[tensor(t, "stem.weight")].morphing);
     nmi_manifold_release(m);
     neumeta_topology_free(t);

@@ -14,7 +14,7 @@ START_TEST(parts_cover_the_parameters_and_start_in_their_bounds)
     nmi_inr_part part;
     int64_t end = 0;
     int32_t p = 0;
-    for (; m->kind->part(&m->inr, p, &part); p++) {
+    for (; nmi_mlp_part(&m->mlp, p, &part); p++) {
         double largest = 0;
         ck_assert_int_eq(part.offset, end);
         end += part.count;
@@ -29,7 +29,7 @@ START_TEST(parts_cover_the_parameters_and_start_in_their_bounds)
         ck_assert_double_ge(largest, 0.5 * bound);
     }
     ck_assert_int_eq(p, 10);
-    ck_assert_int_eq(end, m->kind->parameter_count(&m->inr));
+    ck_assert_int_eq(end, nmi_mlp_parameter_count(&m->mlp));
     nmi_manifold *same = make_manifold(ctx, t, SMALL "INR_SCALAR=0.25 SEED=3");
     nmi_manifold *other = make_manifold(ctx, t, SMALL "INR_SCALAR=0.25 SEED=4");
     const size_t bytes = (size_t)end * sizeof(float);
@@ -89,6 +89,20 @@ START_TEST(held_tensors_are_copied_from_the_reference_and_back)
 }
 END_TEST
 
+static void resample(const nmi_network *wide, nmi_network *narrow, int32_t t)
+{
+    neumeta_context *ctx = wide->object.context;
+    const float one = 1;
+    nmi_channel_map map;
+    nmi_resample_work work;
+    assert_ok(ctx, nmi_channel_map_create(ctx, wide->topology, wide->shapes, &map));
+    assert_ok(ctx, nmi_resample_work_create(&map, &work));
+    const nmi_resampling r = nmi_resample_plan(&map, NMI_GAUGE_NEAREST, narrow, t, &work);
+    nmi_resample(&r, wide->tensors[t].data, &one, 1, NULL, narrow->tensors[t].data);
+    nmi_resample_work_free(ctx, &work);
+    nmi_channel_map_free(ctx, &map);
+}
+
 /* Channel o of a narrow layer is the wide one's at the same relative place, and fewer inputs weigh
  * more: the narrow network computes what every n-th channel of the wide one does. */
 START_TEST(resampling_keeps_relative_places_and_sums)
@@ -98,8 +112,8 @@ START_TEST(resampling_keeps_relative_places_and_sums)
     nmi_network *wide = make_network(ctx, t, 16, 14), *narrow = make_network(ctx, t, 8, 7);
     const int32_t a = tensor(t, "a.weight"), fc = tensor(t, "fc.weight");
     nmi_network_initialize(wide, 9);
-    nmi_resample_tensor(wide, narrow, a);
-    nmi_resample_tensor(wide, narrow, fc);
+    resample(wide, narrow, a);
+    resample(wide, narrow, fc);
     const nmi_tensor *from = &wide->tensors[a], *to = &narrow->tensors[a];
     const int64_t taps = to->dims[2] * to->dims[3];
     const float gain = (float)from->dims[1] / (float)to->dims[1];

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * MLPs on the context's workers: their emission, and its backward.
+ *
+ * Tensors are taken in waves of a few, so that rearranged parameters and partial gradients need
+ * room for a wave only, however many INRs there are. Within a wave, blocks of rows are the tasks.
+ * Backward gives each tensor a fixed number of lanes (partial gradients), each lane a fixed run of
+ * blocks, and adds the lanes in order: bits depend on nothing but the sizes.
+ */
+#include "nmi_mlp_emission.h"
+
+#include <string.h>
+
+enum {
+    SLOTS = 4,       /* tensors of a wave: weight and bias of a block's two convolutions */
+    FIELD_LANES = 8, /* most lanes of one tensor */
+    WAVE_LANES = 18, /* of all tensors of a wave: room for two convolutions and two biases */
+    LINE = NMI_ALIGNMENT / (int)sizeof(float)
+};
+
+/* One tensor of the wave. */
+typedef struct slot {
+    nmi_mlp_rows rows; /* but for first, rows, work */
+    int64_t row_count, blocks, lanes;
+    int64_t first_task, task_count;
+    float *values;            /* emission: the tensor */
+    const float *gradients;   /* backward: of the tensor */
+    const nmi_fit_batch *fit; /* or these, from a target */
+    float *lane, *gradient;   /* lanes, one after another; where their sum goes */
+} slot;
+
+struct nmi_mlp_scratch {
+    int32_t workers;
+    bool backward;
+    int64_t packed_stride, lane_stride, work_stride; /* floats, whole lines */
+    int64_t lane_count;
+    float *packed; /* [SLOTS][packed_stride] */
+    float *lanes;  /* [lane_count][lane_stride] */
+    float *work;   /* [workers][work_stride] */
+    /* the present wave */
+    const nmi_manifold *manifold;
+    const nmi_noise *noise;
+    int32_t precision;
+    int64_t samples;
+    bool clean_first;
+    slot slots[SLOTS];
+    int32_t slot_count;
+    int64_t task_count;
+};
+
+/* --- memory ------------------------------------------------------------------------------ */
+
+static int64_t whole_lines(size_t floats)
+{
+    return (int64_t)((floats + LINE - 1) / LINE * LINE);
+}
+
+/* Values of a block of rows, and their sums in double. */
+static int64_t block_values(const nmi_mlp *mlp)
+{
+    return whole_lines((size_t)(mlp->block_rows * mlp->outputs));
+}
+
+static void free_scratch(nmi_context *context, struct nmi_mlp_scratch *scratch)
+{
+    if (scratch == NULL)
+        return;
+    nmi_free(context, scratch->packed);
+    nmi_free(context, scratch->lanes);
+    nmi_free(context, scratch->work);
+    nmi_free(context, scratch);
+}
+
+static neumeta_status prepare(nmi_manifold *manifold, bool backward)
+{
+    nmi_context *ctx = manifold->object.context;
+    const nmi_mlp *mlp = &manifold->mlp;
+    struct nmi_mlp_scratch *old = manifold->mlp_scratch;
+    const int32_t workers = nmi_worker_count(ctx);
+    if (old != NULL && old->workers == workers && (old->backward || !backward))
+        return NEUMETA_OK;
+    backward = backward || (old != NULL && old->backward);
+
+    struct nmi_mlp_scratch *s = nmi_alloc_zero(ctx, sizeof *s);
+    if (s == NULL)
+        return NEUMETA_ERR_MEMORY;
+    s->workers = workers;
+    s->backward = backward;
+    s->manifold = manifold;
+    s->packed_stride = whole_lines(nmi_mlp_packed_floats(mlp, backward));
+    s->work_stride = whole_lines(nmi_mlp_work_floats(mlp, backward)) + 3 * block_values(mlp);
+    s->packed = nmi_alloc_matrix(ctx, SLOTS, s->packed_stride, sizeof(float));
+    s->work = nmi_alloc_matrix(ctx, workers, s->work_stride, sizeof(float));
+    if (backward) {
+        s->lane_stride = whole_lines(nmi_mlp_lane_floats(mlp));
+        s->lane_count = (int64_t)manifold->counts[NMI_INR_MLP] * FIELD_LANES;
+        if (s->lane_count > WAVE_LANES)
+            s->lane_count = WAVE_LANES;
+        s->lanes = nmi_alloc_matrix(ctx, s->lane_count, s->lane_stride, sizeof(float));
+    }
+    if (s->packed == NULL || s->work == NULL || (backward && s->lanes == NULL)) {
+        free_scratch(ctx, s);
+        return NEUMETA_ERR_MEMORY;
+    }
+    free_scratch(ctx, old);
+    manifold->mlp_scratch = s;
+    return NEUMETA_OK;
+}
+
+/* --- waves ------------------------------------------------------------------------------- */
+
+/* Central outputs: a kernel of fewer taps than D lies in the middle of the outputs. */
+static nmi_mlp_slice central_slice(int64_t outputs, int64_t taps)
+{
+    nmi_mlp_slice slice = {outputs / 2 - taps / 2, taps};
+    return slice;
+}
+
+static void start_wave(struct nmi_mlp_scratch *s, const nmi_noise *noise, int32_t precision,
+                       int64_t samples, bool clean_first)
+{
+    s->noise = noise;
+    s->precision = precision;
+    s->samples = samples;
+    s->clean_first = clean_first;
+    s->slot_count = 0;
+    s->task_count = 0;
+}
+
+/* A slot for the tensor, or NULL if the wave has no room. */
+static slot *add_slot(struct nmi_mlp_scratch *s, const nmi_field *field, const nmi_tensor *tensor,
+                      const float *parameters, bool backward)
+{
+    const nmi_manifold *manifold = s->manifold;
+    const nmi_mlp *mlp = &manifold->mlp;
+    const int64_t rows = tensor->dims[0] * tensor->dims[1];
+    const int64_t blocks = (rows + mlp->block_rows - 1) / mlp->block_rows;
+    const int64_t lanes = blocks < FIELD_LANES ? blocks : FIELD_LANES;
+    if (s->slot_count == SLOTS || (backward && s->task_count + lanes > s->lane_count))
+        return NULL;
+    slot *added = &s->slots[s->slot_count];
+    memset(added, 0, sizeof *added);
+    added->rows = (nmi_mlp_rows){
+        .mlp = mlp,
+        .parameters = parameters,
+        .packed = s->packed + s->slot_count * s->packed_stride,
+        .slice = central_slice(mlp->outputs, tensor->dims[2] * tensor->dims[3]),
+        .grid = {.tensor = field->index,
+                 .tensors = manifold->counts[NMI_INR_MLP],
+                 .outputs = tensor->dims[0],
+                 .inputs = tensor->dims[1],
+                 .scale = manifold->settings.coordinate_scale},
+        .noise = s->noise,
+        .precision = s->precision,
+        .clean = s->samples == 1 && (mlp->encoding.kind == NMI_ENCODING_INTEGRATED ||
+                                     s->noise == NULL || s->noise->amplitude == 0),
+        .scale = 1.0f / (float)tensor->dims[1],
+    };
+    added->row_count = rows;
+    added->blocks = blocks;
+    added->lanes = lanes;
+    added->first_task = s->task_count;
+    added->task_count = backward ? lanes : blocks;
+    if (backward)
+        added->lane = s->lanes + s->task_count * s->lane_stride;
+    s->task_count += added->task_count;
+    s->slot_count++;
+    return added;
+}
+
+static const slot *slot_of_task(const struct nmi_mlp_scratch *s, int64_t task)
+{
+    const slot *found = s->slots;
+    while (task >= found->first_task + found->task_count)
+        found++;
+    return found;
+}
+
+/* The block's rows in the worker's memory; also its room for values. */
+static nmi_mlp_rows block_rows(const struct nmi_mlp_scratch *s, const slot *tensor, int64_t block,
+                               int32_t worker, float **values)
+{
+    nmi_mlp_rows rows = tensor->rows;
+    const int64_t size = rows.mlp->block_rows;
+    rows.first = block * size;
+    rows.rows = tensor->row_count - rows.first < size ? tensor->row_count - rows.first : size;
+    *values = s->work + worker * s->work_stride;
+    rows.work = *values + 3 * block_values(rows.mlp);
+    return rows;
+}
+
+static void pack_task(void *argument, int64_t index, int32_t worker)
+{
+    const struct nmi_mlp_scratch *s = argument;
+    const nmi_mlp_rows *rows = &s->slots[index].rows;
+    (void)worker;
+    nmi_mlp_pack(rows, s->slots[index].lane != NULL, s->packed + index * s->packed_stride);
+}
+
+/* --- forward ----------------------------------------------------------------------------- */
+
+static void emit_block(nmi_mlp_rows *rows, int64_t samples, bool clean_first, float *buffer,
+                       float *values)
+{
+    const int64_t clean = clean_first ? 1 : 0;
+    const int64_t count = rows->rows * rows->slice.count;
+    if (samples == 1) {
+        nmi_mlp_emit(rows, values);
+        return;
+    }
+    nmi_noise noise = *rows->noise;
+    void *behind = buffer + block_values(rows->mlp);
+    double *sums = behind;
+    for (int64_t sample = 0; sample < samples; sample++) {
+        noise.sample = sample - clean;
+        rows->noise = noise.sample >= 0 ? &noise : NULL;
+        nmi_mlp_emit(rows, buffer);
+        for (int64_t i = 0; i < count; i++)
+            sums[i] = sample > 0 ? sums[i] + (double)buffer[i] : (double)buffer[i];
+    }
+    for (int64_t i = 0; i < count; i++)
+        values[i] = (float)(sums[i] / (double)samples);
+}
+
+static void emit_task(void *argument, int64_t index, int32_t worker)
+{
+    const struct nmi_mlp_scratch *s = argument;
+    const slot *tensor = slot_of_task(s, index);
+    float *buffer;
+    nmi_mlp_rows rows = block_rows(s, tensor, index - tensor->first_task, worker, &buffer);
+    emit_block(&rows, s->samples, s->clean_first, buffer,
+               tensor->values + rows.first * rows.slice.count);
+}
+
+/* The next tensor from *tensor on that the emission is to write and an MLP holds; NULL: none. */
+static const nmi_field *next_field(const nmi_manifold *manifold, const nmi_emission *emission,
+                                   const nmi_network *network, int32_t *tensor)
+{
+    for (; *tensor < manifold->topology->tensor_count; ++*tensor) {
+        const nmi_field *field = &manifold->fields[*tensor];
+        if (nmi_emission_has(emission, *tensor) && field->kind == &nmi_inr_mlp &&
+            network->tensors[*tensor].rank > 0)
+            return field;
+    }
+    return NULL;
+}
+
+static void emit(const nmi_manifold *manifold, const nmi_emission *emission, nmi_network *network)
+{
+    nmi_context *ctx = manifold->object.context;
+    struct nmi_mlp_scratch *s = manifold->mlp_scratch;
+    const nmi_field *field;
+    for (int32_t t = 0; next_field(manifold, emission, network, &t) != NULL;) {
+        start_wave(s, emission->noise, emission->precision, emission->samples,
+                   emission->clean_first);
+        for (; (field = next_field(manifold, emission, network, &t)) != NULL; t++) {
+            const nmi_tensor *tensor = &network->tensors[t];
+            slot *added = add_slot(s, field, tensor, field->parameters, false);
+            if (added == NULL)
+                break;
+            added->values = tensor->data;
+        }
+        nmi_run(ctx, s->slot_count, pack_task, s);
+        nmi_run(ctx, s->task_count, emit_task, s);
+    }
+}
+
+/* --- backward ---------------------------------------------------------------------------- */
+
+/* d / d value of the squared error, relative to the target's mean square, over `entries` values. */
+static void fit_gradients(const nmi_fit_batch *fit, const nmi_mlp_rows *rows, int64_t entries,
+                          float *values)
+{
+    const float *target = fit->target->data + rows->first * rows->slice.count;
+    const float factor = (float)(2 / (fit->mean_square * (double)entries));
+    for (int64_t i = 0; i < rows->rows * rows->slice.count; i++)
+        values[i] = factor * (values[i] - target[i]);
+}
+
+static void lane_task(void *argument, int64_t index, int32_t worker)
+{
+    const struct nmi_mlp_scratch *s = argument;
+    const slot *tensor = slot_of_task(s, index);
+    const int64_t number = index - tensor->first_task;
+    int64_t first = number * tensor->blocks / tensor->lanes;
+    int64_t end = (number + 1) * tensor->blocks / tensor->lanes;
+    float *lane = tensor->lane + number * s->lane_stride, *values;
+    memset(lane, 0, (size_t)s->lane_stride * sizeof(float));
+    if (tensor->fit != NULL) { /* one block of each run */
+        const uint64_t draw = nmi_random_at(tensor->fit->key, (uint64_t)number);
+        first += (int64_t)(draw % (uint64_t)(end - first));
+        end = first + 1;
+    }
+    for (int64_t block = first; block < end; block++) {
+        const nmi_mlp_rows rows = block_rows(s, tensor, block, worker, &values);
+        const float *gradients = values;
+        nmi_mlp_emit_keeping(&rows, tensor->fit != NULL ? values : NULL);
+        if (tensor->fit != NULL)
+            fit_gradients(tensor->fit, &rows,
+                          tensor->lanes * rows.mlp->block_rows * rows.slice.count, values);
+        else
+            gradients = tensor->gradients + rows.first * rows.slice.count;
+        nmi_mlp_backward(&rows, gradients, lane);
+    }
+}
+
+static void reduce_task(void *argument, int64_t index, int32_t worker)
+{
+    const struct nmi_mlp_scratch *s = argument;
+    const nmi_mlp *mlp = &s->manifold->mlp;
+    const int64_t shares = nmi_mlp_shares(mlp);
+    const slot *tensor = &s->slots[index / shares];
+    (void)worker;
+    nmi_mlp_reduce(&tensor->rows, tensor->lane, s->lane_stride, tensor->lanes, index % shares,
+                   tensor->gradient);
+}
+
+static void run_backward(struct nmi_mlp_scratch *s)
+{
+    nmi_context *ctx = s->manifold->object.context;
+    nmi_run(ctx, s->slot_count, pack_task, s);
+    nmi_run(ctx, s->task_count, lane_task, s);
+    nmi_run(ctx, s->slot_count * nmi_mlp_shares(&s->manifold->mlp), reduce_task, s);
+}
+
+static void backward(const nmi_manifold *manifold, const nmi_emission *emission,
+                     const nmi_network *network, float *const *weight_gradients,
+                     float *const *parameter_gradients)
+{
+    struct nmi_mlp_scratch *s = manifold->mlp_scratch;
+    const nmi_field *field;
+    for (int32_t t = 0; next_field(manifold, emission, network, &t) != NULL;) {
+        start_wave(s, emission->noise, emission->precision, 1, false);
+        for (; (field = next_field(manifold, emission, network, &t)) != NULL; t++) {
+            slot *added = add_slot(s, field, &network->tensors[t], field->parameters, true);
+            if (added == NULL)
+                break;
+            added->gradients = weight_gradients[t];
+            added->gradient = parameter_gradients[t];
+        }
+        run_backward(s);
+    }
+}
+
+void nmi_mlp_emission_fit(nmi_manifold *manifold, int32_t tensor, const nmi_fit_batch *batch,
+                          float *gradient)
+{
+    struct nmi_mlp_scratch *s = manifold->mlp_scratch;
+    start_wave(s, batch->noise, NMI_FP32, 1, false);
+    slot *added = add_slot(s, &manifold->fields[tensor], batch->target, batch->parameters, true);
+    added->fit = batch;
+    added->gradient = gradient;
+    run_backward(s);
+}
+
+/* --- the kind ---------------------------------------------------------------------------- */
+
+static void release(nmi_manifold *manifold)
+{
+    free_scratch(manifold->object.context, manifold->mlp_scratch);
+    manifold->mlp_scratch = NULL;
+}
+
+static bool part(const nmi_manifold *manifold, int32_t tensor, int32_t index, nmi_inr_part *out)
+{
+    (void)tensor;
+    return nmi_mlp_part(&manifold->mlp, index, out);
+}
+
+static neumeta_status clone(nmi_manifold *manifold, int32_t from, int32_t to)
+{
+    const nmi_field *source = &manifold->fields[from];
+    if (from != to)
+        memcpy(manifold->fields[to].parameters, source->parameters,
+               (size_t)source->parameter_count * sizeof(float));
+    return NEUMETA_OK;
+}
+
+const nmi_inr_kind nmi_inr_mlp = {
+    .name = "mlp",
+    .plan = nmi_mlp_plan,
+    .part = part,
+    .prepare = prepare,
+    .release = release,
+    .emit = emit,
+    .backward = backward,
+    .clone = clone,
+    .fit = nmi_mlp_fit,
+};
