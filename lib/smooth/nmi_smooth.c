@@ -7,10 +7,14 @@
  * channels over the axes in which they are neighbours, and a slot beside a channel of another
  * group has a place cost. Without option-A shortcuts no group has such neighbours, all are
  * independent, and one round is all there is; otherwise rounds go on until no group gains.
+ *
+ * The other order is that of nmi_importance.h, for manifolds whose narrow tensors are the first
+ * channels of wide ones.
  */
 #include "nmi_smooth.h"
 
 #include "nmi_clique.h"
+#include "nmi_importance.h"
 #include "nmi_path.h"
 #include "nmi_permute.h"
 #include "nmi_random.h"
@@ -20,7 +24,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_ROUNDS = 8, SOLVER_AUTO = 0, SOLVER_EXACT = 1 };
+enum { MOST_ROUNDS = 8, SOLVER_AUTO = 0, SOLVER_EXACT = 1, SOLVER_IMPORTANCE = 3 };
 
 typedef struct smooth_state {
     nmi_context *context;
@@ -331,6 +335,20 @@ static neumeta_status prepare(smooth_state *smoother)
     return NEUMETA_OK;
 }
 
+/* Sorting has no use for what bounds and seeds a search. */
+static neumeta_status check_solver(nmi_context *context, const nmi_options *options)
+{
+    static const int32_t idle[] = {NEUMETA_KEY_SMOOTH_TIME_LIMIT, NEUMETA_KEY_SEED};
+    if (nmi_options_choice(options, NEUMETA_KEY_SMOOTH_SOLVER) != SOLVER_IMPORTANCE)
+        return NEUMETA_OK;
+    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
+        if (nmi_options_has(options, idle[i]))
+            return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                            "%s has no effect while SMOOTH_SOLVER is importance",
+                            nmi_key_find(idle[i])->name);
+    return NEUMETA_OK;
+}
+
 neumeta_status nmi_smooth(nmi_network *network, const nmi_options *options)
 {
     static const int32_t keys[] = {NEUMETA_KEY_SMOOTH_SOLVER, NEUMETA_KEY_SMOOTH_TIME_LIMIT,
@@ -338,6 +356,8 @@ neumeta_status nmi_smooth(nmi_network *network, const nmi_options *options)
     nmi_context *context = network->object.context;
     neumeta_status status = nmi_options_allow(context, options, "smoothing", keys,
                                               (int32_t)(sizeof keys / sizeof *keys));
+    if (status == NEUMETA_OK)
+        status = check_solver(context, options);
     if (status != NEUMETA_OK)
         return status;
     if (nmi_network_is_shared(network))
@@ -353,8 +373,12 @@ neumeta_status nmi_smooth(nmi_network *network, const nmi_options *options)
     smoother.cliques.context = context;
     status = prepare(&smoother);
     double before = smoother.roughness;
-    if (status == NEUMETA_OK)
+    if (status == NEUMETA_OK && smoother.solver == SOLVER_IMPORTANCE) {
+        status = nmi_importance_sort(network, &smoother.cliques);
+        smoother.roughness = current_roughness(&smoother);
+    } else if (status == NEUMETA_OK) {
         status = solve_all(&smoother);
+    }
     if (status == NEUMETA_OK)
         status = nmi_permute_check(network, &smoother.cliques);
     if (status == NEUMETA_OK)
