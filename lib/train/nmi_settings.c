@@ -20,6 +20,7 @@ static const int32_t manifold_keys[] = {
     NEUMETA_KEY_GAMMA_MIN,
     NEUMETA_KEY_GAMMA_MAX,
     NEUMETA_KEY_NON_UNIFORM,
+    NEUMETA_KEY_DEPTH_GAMMA_MAX,
     NEUMETA_KEY_INR_INIT,
     NEUMETA_KEY_FIT_STEPS,
     NEUMETA_KEY_FIT_RATE,
@@ -96,6 +97,12 @@ static neumeta_status check_scope(nmi_context *context, const nmi_settings *s,
                                                          : NULL;
     if (missing != NULL && !scope->reference)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "%s needs a reference network", missing);
+    const int32_t fit_keys[] = {NEUMETA_KEY_FIT_STEPS, NEUMETA_KEY_FIT_RATE, NEUMETA_KEY_FIT_SIZES};
+    for (size_t i = 0; i < sizeof fit_keys / sizeof *fit_keys && scope->copies; i++)
+        if (nmi_options_has(s->options, fit_keys[i]))
+            return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                            "%s has no effect on grids, which copy the reference",
+                            nmi_key_find(fit_keys[i])->name);
     if (s->distillation > 0 && s->teacher == NMI_TEACHER_WIDEST && s->draw != NMI_DRAW_SANDWICH)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                         "DISTILLATION_TEACHER 'widest' needs "
@@ -153,6 +160,7 @@ static void read_objective(const nmi_options *options, nmi_settings *s)
     s->gamma_min = nmi_options_real(options, NEUMETA_KEY_GAMMA_MIN);
     s->gamma_max = nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX);
     s->non_uniform = nmi_options_real(options, NEUMETA_KEY_NON_UNIFORM);
+    s->depth_gamma_max = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX);
     s->start = nmi_options_choice(options, NEUMETA_KEY_INR_INIT);
     s->fit_steps = nmi_options_int(options, NEUMETA_KEY_FIT_STEPS);
     s->fit_rate = nmi_options_real(options, NEUMETA_KEY_FIT_RATE);
@@ -248,17 +256,22 @@ void nmi_settings_draw_sizes(const nmi_settings *settings, const nmi_topology *t
     nmi_random random = nmi_random_start(key);
     double common = nmi_random_uniform(&random);
     bool own = nmi_random_uniform(&random) < settings->non_uniform;
+    double common_depth = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 1), 0);
     double low = settings->gamma_min, high = settings->gamma_max;
+    double shallow = settings->depth_gamma_max, deep = 0;
     nmi_graph_full_sizes(topology, sizes);
     if (settings->draw == NMI_DRAW_FULL_FIRST && index == 0)
         return;
     if (settings->draw == NMI_DRAW_SANDWICH && index < 2) {
         low = high = index == 0 ? settings->gamma_min : settings->gamma_max;
+        shallow = deep = index == 0 ? 0 : settings->depth_gamma_max;
         own = false;
     }
     for (int32_t a = 0; a < topology->axis_count; a++) {
-        double draw = own ? nmi_random_uniform(&random) : common;
+        const nmi_axis *axis = &topology->axes[a];
+        const bool depth = axis->kind == NEUMETA_AXIS_DEPTH;
+        double draw = own ? nmi_random_uniform(&random) : depth ? common_depth : common;
         if (varies[a])
-            sizes[a] = size_between(&topology->axes[a], low, high, draw);
+            sizes[a] = size_between(axis, depth ? deep : low, depth ? shallow : high, draw);
     }
 }

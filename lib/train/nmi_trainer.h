@@ -137,6 +137,8 @@ neumeta_status nmi_trainer_begin_phase(nmi_trainer *trainer);
 neumeta_status nmi_trainer_start_inrs(nmi_trainer *trainer);
 /* The block of a tensor; nodes before the first block go with it. */
 int32_t nmi_trainer_block(const nmi_topology *topology, int32_t tensor);
+/* Size of an axis at a compression of the widths that vary in the phase; the others are full. */
+int64_t nmi_trainer_size_at(const nmi_trainer *trainer, int32_t axis, double gamma);
 /* Whether a phase before `phase` trains the block. */
 bool nmi_trainer_reached_before(const nmi_trainer *trainer, int32_t phase, int32_t block);
 /* Takes the best state if the phase wants it, and moves to the next phase. */

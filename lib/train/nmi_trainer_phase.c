@@ -151,35 +151,65 @@ static const char *fixed_tensor(const nmi_trainer *trainer, int32_t axis)
     return NULL;
 }
 
-static neumeta_status mark_axes(nmi_trainer *trainer, const nmi_settings *settings)
+/* Whether an axis that SIZE_AXES names can vary. */
+static neumeta_status check_axis(const nmi_trainer *trainer, const nmi_settings *settings,
+                                 int64_t number)
 {
     nmi_context *context = trainer->object.context;
     const nmi_topology *topology = trainer->topology;
+    if (number < 0 || number >= topology->axis_count)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "phase '%s': SIZE_AXES names axis %lld, the topology has 0 to %d",
+                        settings->name, (long long)number, (int)topology->axis_count - 1);
+    const nmi_axis *axis = &topology->axes[number];
+    if (axis->kind == NEUMETA_AXIS_DEPTH && settings->depth_gamma_max <= 0)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "phase '%s': SIZE_AXES names '%s', a depth, which varies only if "
+                        "DEPTH_GAMMA_MAX is above 0",
+                        settings->name, axis->name);
+    const char *tensor = fixed_tensor(trainer, (int32_t)number);
+    if (tensor != NULL)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "phase '%s': axis '%s' cannot vary, since tensor '%s' follows it and "
+                        "does not morph yet",
+                        settings->name, axis->name, tensor);
+    return NEUMETA_OK;
+}
+
+static neumeta_status mark_axes(nmi_trainer *trainer, const nmi_settings *settings)
+{
+    const nmi_topology *topology = trainer->topology;
     int64_t count = 0;
     const int64_t *given = nmi_options_ints(settings->options, NEUMETA_KEY_SIZE_AXES, &count);
-    for (int32_t a = 0; a < topology->axis_count; a++)
-        trainer->varies[a] = trainer->manifold != NULL && count == 0 &&
-                             nmi_graph_axis_is_inner(topology, a) &&
-                             fixed_tensor(trainer, a) == NULL;
-    for (int64_t i = 0; i < count; i++) {
-        if (given[i] < 0 || given[i] >= topology->axis_count)
-            return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                            "phase '%s': SIZE_AXES names axis %lld, the topology has 0 to %d",
-                            settings->name, (long long)given[i], (int)topology->axis_count - 1);
-        int32_t axis = (int32_t)given[i];
-        if (topology->axes[axis].kind != NEUMETA_AXIS_WIDTH)
-            return nmi_fail(context, NEUMETA_ERR_UNSUPPORTED,
-                            "phase '%s': SIZE_AXES names '%s', which is not a width",
-                            settings->name, topology->axes[axis].name);
-        const char *tensor = fixed_tensor(trainer, axis);
-        if (tensor != NULL)
-            return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                            "phase '%s': axis '%s' cannot vary, since tensor '%s' follows it and "
-                            "does not morph yet",
-                            settings->name, topology->axes[axis].name, tensor);
-        trainer->varies[axis] = true;
+    neumeta_status status = NEUMETA_OK;
+    bool depth = count == 0;
+    for (int32_t a = 0; a < topology->axis_count; a++) {
+        const bool free = topology->axes[a].kind == NEUMETA_AXIS_DEPTH
+                              ? settings->depth_gamma_max > 0
+                              : nmi_graph_axis_is_inner(topology, a);
+        trainer->varies[a] =
+            trainer->manifold != NULL && count == 0 && free && fixed_tensor(trainer, a) == NULL;
     }
-    return NEUMETA_OK;
+    for (int64_t i = 0; i < count && status == NEUMETA_OK; i++) {
+        status = check_axis(trainer, settings, given[i]);
+        if (status == NEUMETA_OK) {
+            trainer->varies[given[i]] = true;
+            depth = depth || topology->axes[given[i]].kind == NEUMETA_AXIS_DEPTH;
+        }
+    }
+    if (status == NEUMETA_OK && !depth && settings->depth_gamma_max > 0)
+        status =
+            nmi_fail(trainer->object.context, NEUMETA_ERR_ARGUMENT,
+                     "phase '%s': DEPTH_GAMMA_MAX has no effect while SIZE_AXES names no depth",
+                     settings->name);
+    return status;
+}
+
+int64_t nmi_trainer_size_at(const nmi_trainer *trainer, int32_t axis, double gamma)
+{
+    const nmi_axis *a = &trainer->topology->axes[axis];
+    return trainer->varies[axis] && a->kind == NEUMETA_AXIS_WIDTH ? nmi_axis_size_at(a, gamma)
+                                                                  : trainer->full_sizes[axis];
 }
 
 neumeta_status nmi_trainer_check_phases(nmi_trainer *trainer)

@@ -71,7 +71,7 @@ static void mark_fresh(const nmi_trainer *trainer, bool *fresh)
                                                nmi_trainer_block(trainer->topology, t));
 }
 
-/* FIT_SIZES compressions of the axes that vary, evenly from the least to the largest; 1: full. */
+/* FIT_SIZES compressions of the widths that vary, evenly from the least to the largest; 1: full. */
 static void list_fit_sizes(const nmi_trainer *trainer, const nmi_settings *settings, int64_t *sizes)
 {
     const nmi_topology *topology = trainer->topology;
@@ -80,8 +80,8 @@ static void list_fit_sizes(const nmi_trainer *trainer, const nmi_settings *setti
     for (int32_t i = 0; i < settings->fit_sizes; i++)
         for (int32_t a = 0; a < topology->axis_count; a++)
             sizes[i * topology->axis_count + a] =
-                trainer->varies[a] && settings->fit_sizes > 1
-                    ? nmi_axis_size_at(&topology->axes[a], settings->gamma_min + width * i / steps)
+                settings->fit_sizes > 1
+                    ? nmi_trainer_size_at(trainer, a, settings->gamma_min + width * i / steps)
                     : trainer->full_sizes[a];
 }
 

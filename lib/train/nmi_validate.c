@@ -19,7 +19,7 @@ static bool is_due(const nmi_trainer *trainer, const nmi_settings *settings)
            floor((epoch - width) / settings->validate_epochs + rounding);
 }
 
-/* Mean accuracy over the compressions of VALIDATE_GAMMAS, on the axes that vary. */
+/* Mean accuracy over the compressions of VALIDATE_GAMMAS, on the widths that vary. */
 static neumeta_status judge_manifold(nmi_trainer *trainer, const nmi_settings *settings,
                                      double *score)
 {
@@ -39,9 +39,7 @@ static neumeta_status judge_manifold(nmi_trainer *trainer, const nmi_settings *s
     for (int64_t g = 0; g < count && status == NEUMETA_OK; g++) {
         double one = 0;
         for (int32_t a = 0; a < trainer->topology->axis_count; a++)
-            trainer->sizes[a] = trainer->varies[a]
-                                    ? nmi_axis_size_at(&trainer->topology->axes[a], gammas[g])
-                                    : trainer->full_sizes[a];
+            trainer->sizes[a] = nmi_trainer_size_at(trainer, a, gammas[g]);
         status = nmi_trainer_emit(trainer, trainer->judge, trainer->sizes, NULL, NMI_FP32);
         if (status == NEUMETA_OK)
             status = nmi_network_evaluate(trainer->judge, trainer->dataset, NEUMETA_SPLIT_HELD_OUT,
