@@ -2,12 +2,14 @@
 /* One walk over convolutions and linear layers, which make some channels and read others. */
 #include "nmi_importance.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* What stands behind a layer: a norm, an affine map, or nothing (all NULL). */
 typedef struct follower {
     const float *scale, *shift, *variance;
     double epsilon;
+    bool rectified; /* a ReLU comes next */
 } follower;
 
 static const float *data_of(const nmi_network *network, int32_t node, nmi_role role)
@@ -16,20 +18,32 @@ static const float *data_of(const nmi_network *network, int32_t node, nmi_role r
     return tensor >= 0 ? network->tensors[tensor].data : NULL;
 }
 
+/* The first node of an operator that reads another, or -1. */
+static int32_t find_reader(const nmi_topology *topology, int32_t node, int32_t op)
+{
+    for (int32_t n = node + 1; n < topology->node_count; n++)
+        if (topology->nodes[n].op == op && topology->nodes[n].inputs[0] == node)
+            return n;
+    return -1;
+}
+
 static follower find_follower(const nmi_network *network, int32_t layer)
 {
     const nmi_topology *topology = network->topology;
-    for (int32_t n = layer + 1; n < topology->node_count; n++) {
-        const nmi_node *node = &topology->nodes[n];
-        if (node->op == NEUMETA_OP_NORM && node->inputs[0] == layer)
-            return (follower){data_of(network, n, NMI_ROLE_NORM_WEIGHT),
-                              data_of(network, n, NMI_ROLE_NORM_BIAS),
-                              data_of(network, n, NMI_ROLE_RUNNING_VAR), node->epsilon};
-        if (node->op == NEUMETA_OP_AFFINE && node->inputs[0] == layer)
-            return (follower){data_of(network, n, NMI_ROLE_AFFINE_WEIGHT),
-                              data_of(network, n, NMI_ROLE_AFFINE_BIAS), NULL, 0};
+    const int32_t norm = find_reader(topology, layer, NEUMETA_OP_NORM);
+    const int32_t affine = find_reader(topology, layer, NEUMETA_OP_AFFINE);
+    if (norm >= 0) {
+        const int32_t next = find_reader(topology, norm, NEUMETA_OP_ACTIVATION);
+        return (follower){.scale = data_of(network, norm, NMI_ROLE_NORM_WEIGHT),
+                          .shift = data_of(network, norm, NMI_ROLE_NORM_BIAS),
+                          .variance = data_of(network, norm, NMI_ROLE_RUNNING_VAR),
+                          .epsilon = topology->nodes[norm].epsilon,
+                          .rectified = next >= 0 && topology->nodes[next].function == 0};
     }
-    return (follower){NULL, NULL, NULL, 0};
+    if (affine >= 0)
+        return (follower){.scale = data_of(network, affine, NMI_ROLE_AFFINE_WEIGHT),
+                          .shift = data_of(network, affine, NMI_ROLE_AFFINE_BIAS)};
+    return (follower){0};
 }
 
 static double square(float value)
@@ -45,13 +59,27 @@ static double squared_gain(const follower *f, int64_t o)
     return square(f->scale[o]) / (f->variance != NULL ? (double)f->variance[o] + f->epsilon : 1);
 }
 
+/* Mean square of max(0, v), v normal. */
+static double rectified_square(double mean, double deviation)
+{
+    if (deviation <= 0)
+        return mean > 0 ? mean * mean : 0;
+    const double z = mean / deviation, root = sqrt(0.5);
+    const double density = exp(-0.5 * z * z) * 0.39894228040143268;
+    return (mean * mean + deviation * deviation) * 0.5 * erfc(-z * root) +
+           mean * deviation * density;
+}
+
 /* Squared size of output o behind the follower, given that of the layer's filter and bias. */
 static double squared_output(const follower *f, int64_t o, double own)
 {
     if (f->scale == NULL)
         return own;
-    return square(f->shift[o]) +
-           (f->variance != NULL ? square(f->scale[o]) : own * squared_gain(f, o));
+    if (f->variance == NULL)
+        return square(f->shift[o]) + own * square(f->scale[o]);
+    if (f->rectified)
+        return rectified_square((double)f->shift[o], fabs((double)f->scale[o]));
+    return square(f->shift[o]) + square(f->scale[o]);
 }
 
 static void add_layer(const nmi_network *network, const nmi_ties *ties, int32_t layer, double *made,

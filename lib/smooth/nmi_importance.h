@@ -6,8 +6,12 @@
  *     importance(c) = sqrt( sum over what makes c:  |filter_c|^2 + bias_c^2 )
  *                   * sqrt( sum over what reads c:  |weights of c|^2 )
  *
- * An affine map or a batch norm behind a convolution counts with it: it scales the weights of what
- * is read, and a norm makes its own energy, scale^2 + shift^2, whatever the filter's.
+ * An affine map or a batch norm behind a convolution counts with it. It scales the weights of what
+ * is read; and behind a norm values have mean shift and deviation scale whatever the filter's size,
+ * so the first sum has their mean square instead, or that of max(0, value) in front of a ReLU, as
+ * if they were normally distributed: with z = shift/scale,
+ *
+ *     (shift^2 + scale^2) Phi(z) + shift scale phi(z)
  */
 #ifndef NMI_IMPORTANCE_H
 #define NMI_IMPORTANCE_H
