@@ -18,6 +18,13 @@ static void prepare_manifold(faults *f)
     fault_folder(f);
 }
 
+static void prepare_grids(faults *f)
+{
+    prepare_folded(f);
+    fault_dataset(f);
+    fault_folder(f);
+}
+
 static void prepare_plain(faults *f)
 {
     fault_context(f);
@@ -69,6 +76,30 @@ static void run_files(faults *f)
                 neumeta_manifold_load_memory(f->context, bytes, size, &f->manifold));
     digest_morphed(f, 0.5);
     free(bytes);
+}
+
+/* Grids from their creation to the end of a training that copies and clones them. */
+static void run_grids(faults *f)
+{
+    fault_options(f, FAULT_PAIRS("inr-kind", "grid", "grid-gauge", "relative", "grid-terms", "1"));
+    attempt_new(f, &f->manifold, neumeta_manifold_create(f->topology, f->options, &f->manifold));
+    fault_options(f, FAULT_PAIRS("seed", "1"));
+    digest_morphed(f, 0.5);
+    attempt(f, neumeta_manifold_save(f->manifold, f->path));
+    neumeta_manifold_free(f->manifold);
+    f->manifold = NULL;
+    attempt_new(f, &f->manifold, neumeta_manifold_load(f->context, f->path, &f->manifold));
+    attempt_new(f, &f->schedule, neumeta_schedule_create(f->context, &f->schedule));
+    fault_options(f, FAULT_PAIRS("epochs", "0.5", "batch", "4", "inr-init", "fitted"));
+    attempt(f, neumeta_schedule_add_phase(f->schedule, "copied", 0, 1, f->options));
+    fault_options(f, FAULT_PAIRS("epochs", "0.5", "batch", "4", "inr-init", "cloned"));
+    attempt(f, neumeta_schedule_add_phase(f->schedule, "cloned", 2, -1, f->options));
+    attempt_new(f, &f->trainer,
+                neumeta_trainer_create(f->manifold, f->network, f->schedule, f->dataset, NULL,
+                                       &f->trainer));
+    attempt(f, neumeta_trainer_run(f->trainer));
+    fault_options(f, FAULT_PAIRS("seed", "1"));
+    digest_morphed(f, 0.5);
 }
 
 static void run_recipes(faults *f)
@@ -171,6 +202,7 @@ static void run_plain(faults *f)
 static const fault_scenario scenarios[] = {
     {"a manifold's life", prepare_folded, run_manifold, 1},
     {"manifold files", prepare_manifold, run_files, 1},
+    {"grids", prepare_grids, run_grids, 1},
     {"recipes", prepare_folded, run_recipes, 1},
     {"the creation of a trainer", prepare_manifold, run_creation, 1},
     {"a training run", prepare_training, run_training, 1},

@@ -65,13 +65,26 @@ START_TEST(outputs_agree)
 }
 END_TEST
 
+/* INRs of kind mlp, or grids between whose channels narrow tensors lie. */
+static void make_manifold(test_problem *p, bool grids)
+{
+    if (!grids) {
+        problem_manifold(p, 20);
+        return;
+    }
+    neumeta_options *options = problem_options(
+        p->context, PAIRS("inr-kind", "grid", "grid-gauge", "relative", "grid-terms", "1"));
+    assert_ok(p->context, neumeta_manifold_create(p->topology, options, &p->manifold));
+    neumeta_options_free(options);
+}
+
 /* Weights that the manifold emits, at full size and narrower. */
-static float *emitted_at(const char *level, double gamma, int64_t *count)
+static float *emitted_at(const char *level, bool grids, double gamma, int64_t *count)
 {
     test_problem p;
     ck_assert(choose(level));
     problem_create(&p, 2, NEUMETA_NORM_FOLD, 0);
-    problem_manifold(&p, 20);
+    make_manifold(&p, grids);
     float *weights = problem_morphed(&p, gamma, count);
     problem_free(&p);
     return weights;
@@ -81,10 +94,10 @@ START_TEST(emissions_agree)
 {
     if (!choose(levels[_i]))
         return;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 4; i++) {
         int64_t count = 0, same = 0;
-        float *expected = emitted_at("base", 0.5 * i, &count);
-        float *actual = emitted_at(levels[_i], 0.5 * i, &same);
+        float *expected = emitted_at("base", i < 2, 0.5 * (i % 2), &count);
+        float *actual = emitted_at(levels[_i], i < 2, 0.5 * (i % 2), &same);
         ck_assert_int_eq(count, same);
         assert_alike(actual, expected, count);
         free(expected);
@@ -94,13 +107,13 @@ START_TEST(emissions_agree)
 END_TEST
 
 /* Weights that the manifold emits after a few steps of training it. */
-static float *trained_at(const char *level, int64_t *count, double *loss)
+static float *trained_at(const char *level, bool grids, int64_t *count, double *loss)
 {
     test_problem p;
     neumeta_trainer *trainer = NULL;
     ck_assert(choose(level));
     problem_create(&p, 2, NEUMETA_NORM_FOLD, 0);
-    problem_manifold(&p, 20);
+    make_manifold(&p, grids);
     neumeta_schedule *schedule = problem_schedule(&p, 0, -1, PAIRS("epochs", "1", "batch", "32"));
     assert_ok(p.context,
               neumeta_trainer_create(p.manifold, p.network, schedule, p.dataset, NULL, &trainer));
@@ -116,20 +129,22 @@ static float *trained_at(const char *level, int64_t *count, double *loss)
 
 START_TEST(steps_of_training_agree)
 {
-    int64_t count = 0, same = 0;
-    double expected_loss, actual_loss;
     if (!choose(levels[_i]))
         return;
-    float *start = emitted_at("base", 0, &count);
-    float *expected = trained_at("base", &count, &expected_loss);
-    float *actual = trained_at(levels[_i], &same, &actual_loss);
-    ck_assert_int_eq(count, same);
-    ck_assert(memcmp(start, expected, (size_t)count * sizeof *start) != 0);
-    assert_alike(actual, expected, count);
-    ck_assert_double_eq_tol(actual_loss, expected_loss, 2e-6 * expected_loss);
-    free(start);
-    free(expected);
-    free(actual);
+    for (int grids = 0; grids < 2; grids++) {
+        int64_t count = 0, same = 0;
+        double expected_loss, actual_loss;
+        float *start = emitted_at("base", grids, 0, &count);
+        float *expected = trained_at("base", grids, &count, &expected_loss);
+        float *actual = trained_at(levels[_i], grids, &same, &actual_loss);
+        ck_assert_int_eq(count, same);
+        ck_assert(memcmp(start, expected, (size_t)count * sizeof *start) != 0);
+        assert_alike(actual, expected, count);
+        ck_assert_double_eq_tol(actual_loss, expected_loss, 2e-6 * expected_loss);
+        free(start);
+        free(expected);
+        free(actual);
+    }
 }
 END_TEST
 

@@ -322,6 +322,24 @@ says "is no manifold"
 gives 1 "materialise into no folder" materialize m.safetensors --output none/x.safetensors
 one_sentence
 
+# --- a manifold of grids ---
+grids="train --manifold $tiny --reference whole.safetensors --replace-norm fold --smooth
+    --smooth-solver importance --inr-kind grid --grid-terms --recipe nm --inr-init fitted
+    --gamma-max 0.7"
+gives 0 "grids" $grids --epochs 2 --output g.safetensors
+gives 0 "inspect grids" inspect g.safetensors --tensors
+prints "conv2.weight/grid.2"
+prints '"GRID_GAUGE":"absolute"'
+gives 0 "grids that are not trained" $grids --epochs 0 --output g0.safetensors
+gives 0 "evaluate grids" evaluate g0.safetensors --data idx --gamma 0,0.5 --json
+passes "untrained grids score as their reference" test "$(member out 1 accuracy)" = \
+    "$(member rows.jsonl 1 accuracy)"
+gives 0 "materialise grids" materialize g.safetensors --gamma 0.5 --output half.safetensors --json
+gives 2 "materialise samples of grids" materialize g.safetensors --samples 2 --output x.safetensors
+says "grids have no noise"
+gives 2 "grids with a setting of mlps" $grids --inr-hidden 3 --output x.safetensors
+says "INR_HIDDEN has no effect while INR_KIND is grid"
+
 # --- interrupted where there is something to keep, and where there is not ---
 timeout --preserve-status -k 20 -s INT 0.5 "$neumeta" materialize m.safetensors --samples 100000 \
     --output x.safetensors >out 2>err

@@ -128,6 +128,53 @@ START_TEST(sizes_are_drawn_evenly_between_the_compressions)
 }
 END_TEST
 
+/* Depths have a draw of their own, from full to what DEPTH_GAMMA_MAX leaves; sandwiches begin full
+ * and shallow. */
+START_TEST(depths_are_drawn_apart_from_widths)
+{
+    neumeta_context *context = test_context();
+    nmi_topology *topology = topology_of(context);
+    const int32_t axis = find_axis(topology, "layer3.2.inner");
+    const int32_t depths[] = {find_axis(topology, "layer1.depth"),
+                              find_axis(topology, "layer3.depth")};
+    int64_t sizes[64], counts[65] = {0}, full_and_narrow = 0, unequal = 0;
+    bool varies[64] = {false};
+    nmi_phase phase;
+    nmi_settings s = settings_of(context, topology, &phase,
+                                 (const char *const[]){"depth-gamma-max", "0.67", NULL});
+    varies[axis] = varies[depths[0]] = varies[depths[1]] = true;
+    for (uint64_t draw = 0; draw < 3300; draw++) {
+        nmi_settings_draw_sizes(&s, topology, varies, 0, nmi_random_key(1, NMI_RANDOM_SIZES, draw),
+                                sizes);
+        counts[sizes[depths[0]]]++;
+        unequal += sizes[depths[0]] != sizes[depths[1]];
+        full_and_narrow += sizes[depths[0]] == 3 && sizes[axis] < 40;
+    }
+    for (int64_t d = 1; d <= 3; d++)
+        ck_assert_msg(counts[d] > 950 && counts[d] < 1250, "depth %d was drawn %d times", (int)d,
+                      (int)counts[d]);
+    ck_assert_int_eq(unequal, 0);
+    ck_assert_int_gt(full_and_narrow, 200); /* a third of a quarter */
+    nmi_options_release(phase.options);
+    s = settings_of(context, topology, &phase,
+                    (const char *const[]){"size-draw", "sandwich", "group", "3", "depth-gamma-max",
+                                          "0.67", "non-uniform", "1", NULL});
+    for (uint64_t draw = 0; draw < 50; draw++) {
+        for (int64_t end = 0; end < 3; end++) {
+            nmi_settings_draw_sizes(&s, topology, varies, end,
+                                    nmi_random_key(1, NMI_RANDOM_SIZES, draw), sizes);
+            if (end < 2)
+                ck_assert_int_eq(sizes[depths[0]], end == 0 ? 3 : 1);
+            unequal += sizes[depths[0]] != sizes[depths[1]];
+        }
+    }
+    ck_assert_int_gt(unequal, 20);
+    nmi_options_release(phase.options);
+    nmi_topology_release(topology);
+    neumeta_context_free(context);
+}
+END_TEST
+
 START_TEST(groups_begin_full_and_sandwiches_have_two_ends)
 {
     neumeta_context *context = test_context();
@@ -466,6 +513,7 @@ int main(void)
     tcase_add_test(cases, rates_follow_their_course);
     tcase_add_test(cases, the_reconstruction_weight_can_fall);
     tcase_add_test(cases, sizes_are_drawn_evenly_between_the_compressions);
+    tcase_add_test(cases, depths_are_drawn_apart_from_widths);
     tcase_add_test(cases, groups_begin_full_and_sandwiches_have_two_ends);
     tcase_add_test(cases, recipes_have_the_settings_of_the_papers);
     tcase_add_test(cases, shorter_recipes_keep_the_shares_of_their_phases);

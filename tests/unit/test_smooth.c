@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Smoothing: path solvers against brute force, groups of channels, roughness, equal outputs. */
 #include "nmi_clique.h"
+#include "nmi_importance.h"
 #include "nmi_networks.h"
 #include "nmi_norm.h"
 #include "nmi_path.h"
@@ -347,6 +348,80 @@ START_TEST(reduced_networks_are_smoothed_too)
 }
 END_TEST
 
+/* Sorts by importance; fails unless outputs stay and each group's importance falls. */
+static void sort(nmi_network *network)
+{
+    nmi_options *options = test_options(context, NEUMETA_KEY_SMOOTH_SOLVER, 3, 0, 0, 0, 0);
+    nmi_cliques cliques;
+    double *importance = NULL;
+    float *expected = test_outputs(network);
+    assert_ok(context, nmi_smooth(network, options));
+    test_same_outputs(network, expected, 1e-5);
+    assert_ok(context, nmi_cliques_create(network, &cliques));
+    assert_ok(context, nmi_importance_of(network, &cliques, &importance));
+    for (int32_t g = 0; g < cliques.group_count; g++)
+        for (int64_t k = cliques.member_start[g] + 1; k < cliques.member_start[g + 1]; k++)
+            ck_assert_double_ge(importance[cliques.members[k - 1]] * (1 + 1e-9),
+                                importance[cliques.members[k]]);
+    nmi_free(context, importance);
+    nmi_cliques_free(&cliques);
+    nmi_options_release(options);
+}
+
+START_TEST(sorted_networks_compute_the_same)
+{
+    const int32_t methods[] = {0, NEUMETA_NORM_FOLD, NEUMETA_NORM_AFFINE, NEUMETA_NORM_SQRT_HALF};
+    for (int32_t shortcut = 0; shortcut < 2; shortcut++) {
+        nmi_network *network = residual("resnet20-cifar", shortcut, 1, 20);
+        if (methods[_i] != 0)
+            assert_ok(context, nmi_norm_replace(network, methods[_i], NULL));
+        sort(network);
+        nmi_network_release(network);
+    }
+    nmi_network *network = test_builtin(context, "lenet", NULL, 21);
+    sort(network);
+    nmi_network_release(network);
+}
+END_TEST
+
+/* Two channels by hand, with what the importance of a norm adds. */
+START_TEST(importance_worked_by_hand)
+{
+    for (int norm = 0; norm < 2; norm++) {
+        nmi_topology *topology = test_topology(context);
+        int32_t two = test_axis(topology, "two", NEUMETA_AXIS_WIDTH, 2, 2);
+        int32_t input = test_input(topology, 1, 1);
+        int32_t node = test_node(topology, "conv", NEUMETA_OP_CONV, &input, 1, two,
+                                 test_options(context, NEUMETA_KEY_KERNEL, 1, 0, 0, 0, 0));
+        if (norm)
+            node = test_unary(topology, "bn", NEUMETA_OP_NORM, node);
+        node = test_unary(topology, "relu", NEUMETA_OP_ACTIVATION, node);
+        int32_t flat = test_unary(topology, "flat", NEUMETA_OP_FLATTEN, node);
+        nmi_network *network = test_sealed(topology, test_linear(topology, "fc", flat, two), 1);
+        nmi_cliques cliques;
+        double *importance = NULL;
+        memcpy(nmi_network_find(network, "conv.weight")->data, (const float[]){1, 4}, 8);
+        memcpy(nmi_network_find(network, "conv.bias")->data, (const float[]){-1, 1}, 8);
+        memcpy(nmi_network_find(network, "fc.weight")->data, (const float[]){1, 2, 3, 4}, 16);
+        if (norm) {
+            memcpy(nmi_network_find(network, "bn.weight")->data, (const float[]){2, -1}, 8);
+            memcpy(nmi_network_find(network, "bn.bias")->data, (const float[]){0, 9}, 8);
+        }
+        assert_ok(context, nmi_cliques_create(network, &cliques));
+        assert_ok(context, nmi_importance_of(network, &cliques, &importance));
+        ck_assert_int_eq(cliques.group_count, 1);
+        const int64_t *members = cliques.members;
+        /* Half of the square of scale 2 passes the ReLU; of mean 9 and deviation 1, all does. */
+        ck_assert_double_eq_tol(importance[members[0]], (norm ? 2 : 1 + 1) * (1 + 9), 1e-9);
+        ck_assert_double_eq_tol(importance[members[1]], (norm ? 82 : 16 + 1) * (4 + 16), 1e-9);
+        nmi_free(context, importance);
+        nmi_cliques_free(&cliques);
+        sort(network);
+        nmi_network_release(network);
+    }
+}
+END_TEST
+
 /* The weights of every inner channel lie on a ramp; the shuffled ramp is found again. */
 START_TEST(a_shuffled_ramp_is_restored)
 {
@@ -506,6 +581,11 @@ START_TEST(other_settings_shared_weights_and_infinite_ones_are_refused)
     nmi_network *copy = NULL;
     assert_ok(context, nmi_network_share(network, context, &copy));
     assert_refused(network, NULL, NEUMETA_ERR_STATE, "shared");
+    nmi_options *sorted =
+        test_options(context, NEUMETA_KEY_SMOOTH_SOLVER, 3, NEUMETA_KEY_SEED, 2, 0, 0);
+    assert_refused(test_builtin(context, "lenet", NULL, 43), sorted, NEUMETA_ERR_ARGUMENT,
+                   "SEED has no effect while SMOOTH_SOLVER is importance");
+    nmi_options_release(sorted);
     copy->tensors[0].data[3] = INFINITY;
     nmi_network_touch(copy);
     assert_refused(copy, NULL, NEUMETA_ERR_NUMERIC, "tensor 'conv1.weight'");
@@ -521,7 +601,7 @@ static neumeta_status smooth_on(test_allocator *allocator, void *user)
     neumeta_context *mine = NULL;
     nmi_topology *topology = NULL;
     nmi_network *network = NULL;
-    nmi_options *options = NULL;
+    nmi_options *options = NULL, *sorted = NULL;
     double roughness;
     neumeta_status status = test_context_create(allocator, &mine);
     if (status != NEUMETA_OK)
@@ -543,6 +623,14 @@ static neumeta_status smooth_on(test_allocator *allocator, void *user)
     }
     if (status == NEUMETA_OK)
         status = nmi_roughness(network, &roughness);
+    if (status == NEUMETA_OK)
+        status = nmi_options_create(mine, &sorted);
+    if (status == NEUMETA_OK)
+        status = nmi_options_set_text(sorted, NEUMETA_KEY_SMOOTH_SOLVER, "importance");
+    if (status == NEUMETA_OK)
+        status = nmi_smooth(network, sorted);
+    if (sorted != NULL)
+        nmi_options_release(sorted);
     nmi_network_release(network);
     nmi_topology_release(topology);
     if (options != NULL)
@@ -576,6 +664,8 @@ int main(void)
     tcase_add_test(networks, roughness_worked_by_hand);
     tcase_add_loop_test(networks, built_in_networks_become_smoother_and_compute_the_same, 0, 4);
     tcase_add_loop_test(networks, reduced_networks_are_smoothed_too, 0, 2);
+    tcase_add_loop_test(networks, sorted_networks_compute_the_same, 0, 4);
+    tcase_add_test(networks, importance_worked_by_hand);
     tcase_add_test(networks, a_shuffled_ramp_is_restored);
     tcase_add_test(networks, a_seed_decides_the_result_at_any_thread_count);
     tcase_add_test(networks, small_groups_are_solved_exactly);
