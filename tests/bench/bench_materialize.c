@@ -3,7 +3,8 @@
  * Speed of materialisation and of its backward: the morphing tensors of one residual block of 64
  * channels (two 3x3 convolutions and their biases, 8,320 rows). Medians and spreads of repeated
  * runs. GFLOP/s count the first layer as one product, also where rows without noise save most of
- * it. Usage: bench_materialize [repetitions [threads [problems]]], problems of 1 to 3 (all).
+ * it. Before them grids, by both gauges: a whole ResNet-56.
+ * Usage: bench_materialize [repetitions [threads [problems]]], problems of 0 (grids alone) to 3.
  */
 #include "nmi_manifold.h"
 
@@ -59,7 +60,7 @@ static void report(const char *what, const char *precision, int repetitions, ben
     qsort(seconds, (size_t)repetitions, sizeof *seconds, by_value);
     const double median = seconds[repetitions / 2];
     snprintf(name, sizeof name, "%s%s", what, precision);
-    printf("  %-27s %9.2f ms   (%.2f to %.2f)", name, 1e3 * median, 1e3 * seconds[0],
+    printf("  %-27s %9.3f ms   (%.3f to %.3f)", name, 1e3 * median, 1e3 * seconds[0],
            1e3 * seconds[repetitions - 1]);
     printf(operations > 0 ? "   %7.1f GFLOP/s\n" : "\n", 1e-9 * operations / median);
 }
@@ -100,6 +101,22 @@ static void make_topology(bench *b)
     nmi_options_release(options);
 }
 
+/* Room for gradients, those of the weights filled. */
+static void make_gradients(bench *b)
+{
+    const int32_t count = b->topology->tensor_count;
+    b->weight_gradients = calloc((size_t)count, sizeof *b->weight_gradients);
+    b->parameter_gradients = calloc((size_t)count, sizeof *b->parameter_gradients);
+    for (int32_t t = 0; t < count; t++) {
+        const nmi_tensor *tensor = &b->network->tensors[t];
+        b->weight_gradients[t] = calloc((size_t)tensor->count, sizeof(float));
+        for (int64_t i = 0; i < tensor->count; i++)
+            b->weight_gradients[t][i] = (float)(i % 7) - 3;
+        b->parameter_gradients[t] =
+            calloc((size_t)b->manifold->fields[t].parameter_count, sizeof(float));
+    }
+}
+
 static void make_manifold(bench *b, int64_t hidden, int64_t layers, int64_t octaves,
                           const char *encoding)
 {
@@ -113,19 +130,12 @@ static void make_manifold(bench *b, int64_t hidden, int64_t layers, int64_t octa
     need(b->context, nmi_manifold_create(b->context, b->topology, options, &b->manifold));
     need(b->context, nmi_network_create(b->context, b->topology, sizes, &b->network));
     nmi_options_release(options);
-    const int32_t count = b->topology->tensor_count;
-    b->weight_gradients = calloc((size_t)count, sizeof *b->weight_gradients);
-    b->parameter_gradients = calloc((size_t)count, sizeof *b->parameter_gradients);
+    make_gradients(b);
     const int64_t inputs = b->manifold->mlp.encoding.inputs;
     b->operations = 0;
-    for (int32_t t = 0; t < count; t++) {
+    for (int32_t t = 0; t < b->topology->tensor_count; t++) {
         const nmi_tensor *tensor = &b->network->tensors[t];
         const int64_t rows = tensor->dims[0] * tensor->dims[1];
-        b->weight_gradients[t] = calloc((size_t)tensor->count, sizeof(float));
-        for (int64_t i = 0; i < tensor->count; i++)
-            b->weight_gradients[t][i] = (float)(i % 7) - 3;
-        b->parameter_gradients[t] =
-            calloc((size_t)b->manifold->fields[t].parameter_count, sizeof(float));
         b->operations += 2 * (double)rows *
                          (double)(inputs * hidden + (layers - 1) * hidden * hidden +
                                   hidden * (tensor->count / rows));
@@ -196,6 +206,45 @@ static void run(bench *b, int repetitions, int64_t hidden, int64_t layers, int64
     end_manifold(b);
 }
 
+/* --- grids ------------------------------------------------------------------------------- */
+
+static neumeta_status materialize(bench *b)
+{
+    nmi_network *made = NULL;
+    const neumeta_status status =
+        nmi_manifold_materialize(b->manifold, b->network->sizes, NULL, &made);
+    nmi_network_release(made);
+    return status;
+}
+
+/* The whole network, to the handle that runs; and what a training step takes of it. */
+static void run_grids(bench *b, int repetitions, const char *gauge, int64_t terms, double gamma)
+{
+    nmi_options *options = NULL;
+    need(b->context, nmi_options_create(b->context, &options));
+    need(b->context, nmi_options_set_text(options, NEUMETA_KEY_NORM, "none"));
+    need(b->context,
+         nmi_topology_create_builtin(b->context, "resnet56-cifar", options, &b->topology));
+    nmi_options_unset(options, NEUMETA_KEY_NORM);
+    need(b->context, nmi_options_set_text(options, NEUMETA_KEY_INR_KIND, "grid"));
+    need(b->context, nmi_options_set_text(options, NEUMETA_KEY_GRID_GAUGE, gauge));
+    need(b->context, nmi_options_set_int(options, NEUMETA_KEY_GRID_TERMS, terms));
+    need(b->context, nmi_manifold_create(b->context, b->topology, options, &b->manifold));
+    nmi_options_release(options);
+    int64_t *sizes = calloc((size_t)b->topology->axis_count, sizeof *sizes);
+    nmi_manifold_sizes_at(b->manifold, gamma, sizes);
+    need(b->context, nmi_network_create(b->context, b->topology, sizes, &b->network));
+    free(sizes);
+    make_gradients(b);
+    printf("ResNet-56 at gamma %g, %s grids%s, %lld parameters\n", gamma, gauge,
+           terms > 0 ? " with terms" : "", (long long)nmi_manifold_parameter_count(b->manifold));
+    report("materialise", "", repetitions, b, materialize, 0);
+    report("emit", "", repetitions, b, emit_clean, 0);
+    report("backward", "", repetitions, b, backward_clean, 0);
+    end_manifold(b);
+    neumeta_topology_free(b->topology);
+}
+
 int main(int count, char **arguments)
 {
     bench b = {0};
@@ -205,9 +254,14 @@ int main(int count, char **arguments)
     repetitions = repetitions < 1 ? 1 : repetitions > MOST ? MOST : repetitions;
     need(NULL, neumeta_context_create(NULL, NULL, NULL, &b.context));
     need(b.context, neumeta_context_set_threads(b.context, threads));
-    make_topology(&b);
     printf("%d thread(s)\n", (int)nmi_worker_count(b.context));
-    run(&b, repetitions, 256, 5, 16, "plain");
+    run_grids(&b, repetitions, "absolute", 0, 0);
+    run_grids(&b, repetitions, "absolute", 1, 0.5);
+    run_grids(&b, repetitions, "relative", 0, 0.5);
+    run_grids(&b, repetitions, "relative", 1, 0.5);
+    make_topology(&b);
+    if (problems > 0)
+        run(&b, repetitions, 256, 5, 16, "plain");
     if (problems > 1)
         run(&b, repetitions, 256, 5, 16, "integrated");
     if (problems > 2)
