@@ -588,7 +588,8 @@ NEUMETA_API neumeta_status neumeta_network_replace_norm(neumeta_network *network
 /**
  * Reorder channels so that neighbouring weights are alike; the outputs do not change.
  *
- * Solves a shortest Hamiltonian path for each group of tied channels.
+ * Solves a shortest Hamiltonian path for each group of tied channels; SMOOTH_SOLVER importance
+ * sorts each group instead, the channels that matter most first.
  * Source: Neural Metamorphosis, arXiv 2410.11878, weight smoothing.
  *
  * @param network  Changed in place; every tied tensor moves, running statistics included.
@@ -686,9 +687,9 @@ NEUMETA_API void neumeta_dataset_free(neumeta_dataset *dataset);
  * directly held tensors for everything else (zero until a trainer copies its reference there).
  *
  * @param topology  Without NORM nodes: replace them first.
- * @param options   INR_KIND, INR_ENCODING, INR_HIDDEN, INR_LAYERS, INR_OCTAVES, INR_FUNCTION,
- *                  INR_SCALAR, COORDINATE_SCALE, INR_EXTENT_OCTAVES, MORPH_BLOCKS, NOISE,
- *                  NOISE_CLAMP, SEED.
+ * @param options   INR_KIND, MORPH_BLOCKS, SEED; for grids GRID_GAUGE, GRID_TERMS, MLP_BLOCKS; for
+ *                  MLPs INR_ENCODING, INR_HIDDEN, INR_LAYERS, INR_OCTAVES, INR_FUNCTION,
+ *                  INR_SCALAR, COORDINATE_SCALE, INR_EXTENT_OCTAVES, NOISE, NOISE_CLAMP.
  * @return NEUMETA_ERR_UNSUPPORTED naming the first NORM node; NEUMETA_ERR_ARGUMENT;
  *         NEUMETA_ERR_STATE if the topology is not sealed; NEUMETA_ERR_MEMORY.
  */
@@ -734,7 +735,7 @@ NEUMETA_API neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *man
  * @return NEUMETA_ERR_ARGUMENT or NEUMETA_ERR_SHAPE naming the axis whose size is wrong;
  *         NEUMETA_ERR_NUMERIC if the manifold yields something infinite.
  * @note Time O(SAMPLES * rows * INR_LAYERS * INR_HIDDEN^2), a row being one pair of an output and
- *       an input channel. Source: arXiv 2410.11878, averaged sampling of the manifold.
+ *       an input channel; for grids, that of copying the weights. Source: arXiv 2410.11878, averaged sampling of the manifold.
  */
 NEUMETA_API neumeta_status neumeta_manifold_materialize(neumeta_manifold *manifold,
                                                         const int64_t *sizes, int32_t count,
