@@ -5,6 +5,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Beyond, channels go by the gauge alone: hostile graphs must not exhaust the stack. */
+enum { MOST_FOLLOWED = 256 };
+
 /* --- which node decides ------------------------------------------------------------------ */
 
 /* The first node with the same channels: union-find whose roots come first. */
@@ -49,29 +52,64 @@ static bool derives(const nmi_topology *topology, int32_t *first, int32_t number
     return earlier;
 }
 
+/* Nodes that are followed on from a node that derives its channels; `length` knows those of earlier
+ * ones, by their first nodes. */
+static int32_t follow(const nmi_topology *topology, int32_t *first, const int32_t *length,
+                      int32_t number)
+{
+    const nmi_node *node = &topology->nodes[number];
+    int32_t longest = 0;
+    for (int32_t i = 0; i < node->input_count; i++) {
+        const int32_t input = length[find(first, node->inputs[i])];
+        longest = input > longest ? input : longest;
+    }
+    return longest + 1;
+}
+
+/* The first node of each set that derives its channels has the last word. Sets come in the order of
+ * their first nodes, so that what a node derives from is known before it. */
+static void choose_sources(const nmi_topology *topology, int32_t *first, int32_t *length,
+                           int32_t *source)
+{
+    const int32_t count = topology->node_count;
+    for (int32_t n = 0; n < count; n++)
+        source[n] = -1;
+    for (int32_t n = count - 1; n >= 0; n--)
+        if (derives(topology, first, n))
+            source[find(first, n)] = n;
+    for (int32_t n = 0; n < count; n++) {
+        const int32_t root = find(first, n);
+        if (root == n) {
+            length[n] = source[n] >= 0 ? follow(topology, first, length, source[n]) : 0;
+            if (length[n] > MOST_FOLLOWED)
+                source[n] = -1;
+            if (source[n] < 0)
+                length[n] = 0;
+        } else {
+            source[n] = source[root];
+        }
+    }
+}
+
 neumeta_status nmi_channel_map_create(nmi_context *context, const nmi_topology *topology,
                                       const nmi_shape *full, nmi_channel_map *out)
 {
     const int32_t count = topology->node_count;
     *out = (nmi_channel_map){.context = context, .topology = topology, .full = full};
     int32_t *first = nmi_alloc_array(context, count, sizeof *first);
+    int32_t *length = nmi_alloc_array(context, count, sizeof *length);
     out->source = nmi_alloc_array(context, count, sizeof *out->source);
-    if (first == NULL || out->source == NULL) {
-        nmi_free(context, first);
-        return NEUMETA_ERR_MEMORY;
+    neumeta_status status = NEUMETA_ERR_MEMORY;
+    if (first != NULL && length != NULL && out->source != NULL) {
+        unite(topology, first);
+        choose_sources(topology, first, length, out->source);
+        status = NEUMETA_OK;
     }
-    unite(topology, first);
-    for (int32_t n = 0; n < count; n++) {
-        out->source[n] = n;
+    for (int32_t n = 0; n < count; n++)
         out->largest = full[n].channels > out->largest ? full[n].channels : out->largest;
-    }
-    for (int32_t n = count - 1; n >= 0; n--)
-        if (derives(topology, first, n))
-            out->source[find(first, n)] = n; /* the first such node has the last word */
-    for (int32_t n = count - 1; n >= 0; n--)
-        out->source[n] = out->source[find(first, n)];
+    nmi_free(context, length);
     nmi_free(context, first);
-    return NEUMETA_OK;
+    return status;
 }
 
 void nmi_channel_map_free(nmi_context *context, nmi_channel_map *map)
@@ -166,10 +204,10 @@ void nmi_channel_origins(const nmi_channel_map *map, int32_t gauge, const nmi_ne
                          int32_t node, nmi_origin *origins, bool *used)
 {
     const nmi_shape *shapes = network->shapes, *full = map->full;
-    const int32_t source = map->source[node];
-    const nmi_node *from = &map->topology->nodes[source];
     const int64_t count = shapes[node].channels;
-    const bool live = shapes[source].channels == count;
+    const bool live = map->source[node] >= 0 && shapes[map->source[node]].channels == count;
+    const int32_t source = live ? map->source[node] : node;
+    const nmi_node *from = &map->topology->nodes[source];
     if (live && from->op == NEUMETA_OP_FLATTEN) {
         const nmi_shape *image = &shapes[from->inputs[0]];
         nmi_channel_origins(map, gauge, network, from->inputs[0], origins, used);
@@ -183,15 +221,15 @@ void nmi_channel_origins(const nmi_channel_map *map, int32_t gauge, const nmi_ne
         return;
     }
     if (live && from->op == NEUMETA_OP_CONCAT) {
-        int32_t before = 0;
+        int64_t before = 0;
         for (int32_t i = 0; i < from->input_count; i++) {
             const int32_t input = from->inputs[i];
             nmi_channel_origins(map, gauge, network, input, origins, used);
             for (int64_t c = 0; c < shapes[input].channels; c++, origins++) {
-                origins->at += before;
-                origins->next += before;
+                origins->at = (int32_t)(origins->at + before);
+                origins->next = (int32_t)(origins->next + before);
             }
-            before += (int32_t)full[input].channels;
+            before += full[input].channels;
         }
         return;
     }

@@ -40,7 +40,7 @@ typedef struct nmi_channel_map {
     nmi_context *context;
     const nmi_topology *topology; /* borrowed, as the next */
     const nmi_shape *full;        /* [node_count] */
-    int32_t *source;              /* [node_count] the node that says what channels a node has */
+    int32_t *source;              /* [node_count] node whose inputs say what the channels are; -1 */
     int64_t largest;              /* channels of any node at full sizes */
 } nmi_channel_map;
 

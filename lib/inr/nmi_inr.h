@@ -29,8 +29,8 @@ typedef struct nmi_emission {
     const bool *fields;
     const nmi_noise *noise; /* NULL: clean */
     int32_t precision;      /* NMI_FP32 or NMI_BF16, where there are products */
-    int64_t samples;        /* draws that are averaged; the first one clean? */
-    bool clean_first;
+    int64_t samples;        /* draws that are averaged */
+    bool clean_first;       /* the first of them has no noise */
 } nmi_emission;
 
 /* Every call works on those tensors of the manifold that have this kind, and on no others. */

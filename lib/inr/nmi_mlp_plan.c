@@ -9,9 +9,10 @@ static int64_t default_scale(const nmi_topology *topology)
     int64_t varying = 0, largest = 1;
     for (int32_t a = 0; a < topology->axis_count; a++) {
         const nmi_axis *axis = &topology->axes[a];
-        if (axis->kind == NEUMETA_AXIS_WIDTH && axis->max > largest)
-            largest = axis->max;
-        if ((axis->kind == NEUMETA_AXIS_WIDTH && axis->min < axis->max) && axis->max > varying)
+        if (axis->kind != NEUMETA_AXIS_WIDTH)
+            continue;
+        largest = axis->max > largest ? axis->max : largest;
+        if (axis->min < axis->max && axis->max > varying)
             varying = axis->max;
     }
     return varying > 0 ? varying : largest;

@@ -81,6 +81,20 @@ static neumeta_status check_dependences(nmi_context *context, const nmi_options 
                     needs->name, present != NULL ? present : "at its default");
 }
 
+/* What is copied takes no steps. */
+static neumeta_status check_fit(nmi_context *context, const nmi_settings *s,
+                                const nmi_setting_scope *scope)
+{
+    static const int32_t keys[] = {NEUMETA_KEY_FIT_STEPS, NEUMETA_KEY_FIT_RATE,
+                                   NEUMETA_KEY_FIT_SIZES};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && scope->copies; i++)
+        if (nmi_options_has(s->options, keys[i]))
+            return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                            "%s has no effect on grids, which copy the reference",
+                            nmi_key_find(keys[i])->name);
+    return NEUMETA_OK;
+}
+
 static neumeta_status check_scope(nmi_context *context, const nmi_settings *s,
                                   const nmi_setting_scope *scope)
 {
@@ -97,12 +111,6 @@ static neumeta_status check_scope(nmi_context *context, const nmi_settings *s,
                                                          : NULL;
     if (missing != NULL && !scope->reference)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "%s needs a reference network", missing);
-    const int32_t fit_keys[] = {NEUMETA_KEY_FIT_STEPS, NEUMETA_KEY_FIT_RATE, NEUMETA_KEY_FIT_SIZES};
-    for (size_t i = 0; i < sizeof fit_keys / sizeof *fit_keys && scope->copies; i++)
-        if (nmi_options_has(s->options, fit_keys[i]))
-            return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                            "%s has no effect on grids, which copy the reference",
-                            nmi_key_find(fit_keys[i])->name);
     if (s->distillation > 0 && s->teacher == NMI_TEACHER_WIDEST && s->draw != NMI_DRAW_SANDWICH)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                         "DISTILLATION_TEACHER 'widest' needs "
@@ -194,6 +202,8 @@ neumeta_status nmi_settings_read(nmi_context *context, const nmi_phase *phase,
     neumeta_status status = read_blocks(phase, scope->topology, out);
     if (status == NEUMETA_OK)
         status = check_scope(context, out, scope);
+    if (status == NEUMETA_OK)
+        status = check_fit(context, out, scope);
     if (status == NEUMETA_OK)
         status = check_dependences(context, phase->options);
     if (status != NEUMETA_OK)

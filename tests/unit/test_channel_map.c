@@ -162,6 +162,26 @@ START_TEST(rings_of_shortcuts_end)
 }
 END_TEST
 
+/* Longer chains than are followed: still channels of the full network, each once. */
+START_TEST(endless_chains_are_cut)
+{
+    nmi_context *ctx = test_context();
+    nmi_topology *t = test_topology(ctx);
+    const int32_t axis = test_axis(t, "width", NEUMETA_AXIS_WIDTH, 1, 6);
+    int32_t node = test_conv(t, "a", test_input(t, 1, 4), axis);
+    for (int i = 0; i < 700; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "s%d", i);
+        node = test_node(t, name, NEUMETA_OP_SHORTCUT, &node, 1, axis, NULL);
+    }
+    const int64_t sizes[] = {4};
+    mapped *m = map_create(t, node, sizes);
+    assert_origins(m, node, (const int64_t[]){0, 1, 2, 3}, 4);
+    map_free(m);
+    neumeta_context_free(ctx);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("channel map");
@@ -170,6 +190,7 @@ int main(void)
     tcase_add_test(tests, joined_and_flattened_channels_keep_their_places);
     tcase_add_test(tests, shortcuts_keep_their_channels_tied);
     tcase_add_test(tests, rings_of_shortcuts_end);
+    tcase_add_test(tests, endless_chains_are_cut);
     suite_add_tcase(suite, tests);
     return test_main(suite);
 }
