@@ -56,7 +56,7 @@ static int run(cli *c)
 
 const cli_command cmd_smooth = {
     .name = "smooth",
-    .summary = "reorder the channels of a network so that neighbours are alike",
+    .summary = "reorder the channels of a network so that neighbours are alike, or by importance",
     .synopsis = "FILE --topology NAME --output FILE [OPTION...]",
     .text =
         "The network computes the same as before; a manifold learns smooth weights more easily. "

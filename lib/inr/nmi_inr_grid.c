@@ -88,7 +88,8 @@ static void set_start(const nmi_manifold *manifold, int32_t tensor, nmi_inr_part
     part->value = info->role == NMI_ROLE_AFFINE_WEIGHT ? 1 : 0;
     if (weight < 0)
         return;
-    const double fan_in = (double)(full_count(manifold, weight, &rank, dims) / dims[0]);
+    const int64_t count = full_count(manifold, weight, &rank, dims);
+    const double fan_in = (double)(count / dims[0]);
     if (op == NEUMETA_OP_LINEAR)
         part->bound = 1 / sqrt(fan_in);
     else if (info->role == NMI_ROLE_WEIGHT)
