@@ -409,6 +409,11 @@ double *nmi_pass_reduce_sums(const nmi_pass *pass, int32_t node, int64_t count)
     return total;
 }
 
+const double *nmi_pass_norm_sums(const nmi_pass *pass, int32_t node)
+{
+    return pass->sums + pass->places[node].sum; /* which the forward has reduced into */
+}
+
 void nmi_pass_activation(const nmi_pass *pass, const nmi_network *network, int32_t node,
                          float *nchw)
 {

@@ -47,6 +47,10 @@ const float *nmi_pass_forward_again(nmi_pass *pass, nmi_network *network, const 
 void nmi_pass_backward(nmi_pass *pass, nmi_network *network, const float *output_gradients,
                        float *const *gradients);
 
+/* After a forward: sums and sums of squares, each [channels], of the input of a live norm that was
+ * marked, over all items and pixels. Owned by the pass until the next call. */
+const double *nmi_pass_norm_sums(const nmi_pass *pass, int32_t node);
+
 /* Activation of a live node after a forward, converted to NCHW [items, C, H, W]: for tests. A
  * node whose only reader is computed together with it, or in its place, gives that reader's. */
 void nmi_pass_activation(const nmi_pass *pass, const nmi_network *network, int32_t node,
