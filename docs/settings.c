@@ -47,6 +47,10 @@ static const struct group {
      "refuses what\n"
      "concerns INRs. [methods/training.md](methods/training.md) says what they do."},
     {160, "Trainers", "`neumeta_trainer_create()` and `neumeta_trainer_create_plain()`."},
+    {170, "Calibration",
+     "`neumeta_manifold_calibrate()`, with GAMMA_MIN, GAMMA_MAX, NON_UNIFORM, DEPTH_GAMMA_MAX, "
+     "SIZE_AXES\n"
+     "and SEED; `neumeta_network_calibrate()` (CALIBRATE_ITEMS); `neumeta_trainer_create()`."},
 };
 
 static void put(page *out, const char *format, ...)

@@ -140,7 +140,8 @@ typedef int32_t neumeta_status;
 #define NEUMETA_METRIC_BEST_SCORE 10   /**< best of them in this phase; NaN: none */
 #define NEUMETA_METRIC_ITEMS_PER_SECOND 11 /**< training items per second of steps, wall time */
 #define NEUMETA_METRIC_SECONDS 12      /**< wall time spent training, checkpoints included */
-#define NEUMETA_METRIC_FIT 13 /**< share done of the INRs' fit to the reference; NaN: none runs */
+#define NEUMETA_METRIC_FIT 13 /**< share done of what a phase begins with, the INRs' fit to the
+                                   reference or a calibration; NaN: none runs */
 
 /** Settings, by number. neumeta_key_help() describes each; docs/settings.md lists them. */
 /* Nodes of a topology */
@@ -240,9 +241,14 @@ typedef int32_t neumeta_status;
 #define NEUMETA_KEY_FIT_SIZES 144
 #define NEUMETA_KEY_DEPTH_GAMMA_MAX 145
 #define NEUMETA_KEY_PRECISION 150
+#define NEUMETA_KEY_VALIDATE_ITEMS 151
+#define NEUMETA_KEY_NORM_STATISTICS 152
 /* Trainers */
 #define NEUMETA_KEY_CHECKPOINT_PATH 160
 #define NEUMETA_KEY_CHECKPOINT_SECONDS 161
+/* Calibration */
+#define NEUMETA_KEY_CALIBRATE_SIZES 170
+#define NEUMETA_KEY_CALIBRATE_ITEMS 171
 /** @} */
 
 /** @name Handles
@@ -287,6 +293,9 @@ typedef int32_t (*neumeta_write_fn)(void *user, const void *data, int64_t size);
  *  that runs the trainer. It may read metrics and
  *  cancel, nothing else. Any result but 0 stops training with NEUMETA_CANCELLED. */
 typedef int32_t (*neumeta_progress_fn)(void *user, neumeta_trainer *trainer);
+/** Called after each size that neumeta_manifold_calibrate() has measured, with the share done, up
+ *  to 1. Any result but 0 stops it with NEUMETA_CANCELLED. */
+typedef int32_t (*neumeta_watch_fn)(void *user, double done);
 /** @} */
 
 /** @name Library and context
@@ -630,6 +639,19 @@ NEUMETA_API neumeta_status neumeta_network_memory(const neumeta_network *network
 NEUMETA_API neumeta_status neumeta_network_evaluate(neumeta_network *network,
                                                     neumeta_dataset *dataset, int32_t split,
                                                     double *loss, double *score);
+/**
+ * Measure the running statistics of the network's norms on training items.
+ *
+ * The items, spread evenly over the training split, run through the network in batches that
+ * normalise themselves, as in training but without augmentation. Weights do not change.
+ *
+ * @param options  CALIBRATE_ITEMS.
+ * @return NEUMETA_ERR_UNSUPPORTED without norms; NEUMETA_ERR_STATE if weights are shared;
+ *         NEUMETA_ERR_SHAPE; NEUMETA_ERR_CALLBACK; NEUMETA_ERR_NUMERIC.
+ */
+NEUMETA_API neumeta_status neumeta_network_calibrate(neumeta_network *network,
+                                                     neumeta_dataset *dataset,
+                                                     const neumeta_options *options);
 /** A network with the same weights for another context, and so for another thread. Shared weights
  *  cannot be changed any more (NEUMETA_ERR_STATE) while more than one network has them. Both
  *  contexts must be idle during the call; afterwards the two networks are independent. */
@@ -686,12 +708,15 @@ NEUMETA_API void neumeta_dataset_free(neumeta_dataset *dataset);
  * A manifold with untrained INRs for the convolutions and linear layers of MORPH_BLOCKS, and
  * directly held tensors for everything else (zero until a trainer copies its reference there).
  *
- * @param topology  Without NORM nodes: replace them first.
+ * Norms are held, too: their scale and shift like other vectors; their running statistics are
+ * functions of the sizes, which neumeta_manifold_calibrate() finds after training.
+ *
+ * @param topology  Sealed; retained.
  * @param options   INR_KIND, MORPH_BLOCKS, SEED; for grids GRID_GAUGE, GRID_TERMS, MLP_BLOCKS; for
  *                  MLPs INR_ENCODING, INR_HIDDEN, INR_LAYERS, INR_OCTAVES, INR_FUNCTION,
  *                  INR_SCALAR, COORDINATE_SCALE, INR_EXTENT_OCTAVES, NOISE, NOISE_CLAMP.
- * @return NEUMETA_ERR_UNSUPPORTED naming the first NORM node; NEUMETA_ERR_ARGUMENT;
- *         NEUMETA_ERR_STATE if the topology is not sealed; NEUMETA_ERR_MEMORY.
+ * @return NEUMETA_ERR_ARGUMENT; NEUMETA_ERR_STATE if the topology is not sealed;
+ *         NEUMETA_ERR_MEMORY.
  */
 NEUMETA_API neumeta_status neumeta_manifold_create(const neumeta_topology *topology,
                                                    const neumeta_options *options,
@@ -733,6 +758,7 @@ NEUMETA_API neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *man
  * @param count    The number of axes.
  * @param options  SAMPLES, CLEAN_SAMPLE, NOISE, NOISE_CLAMP, NOISE_DRAW, SEED, PRECISION.
  * @return NEUMETA_ERR_ARGUMENT or NEUMETA_ERR_SHAPE naming the axis whose size is wrong;
+ *         NEUMETA_ERR_STATE if norms were not calibrated since the manifold was last trained;
  *         NEUMETA_ERR_NUMERIC if the manifold yields something infinite.
  * @note Time O(SAMPLES * rows * INR_LAYERS * INR_HIDDEN^2), a row being one pair of an output and
  *       an input channel; for grids, that of copying the weights. Source: arXiv 2410.11878, averaged sampling of the manifold.
@@ -741,6 +767,36 @@ NEUMETA_API neumeta_status neumeta_manifold_materialize(neumeta_manifold *manifo
                                                         const int64_t *sizes, int32_t count,
                                                         const neumeta_options *options,
                                                         neumeta_network **network);
+/**
+ * Find the running statistics of the manifold's norms as functions of the sizes.
+ *
+ * Measures means and variances at drawn sizes on training items without augmentation, as
+ * neumeta_network_calibrate() does, and fits a few terms of the sizes for each channel
+ * (docs/methods/statistics.md). Materialisation then needs no data. Training makes the functions
+ * invalid: they are dropped with its first step, and materialising fails until the next
+ * calibration. Only phases whose NORM_STATISTICS is 'fitted' keep them, and train with them.
+ *
+ * @param dataset  Its training items without the held-out ones are used; targets are not.
+ * @param options  CALIBRATE_SIZES, CALIBRATE_ITEMS, GAMMA_MIN and GAMMA_MAX (the range of training
+ *                 serves best), NON_UNIFORM (unset: 0.5), DEPTH_GAMMA_MAX, SIZE_AXES, SEED.
+ * @param watch    NULL: nobody. `user` is handed to it.
+ * @param error    NULL, or receives how far off the functions are at sizes that were left out of a
+ *                 first fit: the root mean square over channels of the mean's error in standard
+ *                 deviations and of the error of the standard deviation's logarithm.
+ * @return NEUMETA_CANCELLED if `watch` stopped it; NEUMETA_ERR_UNSUPPORTED without norms;
+ *         NEUMETA_ERR_SHAPE; NEUMETA_ERR_CALLBACK; NEUMETA_ERR_NUMERIC naming a norm whose input is
+ *         not finite. The manifold is then as it was.
+ * @note Time: CALIBRATE_SIZES * CALIBRATE_ITEMS forward passes of the drawn networks.
+ */
+NEUMETA_API neumeta_status neumeta_manifold_calibrate(neumeta_manifold *manifold,
+                                                      neumeta_dataset *dataset,
+                                                      const neumeta_options *options,
+                                                      neumeta_watch_fn watch, void *user,
+                                                      double *error);
+/** Whether the manifold can be materialised as it is: 1 if it has no norms, or statistics of theirs
+ *  for its present parameters; else 0. */
+NEUMETA_API neumeta_status neumeta_manifold_calibrated(const neumeta_manifold *manifold,
+                                                       int32_t *calibrated);
 /** @} */
 
 /** @name Schedules
@@ -795,7 +851,8 @@ NEUMETA_API const char *neumeta_schedule_phase_name(const neumeta_schedule *sche
  *                   reconstruction target, the distillation teacher and the directly held tensors.
  *                   NULL: train from scratch, without those losses.
  * @param schedule   Copied.
- * @param options    CHECKPOINT_PATH, CHECKPOINT_SECONDS, SEED.
+ * @param options    CHECKPOINT_PATH, CHECKPOINT_SECONDS, SEED; for phases whose NORM_STATISTICS is
+ *                   'fitted' also CALIBRATE_SIZES, CALIBRATE_ITEMS.
  * @return NEUMETA_ERR_ARGUMENT naming phase and setting; NEUMETA_ERR_SHAPE if dataset, reference
  *         and manifold do not fit together; NEUMETA_ERR_MEMORY.
  */

@@ -19,7 +19,7 @@ static bool is_held(const nmi_manifold *manifold, const nmi_emission *emission,
                     const nmi_network *network, int32_t tensor)
 {
     return nmi_emission_has(emission, tensor) && manifold->fields[tensor].kind == NULL &&
-           network->tensors[tensor].rank > 0;
+           manifold->fields[tensor].parameter_count > 0 && network->tensors[tensor].rank > 0;
 }
 
 static neumeta_status emit(nmi_manifold *manifold, const nmi_emission *emission,

@@ -62,7 +62,7 @@ void nmi_manifold_hold(nmi_manifold *manifold, const nmi_network *reference)
     for (int32_t t = 0; t < manifold->topology->tensor_count; t++) {
         const nmi_field *field = &manifold->fields[t];
         const nmi_tensor *tensor = &reference->tensors[t];
-        if (field->morphing)
+        if (field->morphing || field->parameter_count == 0)
             continue;
         NMI_ASSERT(tensor->count == field->parameter_count);
         memcpy(field->parameters, tensor->data, (size_t)tensor->count * sizeof(float));

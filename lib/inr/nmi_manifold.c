@@ -8,17 +8,6 @@
 
 /* --- which tensors morph ----------------------------------------------------------------- */
 
-static neumeta_status check_norms(const nmi_topology *topology)
-{
-    for (int32_t n = 0; n < topology->node_count; n++)
-        if (topology->nodes[n].op == NEUMETA_OP_NORM)
-            return nmi_fail(topology->object.context, NEUMETA_ERR_UNSUPPORTED,
-                            "node '%s' is a batch norm, which a manifold cannot hold: replace the "
-                            "norm first",
-                            topology->nodes[n].name);
-    return NEUMETA_OK;
-}
-
 /* Gives `kind` to the blocks of a list, or to all if it is not set. */
 static neumeta_status mark_blocks(nmi_manifold *manifold, const nmi_options *options, int32_t key,
                                   int32_t kind)
@@ -75,16 +64,18 @@ static int32_t kind_of_node(const nmi_manifold *manifold, const nmi_node *node)
     return first && manifold->block_kinds[0] == NMI_INR_GRID ? NMI_INR_GRID : -1;
 }
 
-/* Convolutions and linear layers of morphing blocks, and affine vectors whose length varies. */
+/* Convolutions and linear layers of morphing blocks, and the trained vectors of norms and affine
+ * nodes whose length varies. */
 static bool morphs(const nmi_manifold *manifold, int32_t tensor)
 {
     const nmi_topology *topology = manifold->topology;
     const nmi_node *node = &topology->nodes[topology->tensors[tensor].node];
-    if (kind_of_node(manifold, node) < 0)
+    if (kind_of_node(manifold, node) < 0 || !nmi_role_is_trainable(topology->tensors[tensor].role))
         return false;
     if (node->op == NEUMETA_OP_CONV || node->op == NEUMETA_OP_LINEAR)
         return true;
-    for (int32_t a = 0; node->op == NEUMETA_OP_AFFINE && a < topology->axis_count; a++)
+    const bool vector = node->op == NEUMETA_OP_AFFINE || node->op == NEUMETA_OP_NORM;
+    for (int32_t a = 0; vector && a < topology->axis_count; a++)
         if (varies(&topology->axes[a]) && nmi_graph_tensor_depends(topology, tensor, a))
             return true;
     return false;
@@ -98,7 +89,8 @@ static void mark_fields(nmi_manifold *manifold)
         nmi_field *field = &manifold->fields[t];
         int64_t dims[4];
         nmi_graph_tensor_dims(topology, manifold->full_sizes, manifold->full_shapes, t, dims);
-        field->parameter_count = dims[0] * dims[1] * dims[2] * dims[3];
+        if (nmi_role_is_trainable(topology->tensors[t].role))
+            field->parameter_count = dims[0] * dims[1] * dims[2] * dims[3];
         field->morphing = morphs(manifold, t);
         field->index = -1;
         if (!field->morphing)
@@ -217,8 +209,6 @@ neumeta_status nmi_manifold_plan(nmi_context *context, nmi_topology *topology,
 {
     *out = NULL;
     neumeta_status status = check_settings(context, options);
-    if (status == NEUMETA_OK)
-        status = check_norms(topology);
     if (status != NEUMETA_OK)
         return status;
     nmi_manifold *manifold = nmi_alloc_zero(context, sizeof *manifold);
@@ -286,6 +276,7 @@ void nmi_manifold_release(nmi_manifold *manifold)
     nmi_context *context = manifold->object.context;
     for (int32_t k = 0; k < NMI_INR_KINDS; k++)
         nmi_inr_kind_at(k)->release(manifold);
+    nmi_statistics_free(manifold->statistics);
     for (int32_t t = 0; manifold->fields != NULL && t < manifold->topology->tensor_count; t++)
         nmi_free(context, manifold->fields[t].parameters);
     nmi_free(context, manifold->fields);
@@ -318,9 +309,24 @@ const char *nmi_manifold_held_tensor(const nmi_manifold *manifold, int32_t axis)
 {
     const nmi_topology *topology = manifold->topology;
     for (int32_t t = 0; t < topology->tensor_count; t++)
-        if (!manifold->fields[t].morphing && nmi_graph_tensor_depends(topology, t, axis))
+        if (!manifold->fields[t].morphing && manifold->fields[t].parameter_count > 0 &&
+            nmi_graph_tensor_depends(topology, t, axis))
             return topology->tensors[t].name;
     return NULL;
+}
+
+bool nmi_manifold_has_norms(const nmi_manifold *manifold)
+{
+    for (int32_t n = 0; n < manifold->topology->node_count; n++)
+        if (manifold->topology->nodes[n].op == NEUMETA_OP_NORM)
+            return true;
+    return false;
+}
+
+void nmi_manifold_forget_statistics(nmi_manifold *manifold)
+{
+    nmi_statistics_free(manifold->statistics);
+    manifold->statistics = NULL;
 }
 
 void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *sizes)

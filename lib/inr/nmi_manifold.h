@@ -15,6 +15,7 @@
 #include "nmi_inr.h"
 #include "nmi_inr_mlp.h"
 #include "nmi_network.h"
+#include "nmi_statistics.h"
 
 typedef struct nmi_inr_settings {
     int32_t kind; /* NMI_INR_*: of morphing blocks outside MLP_BLOCKS */
@@ -37,13 +38,13 @@ typedef struct nmi_field {
     const nmi_inr_kind *kind; /* NULL: held directly, as the tensor's values at full size */
     bool morphing;            /* kind != NULL */
     int32_t index;            /* l, the number among the tensors of its kind; -1 */
-    int64_t parameter_count;  /* 0 for tensors that are not trainable */
+    int64_t parameter_count;  /* 0 for running statistics, which are not trained */
     float *parameters;        /* [parameter_count] */
 } nmi_field;
 
 struct neumeta_manifold {
     nmi_object object;
-    nmi_topology *topology; /* retained; without NORM nodes */
+    nmi_topology *topology; /* retained */
     nmi_inr_settings settings;
     nmi_field *fields;             /* [tensor_count] */
     int32_t counts[NMI_INR_KINDS]; /* tensors of each kind; of MLPs: L */
@@ -54,13 +55,13 @@ struct neumeta_manifold {
     uint64_t start_key;            /* of its random start; 0 if it was read from a file */
     nmi_mlp mlp;                   /* what all MLPs have in common */
     nmi_channel_map map;           /* what the channels of narrow networks are */
+    nmi_statistics *statistics;    /* of norms, for the present parameters; NULL: not calibrated */
     /* per-worker buffers, sized when threads are known */
     struct nmi_mlp_scratch *mlp_scratch;
     struct nmi_grid_scratch *grid_scratch;
 };
 
-/* Fails with NEUMETA_ERR_UNSUPPORTED for a topology with NORM nodes. INRs are random, directly held
- * tensors zero. */
+/* INRs are random, directly held tensors zero. */
 neumeta_status nmi_manifold_create(nmi_context *context, nmi_topology *topology,
                                    const nmi_options *options, nmi_manifold **out);
 void nmi_manifold_retain(nmi_manifold *manifold);
@@ -69,9 +70,9 @@ void nmi_manifold_release(nmi_manifold *manifold);
 /*
  * Writes the tensors marked in `fields` ([tensor_count]; NULL: all) into `network`, whose topology
  * is the manifold's, at the network's present sizes. Morphing tensors of nodes that are not live
- * are skipped; directly held ones are copied. Does not allocate after the first call with the
- * context's thread count. Calls nmi_network_touch(). `noise` may be NULL: clean. `precision` is
- * NMI_FP32 or NMI_BF16, that of the products of the INRs.
+ * are skipped; directly held ones are copied; running statistics stay. Does not allocate after the
+ * first call with the context's thread count. Calls nmi_network_touch(). `noise` may be NULL:
+ * clean. `precision` is NMI_FP32 or NMI_BF16, that of the products of the INRs.
  */
 neumeta_status nmi_manifold_emit(nmi_manifold *manifold, nmi_network *network, const bool *fields,
                                  const nmi_noise *noise, int32_t precision);
@@ -142,13 +143,17 @@ void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *
 
 /* Whether emissions depend on noise: some MLP has the plain encoding. */
 bool nmi_manifold_samples(const nmi_manifold *manifold);
+bool nmi_manifold_has_norms(const nmi_manifold *manifold);
+/* What every change of parameters must be followed by. */
+void nmi_manifold_forget_statistics(nmi_manifold *manifold);
+
 /* Parameters of all fields. */
 int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold);
 
 /* The network at these sizes, independent of the manifold. Options: SAMPLES, CLEAN_SAMPLE, NOISE,
  * NOISE_CLAMP, NOISE_DRAW, SEED; the integrated encoding, which leaves nothing to sample, takes
- * only SAMPLES 1, SEED and PRECISION, grids only SAMPLES 1 and SEED. NEUMETA_ERR_NUMERIC names the
- * first tensor that is not finite. */
+ * only SAMPLES 1, SEED and PRECISION, grids only SAMPLES 1 and SEED. NEUMETA_ERR_STATE if there are
+ * norms without statistics; NEUMETA_ERR_NUMERIC names the first tensor that is not finite. */
 neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *sizes,
                                         const nmi_options *options, nmi_network **out);
 

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Manifolds as safetensors files: topology and settings in the metadata, each INR split into its
- * layers ("conv.weight/inr.0.weight"), directly held tensors under their own names.
+ * layers ("conv.weight/inr.0.weight"), directly held tensors under their own names, and what
+ * nmi_statistics_file.c adds.
  */
 #include "nmi_archive.h"
 #include "nmi_emission.h"
+#include "nmi_statistics_file.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* A tensor of the file: one part of an INR, or a directly held tensor. */
+/* A tensor of the file but for statistics: one part of an INR, or a directly held tensor. */
 typedef struct entry {
     char name[2 * NMI_SAFETENSORS_NAME]; /* the writer refuses longer ones than it may have */
     int32_t rank;
@@ -17,7 +19,7 @@ typedef struct entry {
     float *data;
 } entry;
 
-/* Walks all entries of a manifold in the order of the file. */
+/* Walks all these entries of a manifold in the order of the file. */
 typedef struct walk {
     const nmi_manifold *manifold;
     int32_t tensor, part;
@@ -40,7 +42,7 @@ static bool next_entry(walk *w, entry *out)
             w->part++;
             return true;
         }
-        if (w->part++ > 0)
+        if (w->part++ > 0 || field->parameter_count == 0)
             continue;
         snprintf(out->name, sizeof out->name, "%s", name);
         out->rank = nmi_graph_tensor_dims(topology, w->manifold->full_sizes,
@@ -166,6 +168,8 @@ static neumeta_status collect(const nmi_manifold *manifold, nmi_safetensors_writ
         status = add_settings(manifold, *writer);
     while (status == NEUMETA_OK && next_entry(&w, &e))
         status = nmi_safetensors_add(*writer, e.name, NMI_DTYPE_F32, e.rank, e.dims, e.data);
+    if (status == NEUMETA_OK && manifold->statistics != NULL)
+        status = nmi_statistics_add(manifold->statistics, *writer);
     return status;
 }
 
@@ -208,18 +212,24 @@ static neumeta_status check_amount(const nmi_safetensors *file, const nmi_manifo
 
 static bool is_expected(walk *w, const char *name)
 {
+    const nmi_statistics *statistics = w->manifold->statistics;
+    nmi_statistics_matrix matrix;
     entry e;
     rewind_walk(w);
     while (next_entry(w, &e))
         if (strcmp(e.name, name) == 0)
+            return true;
+    for (int32_t i = 0; statistics != NULL && nmi_statistics_entry(statistics, i, &matrix); i++)
+        if (strcmp(matrix.name, name) == 0)
             return true;
     return false;
 }
 
 static neumeta_status read_entries(const nmi_safetensors *file, walk *w)
 {
-    neumeta_status status = NEUMETA_OK;
-    int32_t count = 0;
+    nmi_statistics *statistics = w->manifold->statistics;
+    int32_t count = statistics != NULL ? 2 * statistics->norm_count : 0;
+    neumeta_status status = statistics != NULL ? nmi_statistics_read(file, statistics) : NEUMETA_OK;
     entry e;
     for (; status == NEUMETA_OK && next_entry(w, &e); count++)
         status = nmi_safetensors_read(file, e.name, NMI_DTYPE_F32, e.rank, e.dims, e.data);
@@ -258,6 +268,8 @@ static neumeta_status read_manifold(const nmi_safetensors *file, nmi_manifold **
 {
     nmi_manifold *manifold = NULL;
     neumeta_status status = read_plan(file, &manifold);
+    if (status == NEUMETA_OK)
+        status = nmi_statistics_find(file, manifold->topology, &manifold->statistics);
     if (status == NEUMETA_OK)
         status = check_amount(file, manifold);
     if (status == NEUMETA_OK)

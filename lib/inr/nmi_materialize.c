@@ -34,6 +34,16 @@ static neumeta_status check_options(const nmi_manifold *manifold, const nmi_opti
                                      : 2);
 }
 
+/* Norms take the statistics that were fitted to measurements at other sizes: no data here. */
+static neumeta_status check_statistics(const nmi_manifold *manifold)
+{
+    if (manifold->statistics != NULL || !nmi_manifold_has_norms(manifold))
+        return NEUMETA_OK;
+    return nmi_fail(manifold->object.context, NEUMETA_ERR_STATE,
+                    "the manifold has batch norms and no statistics for its present parameters: "
+                    "calibrate it after its training");
+}
+
 static neumeta_status check_finite(const nmi_manifold *manifold, const nmi_network *network)
 {
     for (int32_t t = 0; t < manifold->topology->tensor_count; t++) {
@@ -82,6 +92,8 @@ neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *s
     if (status == NEUMETA_OK)
         status = check_options(manifold, options);
     if (status == NEUMETA_OK)
+        status = check_statistics(manifold);
+    if (status == NEUMETA_OK)
         status = nmi_network_create(ctx, manifold->topology, sizes, &network);
     if (status == NEUMETA_OK) {
         const nmi_noise noise = choose_noise(manifold, options);
@@ -90,6 +102,8 @@ neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *s
                                            nmi_options_int(options, NEUMETA_KEY_SAMPLES),
                                            nmi_options_int(options, NEUMETA_KEY_CLEAN_SAMPLE) != 0);
     }
+    if (status == NEUMETA_OK && manifold->statistics != NULL)
+        nmi_statistics_emit(manifold->statistics, network);
     if (status == NEUMETA_OK)
         status = check_finite(manifold, network);
     if (status == NEUMETA_OK)

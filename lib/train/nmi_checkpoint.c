@@ -6,7 +6,7 @@
  */
 #include "nmi_trainer.h"
 
-#include "nmi_archive.h"
+#include "nmi_statistics_file.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -96,6 +96,8 @@ static neumeta_status write_archive(nmi_trainer *trainer, nmi_safetensors_writer
             nmi_safetensors_add(writer, METRICS_NAME, NMI_DTYPE_F64, 1, metrics_dims, &metrics);
     if (status == NEUMETA_OK)
         status = add_slots(trainer, writer, steps);
+    if (status == NEUMETA_OK && trainer->manifold != NULL && trainer->manifold->statistics != NULL)
+        status = nmi_statistics_add(trainer->manifold->statistics, writer);
     if (status == NEUMETA_OK)
         status = nmi_safetensors_add(writer, STEPS_NAME, NMI_DTYPE_I64, 1, steps_dims, steps);
     if (status == NEUMETA_OK)
@@ -131,6 +133,7 @@ typedef struct saved_state {
     int64_t position[POSITION_COUNT];
     nmi_metrics metrics;
     int64_t *steps;
+    nmi_statistics *statistics; /* of a manifold's norms, or NULL */
 } saved_state;
 
 static neumeta_status check_fingerprint(const nmi_trainer *trainer, const nmi_safetensors *file)
@@ -167,10 +170,13 @@ static neumeta_status check_position(const nmi_trainer *trainer,
 
 /* Every vector that the file has must fit its slot, and the values of each must be there. */
 static neumeta_status check_slots(nmi_trainer *trainer, const nmi_safetensors *file,
-                                  const int64_t *steps)
+                                  const saved_state *state)
 {
     nmi_context *context = trainer->object.context;
+    const int64_t *steps = state->steps;
     int32_t known = 3; /* position, metrics, steps */
+    if (state->statistics != NULL)
+        known += 2 * state->statistics->norm_count;
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
         nmi_slot *slot = &trainer->slots[t];
         if (steps[t] < 0 || steps[t] > INT64_MAX / 2)
@@ -199,6 +205,26 @@ static neumeta_status check_slots(nmi_trainer *trainer, const nmi_safetensors *f
     return NEUMETA_OK;
 }
 
+/* A phase that keeps statistics cannot go on without them. */
+static neumeta_status read_statistics(const nmi_trainer *trainer, const nmi_safetensors *file,
+                                      saved_state *state)
+{
+    const int64_t phase = state->position[0];
+    if (trainer->manifold == NULL)
+        return NEUMETA_OK;
+    neumeta_status status = nmi_statistics_find(file, trainer->topology, &state->statistics);
+    if (status == NEUMETA_OK && state->statistics != NULL)
+        status = nmi_statistics_read(file, state->statistics);
+    if (status == NEUMETA_OK && state->statistics == NULL && phase < trainer->phase_count &&
+        (state->position[1] & FLAG_BEGUN) != 0 &&
+        trainer->phases[phase].statistics == NMI_NORM_FITTED)
+        status = nmi_safetensors_within(file, nmi_fail(trainer->object.context, NEUMETA_ERR_FORMAT,
+                                                       "the statistics that phase '%s' keeps are "
+                                                       "missing",
+                                                       trainer->phases[phase].name));
+    return status;
+}
+
 static neumeta_status read_state(nmi_trainer *trainer, const nmi_safetensors *file,
                                  saved_state *state)
 {
@@ -218,7 +244,9 @@ static neumeta_status read_state(nmi_trainer *trainer, const nmi_safetensors *fi
     if (status == NEUMETA_OK)
         status = nmi_safetensors_read(file, STEPS_NAME, NMI_DTYPE_I64, 1, steps_dims, state->steps);
     if (status == NEUMETA_OK)
-        status = nmi_safetensors_within(file, check_slots(trainer, file, state->steps));
+        status = read_statistics(trainer, file, state);
+    if (status == NEUMETA_OK)
+        status = nmi_safetensors_within(file, check_slots(trainer, file, state));
     return status;
 }
 
@@ -281,8 +309,7 @@ static void copy_slots(nmi_trainer *trainer, const nmi_safetensors *file, const 
     }
 }
 
-static neumeta_status apply(nmi_trainer *trainer, const nmi_safetensors *file,
-                            const saved_state *state)
+static neumeta_status apply(nmi_trainer *trainer, const nmi_safetensors *file, saved_state *state)
 {
     neumeta_status status = take_missing_vectors(trainer, file);
     if (status != NEUMETA_OK)
@@ -300,6 +327,11 @@ static neumeta_status apply(nmi_trainer *trainer, const nmi_safetensors *file,
     trainer->ready = false; /* the next step derives the rest from the position */
     if (trainer->manifold == NULL)
         nmi_network_touch(trainer->network);
+    if (trainer->manifold != NULL) {
+        nmi_manifold_forget_statistics(trainer->manifold);
+        trainer->manifold->statistics = state->statistics;
+        state->statistics = NULL;
+    }
     if (nmi_trainer_finished(trainer))
         nmi_trainer_publish(trainer, true);
     return NEUMETA_OK;
@@ -322,6 +354,7 @@ neumeta_status nmi_trainer_restore(nmi_trainer *trainer, const char *path)
     if (status == NEUMETA_OK)
         status = apply(trainer, file, &state);
     nmi_safetensors_free(file);
+    nmi_statistics_free(state.statistics);
     nmi_free(context, state.steps);
     return status;
 }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { FIRST_PHASE_KEY = NEUMETA_KEY_EPOCHS, LAST_PHASE_KEY = NEUMETA_KEY_PRECISION };
+enum { FIRST_PHASE_KEY = NEUMETA_KEY_EPOCHS, LAST_PHASE_KEY = NEUMETA_KEY_NORM_STATISTICS };
 enum { MAX_PHASES = 65536 };
 
 neumeta_status nmi_schedule_create(nmi_context *context, nmi_schedule **out)

@@ -31,6 +31,8 @@ static const int32_t manifold_keys[] = {
     NEUMETA_KEY_DIRECT_DECAY,
     NEUMETA_KEY_DIRECT_BLOCKS,
     NEUMETA_KEY_VALIDATE_GAMMAS,
+    NEUMETA_KEY_VALIDATE_ITEMS,
+    NEUMETA_KEY_NORM_STATISTICS,
 };
 
 /* Settings that say something only beside another one. */
@@ -53,6 +55,8 @@ static const struct dependence {
     {NEUMETA_KEY_DIRECT_DECAY, NEUMETA_KEY_DIRECT_RATE, -1},
     {NEUMETA_KEY_DIRECT_BLOCKS, NEUMETA_KEY_DIRECT_RATE, -1},
     {NEUMETA_KEY_VALIDATE_GAMMAS, NEUMETA_KEY_VALIDATE_EPOCHS, -1},
+    {NEUMETA_KEY_VALIDATE_ITEMS, NEUMETA_KEY_VALIDATE_EPOCHS, -1},
+    {NEUMETA_KEY_VALIDATE_ITEMS, NEUMETA_KEY_NORM_STATISTICS, NMI_NORM_BATCH},
 };
 
 const nmi_key *nmi_settings_idle(const nmi_options *options, int32_t *position)
@@ -151,6 +155,8 @@ static void read_optimizer(const nmi_options *options, nmi_settings *s)
     s->continue_best = nmi_options_choice(options, NEUMETA_KEY_CONTINUE_FROM) == 1;
     s->validate_epochs = nmi_options_real(options, NEUMETA_KEY_VALIDATE_EPOCHS);
     s->precision = nmi_options_choice(options, NEUMETA_KEY_PRECISION);
+    s->statistics = nmi_options_choice(options, NEUMETA_KEY_NORM_STATISTICS);
+    s->validate_items = nmi_options_int(options, NEUMETA_KEY_VALIDATE_ITEMS);
 }
 
 static void read_objective(const nmi_options *options, nmi_settings *s)

@@ -11,6 +11,7 @@ enum { NMI_OPTIMIZER_SGD = 0, NMI_OPTIMIZER_ADAMW = 1 };
 enum { NMI_RATE_CONSTANT = 0, NMI_RATE_MULTISTEP = 1, NMI_RATE_COSINE = 2 };
 enum { NMI_TEACHER_REFERENCE = 0, NMI_TEACHER_WIDEST = 1 };
 enum { NMI_DRAW_UNIFORM = 0, NMI_DRAW_FULL_FIRST = 1, NMI_DRAW_SANDWICH = 2 };
+enum { NMI_NORM_BATCH = 0, NMI_NORM_FITTED = 1 };
 enum { NMI_START_RANDOM = 0, NMI_START_CLONED = 1, NMI_START_FITTED = 2 };
 
 typedef struct nmi_settings {
@@ -39,6 +40,8 @@ typedef struct nmi_settings {
     bool train_earlier, keep_moments, continue_best;
     double validate_epochs;
     int32_t precision; /* NMI_FP32 or NMI_BF16 */
+    int64_t validate_items;
+    int32_t statistics; /* NMI_NORM_* */
 } nmi_settings;
 
 /* What a phase may rely on. */

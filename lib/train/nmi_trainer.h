@@ -10,8 +10,10 @@
 #ifndef NMI_TRAINER_H
 #define NMI_TRAINER_H
 
+#include "nmi_calibrate.h"
 #include "nmi_dataset.h"
 #include "nmi_manifold.h"
+#include "nmi_moments.h"
 #include "nmi_pass.h"
 #include "nmi_slot.h"
 
@@ -57,8 +59,10 @@ struct neumeta_trainer {
     nmi_network *reference; /* retained; may be NULL */
     nmi_topology *reference_topology; /* retained: whether the reference is still what it was */
     nmi_network *judge;               /* for held-out items; made when first needed */
-    nmi_dataset *dataset;             /* retained */
-    nmi_schedule *schedule;           /* own copy: settings borrow from it */
+    nmi_moments *moments;             /* for the judge's norms, with the settings below */
+    int64_t moments_items, moments_batch;
+    nmi_dataset *dataset;   /* retained */
+    nmi_schedule *schedule; /* own copy: settings borrow from it */
     nmi_pass *pass;
     int64_t pass_items;
     int32_t pass_precision;
@@ -91,7 +95,8 @@ struct neumeta_trainer {
     char *checkpoint_path; /* NULL: none */
     double checkpoint_seconds;
     bool checkpoint_owed; /* the last one could not be written */
-    double fitted;        /* share of the regression that runs; NaN: none does */
+    int64_t calibrate_sizes, calibrate_items;
+    double fitted; /* share of the regression that runs; NaN: none does */
     neumeta_progress_fn progress;
     void *progress_user;
     atomic_bool cancelled;
@@ -133,7 +138,8 @@ neumeta_status nmi_trainer_check_phases(nmi_trainer *trainer);
 neumeta_status nmi_trainer_prepare(nmi_trainer *trainer);
 /* Starts new INRs and moments, once a phase, after prepare. */
 neumeta_status nmi_trainer_begin_phase(nmi_trainer *trainer);
-/* The INRs that the phase adds (nmi_trainer_start.c); with the first phase all residual scalars. */
+/* The INRs that the phase adds (nmi_trainer_start.c), and the statistics that it keeps; with the
+ * first phase all residual scalars. */
 neumeta_status nmi_trainer_start_inrs(nmi_trainer *trainer);
 /* The block of a tensor; nodes before the first block go with it. */
 int32_t nmi_trainer_block(const nmi_topology *topology, int32_t tensor);

@@ -159,6 +159,9 @@ static neumeta_status take_fingerprint(nmi_trainer *trainer)
         nmi_free(context, text);
         hash = nmi_random_key(hash, (uint64_t)(uint32_t)trainer->phases[p].first_block,
                               (uint64_t)(uint32_t)trainer->phases[p].last_block);
+        if (trainer->phases[p].statistics == NMI_NORM_FITTED)
+            hash = nmi_random_key(hash, (uint64_t)trainer->calibrate_sizes,
+                                  (uint64_t)trainer->calibrate_items);
     }
     if (trainer->manifold != NULL)
         hash = mix_inrs(hash, trainer->manifold);
@@ -296,14 +299,33 @@ static neumeta_status take_networks(nmi_trainer *trainer, nmi_network *network)
     return status;
 }
 
+/* Whether a phase begins with a calibration, if its settings are given. */
+static neumeta_status check_calibration(const nmi_trainer *trainer, const nmi_options *options)
+{
+    static const int32_t keys[] = {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS};
+    for (int32_t p = 0; p < trainer->phase_count; p++)
+        if (trainer->phases[p].statistics == NMI_NORM_FITTED)
+            return NEUMETA_OK;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (nmi_options_has(options, keys[i]))
+            return nmi_fail(trainer->object.context, NEUMETA_ERR_ARGUMENT,
+                            "%s has no effect without a phase whose NORM_STATISTICS is 'fitted'",
+                            nmi_key_find(keys[i])->name);
+    return NEUMETA_OK;
+}
+
 static neumeta_status read_options(nmi_trainer *trainer, const nmi_options *options)
 {
     static const int32_t allowed[] = {NEUMETA_KEY_CHECKPOINT_PATH, NEUMETA_KEY_CHECKPOINT_SECONDS,
-                                      NEUMETA_KEY_SEED};
+                                      NEUMETA_KEY_SEED, NEUMETA_KEY_CALIBRATE_SIZES,
+                                      NEUMETA_KEY_CALIBRATE_ITEMS};
     nmi_context *context = trainer->object.context;
-    neumeta_status status = nmi_options_allow(context, options, "trainer_create", allowed, 3);
+    neumeta_status status = nmi_options_allow(context, options, "trainer_create", allowed,
+                                              trainer->manifold != NULL ? 5 : 3);
     if (status != NEUMETA_OK)
         return status;
+    trainer->calibrate_sizes = nmi_options_int(options, NEUMETA_KEY_CALIBRATE_SIZES);
+    trainer->calibrate_items = nmi_options_int(options, NEUMETA_KEY_CALIBRATE_ITEMS);
     const char *path = nmi_options_text(options, NEUMETA_KEY_CHECKPOINT_PATH);
     if (path == NULL && nmi_options_has(options, NEUMETA_KEY_CHECKPOINT_SECONDS))
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
@@ -349,6 +371,8 @@ neumeta_status nmi_trainer_create(nmi_context *context, nmi_manifold *manifold,
     if (status == NEUMETA_OK)
         status = read_settings(trainer, schedule);
     if (status == NEUMETA_OK)
+        status = check_calibration(trainer, options);
+    if (status == NEUMETA_OK)
         status = check_coverage(trainer);
     if (status == NEUMETA_OK)
         status = take_fingerprint(trainer);
@@ -362,8 +386,10 @@ neumeta_status nmi_trainer_create(nmi_context *context, nmi_manifold *manifold,
         nmi_trainer_release(trainer);
         return status;
     }
-    if (manifold != NULL && trainer->reference != NULL)
+    if (manifold != NULL && trainer->reference != NULL) {
         nmi_manifold_hold(manifold, trainer->reference);
+        nmi_manifold_forget_statistics(manifold);
+    }
     *out = trainer;
     return NEUMETA_OK;
 }
@@ -403,6 +429,7 @@ void nmi_trainer_release(nmi_trainer *trainer)
     nmi_free(context, trainer->batch.output_gradients);
     nmi_free(context, trainer->batch.teacher);
     nmi_free(context, trainer->batch.losses);
+    nmi_moments_free(trainer->moments);
     nmi_pass_free(trainer->pass);
     nmi_free(context, trainer->phases);
     nmi_schedule_release(trainer->schedule);

@@ -130,23 +130,27 @@ static neumeta_status mark_slots(nmi_trainer *trainer, const nmi_settings *setti
         trainer->held[t] = !morphing || trainer->reached[t] || trainer->reference == NULL;
         trainer->carried[t] = morphing && trains;
         slot->trained = is_trained(slot, settings, trains, direct);
-        trainer->redrawn[t] = (morphing && trainer->held[t]) || slot->trained;
+        trainer->redrawn[t] = (morphing && trainer->held[t]) || slot->trained ||
+                              (settings->statistics == NMI_NORM_FITTED &&
+                               !nmi_role_is_trainable(topology->tensors[t].role));
     }
     for (int32_t n = 0; n < topology->node_count; n++) {
-        int32_t block = topology->nodes[n].block;
-        trainer->batch_norm[n] = trainer->manifold == NULL &&
-                                 topology->nodes[n].op == NEUMETA_OP_NORM &&
-                                 trains_block(trainer, settings, block > 0 ? block : 0);
+        const int32_t block = topology->nodes[n].block;
+        const bool trains = trainer->manifold != NULL
+                                ? settings->statistics == NMI_NORM_BATCH
+                                : trains_block(trainer, settings, block > 0 ? block : 0);
+        trainer->batch_norm[n] = topology->nodes[n].op == NEUMETA_OP_NORM && trains;
     }
     return status;
 }
 
-/* NULL if every tensor that follows the axis comes from an INR that was reached; else the name of
- * one that does not. */
+/* NULL if every trained tensor that follows the axis comes from an INR that was reached; else the
+ * name of one that does not. */
 static const char *fixed_tensor(const nmi_trainer *trainer, int32_t axis)
 {
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
-        if (!trainer->reached[t] && nmi_graph_tensor_depends(trainer->topology, t, axis))
+        if (!trainer->reached[t] && nmi_role_is_trainable(trainer->topology->tensors[t].role) &&
+            nmi_graph_tensor_depends(trainer->topology, t, axis))
             return trainer->topology->tensors[t].name;
     return NULL;
 }
@@ -212,6 +216,28 @@ int64_t nmi_trainer_size_at(const nmi_trainer *trainer, int32_t axis, double gam
                                                                   : trainer->full_sizes[axis];
 }
 
+/* Statistics that are kept hold for emitted weights only, so all INRs must be there. */
+static neumeta_status check_norm(const nmi_trainer *trainer, const nmi_settings *settings)
+{
+    nmi_context *context = trainer->object.context;
+    const nmi_topology *topology = trainer->topology;
+    const int32_t keys[] = {NEUMETA_KEY_NORM_STATISTICS, NEUMETA_KEY_VALIDATE_ITEMS};
+    if (trainer->manifold == NULL)
+        return NEUMETA_OK;
+    for (size_t i = 0; i < 2 && !nmi_manifold_has_norms(trainer->manifold); i++)
+        if (nmi_options_has(settings->options, keys[i]))
+            return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                            "phase '%s': %s has no effect, since there are no norms",
+                            settings->name, nmi_key_find(keys[i])->name);
+    for (int32_t t = 0; settings->statistics == NMI_NORM_FITTED && t < topology->tensor_count; t++)
+        if (trainer->manifold->fields[t].morphing && !trainer->reached[t])
+            return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                            "phase '%s': NORM_STATISTICS 'fitted' needs all INRs, and that of "
+                            "tensor '%s' comes in a later phase",
+                            settings->name, topology->tensors[t].name);
+    return NEUMETA_OK;
+}
+
 neumeta_status nmi_trainer_check_phases(nmi_trainer *trainer)
 {
     const int32_t present = trainer->position.phase;
@@ -221,6 +247,8 @@ neumeta_status nmi_trainer_check_phases(nmi_trainer *trainer)
         status = mark_slots(trainer, &trainer->phases[p]);
         if (status == NEUMETA_OK)
             status = mark_axes(trainer, &trainer->phases[p]);
+        if (status == NEUMETA_OK)
+            status = check_norm(trainer, &trainer->phases[p]);
     }
     trainer->position.phase = present;
     trainer->ready = false;

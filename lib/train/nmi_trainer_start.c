@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Where the INRs of a phase begin: cloned, fitted, or as they were made; and residual scalars. */
+/* Where the INRs of a phase begin: cloned, fitted, or as they were made; and residual scalars, and
+ * statistics that a phase keeps. */
 #include "nmi_trainer.h"
 
 #include "nmi_random.h"
@@ -133,15 +134,42 @@ static void start_residuals(nmi_trainer *trainer)
     }
 }
 
+/* For the sizes that the phase draws; those of the phase before are kept. */
+static neumeta_status start_statistics(nmi_trainer *trainer, const nmi_settings *settings)
+{
+    double error = 0;
+    const nmi_calibration how = {
+        .sizes = trainer->calibrate_sizes,
+        .items = trainer->calibrate_items,
+        .gamma_min = settings->gamma_min,
+        .gamma_max = settings->gamma_max,
+        .depth_gamma_max = settings->depth_gamma_max,
+        .non_uniform = nmi_calibrate_non_uniform(settings->options),
+        .moves = trainer->varies,
+        .seed = nmi_random_key(trainer->seed, NMI_RANDOM_SIZES, (uint64_t)trainer->position.phase),
+        .watch = watch_fit,
+        .user = trainer,
+    };
+    if (trainer->manifold->statistics != NULL)
+        return NEUMETA_OK;
+    const neumeta_status status = nmi_calibrate(trainer->manifold, trainer->dataset, &how, &error);
+    trainer->fitted = NAN;
+    return status;
+}
+
 neumeta_status nmi_trainer_start_inrs(nmi_trainer *trainer)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
     neumeta_status status = NEUMETA_OK;
+    if (settings->statistics == NMI_NORM_BATCH || settings->start != NMI_START_RANDOM)
+        nmi_manifold_forget_statistics(trainer->manifold);
     if (settings->start == NMI_START_CLONED)
         status = start_cloned(trainer, settings);
     if (settings->start == NMI_START_FITTED)
         status = start_fitted(trainer, settings);
     if (status == NEUMETA_OK && trainer->position.phase == 0)
         start_residuals(trainer);
+    if (status == NEUMETA_OK && settings->statistics == NMI_NORM_FITTED)
+        status = start_statistics(trainer, settings);
     return status;
 }

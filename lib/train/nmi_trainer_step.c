@@ -190,6 +190,8 @@ neumeta_status nmi_trainer_emit(nmi_trainer *trainer, nmi_network *network, cons
     }
     if (status == NEUMETA_OK)
         status = nmi_manifold_emit(trainer->manifold, network, trainer->held, noise, precision);
+    if (status == NEUMETA_OK && nmi_trainer_settings(trainer)->statistics == NMI_NORM_FITTED)
+        nmi_statistics_emit(trainer->manifold->statistics, network);
     return status;
 }
 
@@ -233,11 +235,9 @@ static void note_loss(nmi_trainer *trainer, double total, double task)
 /* Sizes that share their items differ only from the lowest tensor on that is drawn anew. */
 static const float *forward(nmi_trainer *trainer, int64_t index, const float *inputs, int64_t items)
 {
-    const bool manifold = trainer->manifold != NULL;
-    if (manifold && index > 0 && inputs == trainer->batch.inputs)
+    if (trainer->manifold != NULL && index > 0 && inputs == trainer->batch.inputs)
         return nmi_pass_forward_again(trainer->pass, trainer->network, trainer->redrawn);
-    return nmi_pass_forward(trainer->pass, trainer->network, inputs, items,
-                            manifold ? NULL : trainer->batch_norm);
+    return nmi_pass_forward(trainer->pass, trainer->network, inputs, items, trainer->batch_norm);
 }
 
 static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64_t items)
@@ -330,6 +330,8 @@ neumeta_status nmi_trainer_train(nmi_trainer *trainer)
         undo_step(trainer, &metrics);
         return status;
     }
+    if (trainer->manifold != NULL && settings->statistics == NMI_NORM_BATCH)
+        nmi_manifold_forget_statistics(trainer->manifold);
     trainer->position.step++;
     trainer->position.steps++;
     trainer->position.draws += settings->group;

@@ -19,6 +19,25 @@ static bool is_due(const nmi_trainer *trainer, const nmi_settings *settings)
            floor((epoch - width) / settings->validate_epochs + rounding);
 }
 
+/* The judged weights have no statistics yet: takes them from training items at the judge's sizes.
+ */
+static neumeta_status measure_norms(nmi_trainer *trainer, const nmi_settings *settings)
+{
+    const int64_t batch = nmi_trainer_items(trainer, settings);
+    neumeta_status status = NEUMETA_OK;
+    if (trainer->moments_items != settings->validate_items || trainer->moments_batch != batch) {
+        nmi_moments_free(trainer->moments);
+        trainer->moments_items = 0;
+        status = nmi_moments_create(trainer->topology, trainer->dataset, settings->validate_items,
+                                    batch, &trainer->moments);
+    }
+    if (status != NEUMETA_OK)
+        return status;
+    trainer->moments_items = settings->validate_items;
+    trainer->moments_batch = batch;
+    return nmi_moments_measure(trainer->moments, trainer->pass, trainer->judge);
+}
+
 /* Mean accuracy over the compressions of VALIDATE_GAMMAS, on the widths that vary. */
 static neumeta_status judge_manifold(nmi_trainer *trainer, const nmi_settings *settings,
                                      double *score)
@@ -41,6 +60,9 @@ static neumeta_status judge_manifold(nmi_trainer *trainer, const nmi_settings *s
         for (int32_t a = 0; a < trainer->topology->axis_count; a++)
             trainer->sizes[a] = nmi_trainer_size_at(trainer, a, gammas[g]);
         status = nmi_trainer_emit(trainer, trainer->judge, trainer->sizes, NULL, NMI_FP32);
+        if (status == NEUMETA_OK && settings->statistics == NMI_NORM_BATCH &&
+            nmi_manifold_has_norms(trainer->manifold))
+            status = measure_norms(trainer, settings);
         if (status == NEUMETA_OK)
             status = nmi_network_evaluate(trainer->judge, trainer->dataset, NEUMETA_SPLIT_HELD_OUT,
                                           NULL, &one);

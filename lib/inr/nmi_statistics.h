@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Running statistics of norms as functions of the sizes: what stands in for data when a manifold
+ * with norms is materialised.
+ *
+ * For channel c of a norm, with terms phi_k of the sizes,
+ *
+ *     mean = sum_k phi_k(sizes) A[k, c],    ln(variance + epsilon) = sum_k phi_k(sizes) B[k, c]
+ *
+ * A and B are a ridge regression on statistics that were measured at drawn sizes, for each channel
+ * on the sizes that have it. The terms, u being the compression of an axis (0 at full size):
+ *
+ *     1
+ *     direct widths, that is, of the inputs of the product in front of the norm: each channel more
+ *         adds to the sums in its own way, so a piecewise linear function of up to PIECES pieces,
+ *         besides u, u^2, and u times m
+ *     own widths, of the norm's channels: u, u^2
+ *     widths further in front: u, u^2; and of their mean m: m^2, m^3
+ *     depths in front: a step at each depth
+ */
+#ifndef NMI_STATISTICS_H
+#define NMI_STATISTICS_H
+
+#include "nmi_network.h"
+
+/* One norm of the topology. */
+typedef struct nmi_norm_function {
+    int32_t node, mean, variance; /* its tensors of running statistics */
+    int64_t channels;             /* at full sizes */
+    int64_t first;                /* of its channels among those of all norms */
+    int32_t *axes;                /* direct ones, own ones, then the others it depends on */
+    int32_t *nodes;               /* for each of these the first node that brings it in */
+    int32_t direct_count, own_count, axis_count;
+    int32_t terms;
+    float *coefficients; /* [2][terms][channels]: of the mean, of the logarithm; NULL until
+                            nmi_statistics_allocate() */
+} nmi_norm_function;
+
+typedef struct nmi_statistics {
+    nmi_context *context; /* borrowed, like the topology, from the manifold */
+    const nmi_topology *topology;
+    bool *moves;              /* [axis_count] what the statistics may depend on */
+    double reach;             /* largest compression that was measured */
+    nmi_norm_function *norms; /* in the order of the nodes */
+    int32_t norm_count;
+    int32_t most_terms;
+    double *terms;             /* [most_terms]: room, from nmi_statistics_allocate() on */
+    double *sums;              /* [channels]: the same */
+    int64_t channels;          /* of all norms */
+    int64_t coefficient_count; /* of all norms */
+} nmi_statistics;
+
+/* What the norms' statistics depend on if the axes in `moves` ([axis_count]) do move, widths by
+ * compressions up to `reach`. */
+neumeta_status nmi_statistics_create(const nmi_topology *topology, const bool *moves, double reach,
+                                     nmi_statistics **out);
+/* Memory for the coefficients, zero, and for work. */
+neumeta_status nmi_statistics_allocate(nmi_statistics *statistics);
+void nmi_statistics_free(nmi_statistics *statistics); /* NULL is fine */
+
+/* phi_k of a norm at these sizes, [terms]. */
+void nmi_statistics_terms(const nmi_statistics *statistics, int32_t norm, const int64_t *sizes,
+                          double *terms);
+/* Sets the running statistics of the network at its sizes. Does not allocate. */
+void nmi_statistics_emit(const nmi_statistics *statistics, nmi_network *network);
+
+/* Statistics measured at some sizes. Rows of `means` and `variances` have the channels of all
+ * norms at full sizes, of which those that a size lacks are not read. */
+typedef struct nmi_statistics_samples {
+    int64_t count;
+    int64_t *sizes;   /* [count][axis_count] */
+    int64_t *present; /* [count][norm_count]: channels that are there */
+    float *means;     /* [count][channels] */
+    float *variances;
+} nmi_statistics_samples;
+
+/* Fits the functions to all samples but every `leave`-th (0: to all of them). */
+neumeta_status nmi_statistics_fit(nmi_statistics *statistics, const nmi_statistics_samples *samples,
+                                  int64_t leave);
+/* How far the functions are off at every `leave`-th sample: the root mean square, over channels, of
+ * the mean's error in standard deviations and of the error of the standard deviation's logarithm.
+ */
+double nmi_statistics_error(const nmi_statistics *statistics, const nmi_statistics_samples *samples,
+                            int64_t leave);
+
+#endif

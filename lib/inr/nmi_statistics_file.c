@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Statistics in files of manifolds and checkpoints: what the terms follow from in the metadata,
+ * whose key tells whether there are any, and a matrix of coefficients for each running tensor
+ * ("bn.running_mean/terms").
+ */
+#include "nmi_statistics_file.h"
+
+#include <stdio.h>
+
+#define META_STATISTICS "neumeta.statistics"
+
+bool nmi_statistics_entry(const nmi_statistics *statistics, int32_t index,
+                          nmi_statistics_matrix *out)
+{
+    if (index >= 2 * statistics->norm_count)
+        return false;
+    const nmi_norm_function *norm = &statistics->norms[index / 2];
+    const int32_t tensor = index % 2 != 0 ? norm->variance : norm->mean;
+    snprintf(out->name, sizeof out->name, "%s/terms", statistics->topology->tensors[tensor].name);
+    out->dims[0] = norm->terms;
+    out->dims[1] = norm->channels;
+    out->data = norm->coefficients;
+    if (norm->coefficients != NULL && index % 2 != 0)
+        out->data += norm->terms * norm->channels;
+    return true;
+}
+
+static neumeta_status add_axes(const nmi_statistics *statistics, nmi_options *options)
+{
+    const int32_t axes = statistics->topology->axis_count;
+    int64_t *numbers = nmi_alloc_array(statistics->context, axes, sizeof *numbers);
+    int64_t count = 0;
+    neumeta_status status = numbers != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
+    for (int32_t a = 0; status == NEUMETA_OK && a < axes; a++)
+        if (statistics->moves[a])
+            numbers[count++] = a;
+    if (status == NEUMETA_OK && count > 0)
+        status = nmi_options_set_ints(options, NEUMETA_KEY_SIZE_AXES, numbers, count);
+    nmi_free(statistics->context, numbers);
+    return status;
+}
+
+neumeta_status nmi_statistics_add(const nmi_statistics *statistics, nmi_safetensors_writer *writer)
+{
+    nmi_options *options = NULL;
+    nmi_statistics_matrix matrix;
+    neumeta_status status = nmi_options_create(statistics->context, &options);
+    if (status == NEUMETA_OK)
+        status = add_axes(statistics, options);
+    if (status == NEUMETA_OK)
+        status = nmi_options_set_real(options, NEUMETA_KEY_GAMMA_MAX, statistics->reach);
+    if (status == NEUMETA_OK)
+        status = nmi_archive_add_options(writer, META_STATISTICS, options);
+    nmi_options_release(options);
+    for (int32_t i = 0; status == NEUMETA_OK && nmi_statistics_entry(statistics, i, &matrix); i++)
+        status =
+            nmi_safetensors_add(writer, matrix.name, NMI_DTYPE_F32, 2, matrix.dims, matrix.data);
+    return status;
+}
+
+static neumeta_status mark_axes(const nmi_topology *topology, const nmi_options *options,
+                                bool *moves)
+{
+    static const int32_t keys[] = {NEUMETA_KEY_SIZE_AXES, NEUMETA_KEY_GAMMA_MAX};
+    nmi_context *ctx = topology->object.context;
+    int64_t count = 0;
+    const int64_t *numbers = nmi_options_ints(options, NEUMETA_KEY_SIZE_AXES, &count);
+    for (int64_t i = 0; i < count; i++) {
+        if (numbers[i] < 0 || numbers[i] >= topology->axis_count)
+            return nmi_fail(ctx, NEUMETA_ERR_ARGUMENT,
+                            "statistics depend on axis %lld, the topology has 0 to %d",
+                            (long long)numbers[i], (int)topology->axis_count - 1);
+        moves[numbers[i]] = true;
+    }
+    return nmi_options_allow(ctx, options, META_STATISTICS, keys, 2);
+}
+
+/* Before memory is taken: a small file must not make us ask for many coefficients. */
+static neumeta_status check_amount(const nmi_safetensors *file, const nmi_statistics *statistics)
+{
+    int64_t present = 0;
+    for (int32_t i = 0; i < nmi_safetensors_count(file); i++)
+        present += nmi_safetensors_at(file, i)->elements;
+    if (present >= statistics->coefficient_count)
+        return NEUMETA_OK;
+    return nmi_safetensors_within(
+        file, nmi_fail(statistics->context, NEUMETA_ERR_FORMAT,
+                       "the file has %lld values, but its statistics need %lld", (long long)present,
+                       (long long)statistics->coefficient_count));
+}
+
+neumeta_status nmi_statistics_find(const nmi_safetensors *file, const nmi_topology *topology,
+                                   nmi_statistics **out)
+{
+    nmi_context *ctx = topology->object.context;
+    nmi_options *options = NULL;
+    *out = NULL;
+    if (nmi_safetensors_text(file, META_STATISTICS) == NULL)
+        return NEUMETA_OK;
+    bool *moves = nmi_alloc_zero_array(ctx, topology->axis_count, sizeof *moves);
+    neumeta_status status =
+        moves != NULL ? nmi_archive_options(file, META_STATISTICS, &options) : NEUMETA_ERR_MEMORY;
+    if (status == NEUMETA_OK) {
+        status = mark_axes(topology, options, moves);
+        if (status == NEUMETA_ERR_ARGUMENT)
+            status = nmi_safetensors_within(file, NEUMETA_ERR_FORMAT);
+    }
+    if (status == NEUMETA_OK)
+        status = nmi_statistics_create(topology, moves,
+                                       nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX), out);
+    if (status == NEUMETA_ERR_UNSUPPORTED)
+        status = nmi_safetensors_within(file, NEUMETA_ERR_FORMAT);
+    if (status == NEUMETA_OK)
+        status = check_amount(file, *out);
+    nmi_options_release(options);
+    nmi_free(ctx, moves);
+    if (status != NEUMETA_OK) {
+        nmi_statistics_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+neumeta_status nmi_statistics_read(const nmi_safetensors *file, nmi_statistics *statistics)
+{
+    nmi_statistics_matrix matrix;
+    neumeta_status status = nmi_statistics_allocate(statistics);
+    for (int32_t i = 0; status == NEUMETA_OK && nmi_statistics_entry(statistics, i, &matrix); i++)
+        status =
+            nmi_safetensors_read(file, matrix.name, NMI_DTYPE_F32, 2, matrix.dims, matrix.data);
+    return status;
+}

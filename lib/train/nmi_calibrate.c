@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/* Statistics of norms from data: what is drawn and measured, and kept for the regression. */
+#include "nmi_calibrate.h"
+
+#include "nmi_moments.h"
+#include "nmi_random.h"
+#include "nmi_settings.h"
+
+#include <string.h>
+
+enum {
+    BATCH = 128, /* items of a minibatch, as in training */
+    LEAVE = 5    /* every so-manieth size tests the fit */
+};
+
+typedef struct parts {
+    nmi_manifold *manifold;
+    const nmi_topology *topology;
+    const nmi_calibration *how;
+    nmi_settings draw; /* the fields that nmi_settings_draw_sizes() reads */
+    nmi_network *network;
+    nmi_moments *moments;
+    nmi_pass *pass;
+    nmi_statistics *statistics;
+    nmi_statistics_samples samples;
+} parts;
+
+static neumeta_status check_norms(const nmi_topology *topology)
+{
+    for (int32_t n = 0; n < topology->node_count; n++)
+        if (topology->nodes[n].op == NEUMETA_OP_NORM)
+            return NEUMETA_OK;
+    return nmi_fail(topology->object.context, NEUMETA_ERR_UNSUPPORTED,
+                    "there are no norms, so there is nothing to calibrate");
+}
+
+/* --- options ---------------------------------------------------------------------------------- */
+
+static neumeta_status read_options(nmi_context *context, const nmi_options *options,
+                                   nmi_calibration *how)
+{
+    static const int32_t keys[] = {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS,
+                                   NEUMETA_KEY_GAMMA_MIN,       NEUMETA_KEY_GAMMA_MAX,
+                                   NEUMETA_KEY_NON_UNIFORM,     NEUMETA_KEY_SIZE_AXES,
+                                   NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_SEED};
+    neumeta_status status = nmi_options_allow(context, options, "manifold calibrate", keys,
+                                              (int32_t)(sizeof keys / sizeof *keys));
+    if (status != NEUMETA_OK)
+        return status;
+    how->sizes = nmi_options_int(options, NEUMETA_KEY_CALIBRATE_SIZES);
+    how->items = nmi_options_int(options, NEUMETA_KEY_CALIBRATE_ITEMS);
+    how->gamma_min = nmi_options_real(options, NEUMETA_KEY_GAMMA_MIN);
+    how->gamma_max = nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX);
+    how->depth_gamma_max = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX);
+    how->non_uniform = nmi_calibrate_non_uniform(options);
+    how->seed = nmi_options_has(options, NEUMETA_KEY_SEED)
+                    ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
+                    : context->seed;
+    if (how->gamma_min > how->gamma_max)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "GAMMA_MIN is %g, must not be above GAMMA_MAX, which is %g", how->gamma_min,
+                        how->gamma_max);
+    return NEUMETA_OK;
+}
+
+double nmi_calibrate_non_uniform(const nmi_options *options)
+{
+    const double unset = 0.5;
+    return nmi_options_has(options, NEUMETA_KEY_NON_UNIFORM)
+               ? nmi_options_real(options, NEUMETA_KEY_NON_UNIFORM)
+               : unset;
+}
+
+/* Whether an axis that SIZE_AXES names can vary. */
+static neumeta_status check_axis(const nmi_manifold *manifold, const nmi_calibration *how,
+                                 int64_t number)
+{
+    nmi_context *context = manifold->object.context;
+    const nmi_topology *topology = manifold->topology;
+    if (number < 0 || number >= topology->axis_count)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "SIZE_AXES names axis %lld, the topology has 0 to %d", (long long)number,
+                        (int)topology->axis_count - 1);
+    const nmi_axis *axis = &topology->axes[number];
+    const char *held = nmi_manifold_held_tensor(manifold, (int32_t)number);
+    if (axis->kind == NEUMETA_AXIS_DEPTH && how->depth_gamma_max <= 0)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "SIZE_AXES names '%s', a depth, which varies only if DEPTH_GAMMA_MAX is "
+                        "above 0",
+                        axis->name);
+    if (held != NULL)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "axis '%s' cannot vary: tensor '%s' depends on it and is held directly",
+                        axis->name, held);
+    return NEUMETA_OK;
+}
+
+/* The axes that training varies if it is not told otherwise, or those of SIZE_AXES. */
+static neumeta_status mark_axes(const nmi_manifold *manifold, const nmi_options *options,
+                                const nmi_calibration *how, bool *moves)
+{
+    const nmi_topology *topology = manifold->topology;
+    int64_t count = 0;
+    const int64_t *given = nmi_options_ints(options, NEUMETA_KEY_SIZE_AXES, &count);
+    neumeta_status status = NEUMETA_OK;
+    for (int32_t a = 0; a < topology->axis_count && count == 0; a++)
+        moves[a] = topology->axes[a].kind == NEUMETA_AXIS_DEPTH
+                       ? how->depth_gamma_max > 0
+                       : nmi_graph_axis_is_inner(topology, a) &&
+                             nmi_manifold_held_tensor(manifold, a) == NULL;
+    for (int64_t i = 0; i < count && status == NEUMETA_OK; i++) {
+        status = check_axis(manifold, how, given[i]);
+        if (status == NEUMETA_OK)
+            moves[given[i]] = true;
+    }
+    return status;
+}
+
+/* --- samples ---------------------------------------------------------------------------------- */
+
+static neumeta_status take_parts(parts *c, nmi_dataset *dataset)
+{
+    nmi_context *context = c->manifold->object.context;
+    nmi_statistics_samples *s = &c->samples;
+    const int64_t items = c->how->items, batch = items < BATCH ? items : BATCH;
+    neumeta_status status =
+        nmi_statistics_create(c->topology, c->how->moves, c->how->gamma_max, &c->statistics);
+    if (status == NEUMETA_OK)
+        status = nmi_statistics_allocate(c->statistics);
+    if (status != NEUMETA_OK)
+        return status;
+    s->sizes = nmi_alloc_matrix(context, s->count, c->topology->axis_count, sizeof *s->sizes);
+    s->present = nmi_alloc_matrix(context, s->count, c->statistics->norm_count, sizeof *s->present);
+    s->means = nmi_alloc_matrix(context, s->count, c->statistics->channels, sizeof *s->means);
+    s->variances = nmi_alloc_matrix(context, s->count, c->statistics->channels, sizeof(float));
+    if (s->sizes == NULL || s->present == NULL || s->means == NULL || s->variances == NULL)
+        return NEUMETA_ERR_MEMORY;
+    nmi_graph_full_sizes(c->topology, s->sizes);
+    status = nmi_network_create(context, c->manifold->topology, s->sizes, &c->network);
+    if (status == NEUMETA_OK)
+        status =
+            nmi_pass_create(context, c->manifold->topology, s->sizes, batch, NMI_FP32, &c->pass);
+    if (status == NEUMETA_OK)
+        status = nmi_moments_create(c->manifold->topology, dataset, items, batch, &c->moments);
+    return status;
+}
+
+/* Keeps what was measured at the index-th size. */
+static void keep_sample(parts *c, int64_t index)
+{
+    const nmi_statistics *statistics = c->statistics;
+    for (int32_t i = 0; i < statistics->norm_count; i++) {
+        const nmi_norm_function *norm = &statistics->norms[i];
+        const nmi_tensor *mean = &c->network->tensors[norm->mean];
+        const nmi_tensor *variance = &c->network->tensors[norm->variance];
+        const int64_t count = mean->rank > 0 ? mean->count : 0;
+        const int64_t at = index * statistics->channels + norm->first;
+        c->samples.present[index * statistics->norm_count + i] = count;
+        if (count == 0)
+            continue;
+        memcpy(c->samples.means + at, mean->data, (size_t)count * sizeof(float));
+        memcpy(c->samples.variances + at, variance->data, (size_t)count * sizeof(float));
+    }
+}
+
+static neumeta_status measure_size(parts *c, int64_t index)
+{
+    int64_t *sizes = c->samples.sizes + index * c->topology->axis_count;
+    nmi_settings_draw_sizes(&c->draw, c->topology, c->how->moves, index,
+                            nmi_random_key(c->how->seed, NMI_RANDOM_SIZES, (uint64_t)index), sizes);
+    neumeta_status status = nmi_network_resize(c->network, sizes);
+    if (status == NEUMETA_OK)
+        status = nmi_manifold_emit(c->manifold, c->network, NULL, NULL, NMI_FP32);
+    if (status == NEUMETA_OK)
+        status = nmi_moments_measure(c->moments, c->pass, c->network);
+    if (status == NEUMETA_OK)
+        keep_sample(c, index);
+    return status;
+}
+
+static neumeta_status measure_sizes(parts *c)
+{
+    const nmi_calibration *how = c->how;
+    neumeta_status status = NEUMETA_OK;
+    for (int64_t i = 0; i < c->samples.count && status == NEUMETA_OK; i++) {
+        status = measure_size(c, i);
+        if (status == NEUMETA_OK && how->watch != NULL &&
+            how->watch(how->user, (double)(i + 1) / (double)how->sizes))
+            status = NEUMETA_CANCELLED;
+    }
+    return status;
+}
+
+/* --- all together ----------------------------------------------------------------------------- */
+
+static void give_parts(parts *c)
+{
+    nmi_context *context = c->manifold->object.context;
+    nmi_statistics_free(c->statistics);
+    nmi_moments_free(c->moments);
+    nmi_pass_free(c->pass);
+    nmi_network_release(c->network);
+    nmi_free(context, c->samples.sizes);
+    nmi_free(context, c->samples.present);
+    nmi_free(context, c->samples.means);
+    nmi_free(context, c->samples.variances);
+}
+
+/* The first fit tells how well unseen sizes are met, the second one is kept. */
+static neumeta_status fit_functions(parts *c, double *error)
+{
+    neumeta_status status = nmi_statistics_fit(c->statistics, &c->samples, LEAVE);
+    if (status != NEUMETA_OK)
+        return status;
+    *error = nmi_statistics_error(c->statistics, &c->samples, LEAVE);
+    status = nmi_statistics_fit(c->statistics, &c->samples, 0);
+    if (status != NEUMETA_OK)
+        return status;
+    nmi_manifold_forget_statistics(c->manifold);
+    c->manifold->statistics = c->statistics;
+    c->statistics = NULL;
+    return NEUMETA_OK;
+}
+
+neumeta_status nmi_calibrate(nmi_manifold *manifold, nmi_dataset *dataset,
+                             const nmi_calibration *how, double *error)
+{
+    parts c = {.manifold = manifold, .topology = manifold->topology, .how = how};
+    c.samples.count = how->sizes;
+    c.draw = (nmi_settings){.draw = NMI_DRAW_SANDWICH,
+                            .gamma_min = how->gamma_min,
+                            .gamma_max = how->gamma_max,
+                            .non_uniform = how->non_uniform,
+                            .depth_gamma_max = how->depth_gamma_max};
+    neumeta_status status = take_parts(&c, dataset);
+    if (status == NEUMETA_OK)
+        status = measure_sizes(&c);
+    if (status == NEUMETA_OK)
+        status = fit_functions(&c, error);
+    give_parts(&c);
+    return status;
+}
+
+neumeta_status nmi_calibrate_manifold(nmi_manifold *manifold, nmi_dataset *dataset,
+                                      const nmi_options *options, nmi_watch watch, void *user,
+                                      double *error)
+{
+    nmi_context *context = manifold->object.context;
+    nmi_calibration how = {.watch = watch, .user = user};
+    neumeta_status status = read_options(context, options, &how);
+    if (status == NEUMETA_OK)
+        status = check_norms(manifold->topology);
+    if (status != NEUMETA_OK)
+        return status;
+    bool *moves = nmi_alloc_zero_array(context, manifold->topology->axis_count, sizeof *moves);
+    how.moves = moves;
+    status = moves != NULL ? mark_axes(manifold, options, &how, moves) : NEUMETA_ERR_MEMORY;
+    if (status == NEUMETA_OK)
+        status = nmi_calibrate(manifold, dataset, &how, error);
+    nmi_free(context, moves);
+    return status;
+}
+
+neumeta_status nmi_calibrate_network(nmi_network *network, nmi_dataset *dataset,
+                                     const nmi_options *options)
+{
+    static const int32_t keys[] = {NEUMETA_KEY_CALIBRATE_ITEMS};
+    nmi_context *context = network->object.context;
+    const int64_t items = nmi_options_int(options, NEUMETA_KEY_CALIBRATE_ITEMS);
+    const int64_t batch = items < BATCH ? items : BATCH;
+    nmi_pass *pass = NULL;
+    nmi_moments *moments = NULL;
+    nmi_network *result = NULL; /* a failure must leave the network as it was */
+    neumeta_status status = nmi_options_allow(context, options, "network calibrate", keys, 1);
+    if (status == NEUMETA_OK)
+        status = check_norms(network->topology);
+    if (status == NEUMETA_OK && nmi_network_is_shared(network))
+        status = nmi_fail(context, NEUMETA_ERR_STATE,
+                          "the weights are shared with another network and cannot change");
+    if (status == NEUMETA_OK)
+        status = nmi_moments_create(network->topology, dataset, items, batch, &moments);
+    if (status == NEUMETA_OK)
+        status =
+            nmi_pass_create(context, network->topology, network->sizes, batch, NMI_FP32, &pass);
+    if (status == NEUMETA_OK)
+        status = nmi_network_copy(network, &result);
+    if (status == NEUMETA_OK)
+        status = nmi_moments_measure(moments, pass, result);
+    nmi_pass_free(pass);
+    nmi_moments_free(moments);
+    if (status == NEUMETA_OK)
+        nmi_network_become(network, result);
+    else
+        nmi_network_release(result);
+    return status;
+}
