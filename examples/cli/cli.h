@@ -45,8 +45,8 @@ typedef struct cli_command {
     int (*run)(cli *);
 } cli_command;
 
-extern const cli_command cmd_fetch, cmd_train, cmd_evaluate, cmd_inspect, cmd_materialize,
-    cmd_smooth, cmd_bench, cmd_plot;
+extern const cli_command cmd_fetch, cmd_train, cmd_calibrate, cmd_evaluate, cmd_inspect,
+    cmd_materialize, cmd_smooth, cmd_bench, cmd_plot;
 extern const cli_command *const cli_commands[]; /* ends with NULL */
 extern const cli_option cli_common_options[];   /* of every command */
 
@@ -207,6 +207,10 @@ extern const cli_keys cli_data_keys[];
 int cli_network(const cli *c, const cli_data *data, const char *path, neumeta_network **network);
 /* Applies --replace-norm, if given. */
 int cli_replace_norm(const cli *c, neumeta_network *network);
+/* Calibrates at sizes as training draws them, with progress under `name`; CLI_CANCELLED, without a
+ * sentence, if interrupted. */
+int cli_calibrate(const cli *c, neumeta_manifold *manifold, neumeta_dataset *dataset,
+                  const char *name);
 /* Reorders channels; `before` and `after` receive the total variation. */
 int cli_smooth(const cli *c, neumeta_network *network, double *before, double *after);
 /* Bytes of all tensors. */

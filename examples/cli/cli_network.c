@@ -244,5 +244,6 @@ int cli_model_network(const cli *c, const cli_model *model, const int64_t *sizes
                                                                model->sampling, network)
                                 : neumeta_network_share(model->network, c->context, network);
     *milliseconds = 1e3 * (cli_seconds() - start);
-    return cli_check(c, status, NULL);
+    return cli_check_hint(c, status, NULL,
+                          status == NEUMETA_ERR_STATE ? " (neumeta calibrate)" : "");
 }

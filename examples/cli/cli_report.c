@@ -170,7 +170,7 @@ static void show_bar(const cli_progress *progress, const state *s, double now)
 {
     char cells[BAR_CELLS + 1], score[32] = "", left[32] = "";
     if (isfinite(s->fitted)) {
-        fprintf(stderr, "\r%s [%s] %3d %%  %s  fitting the INRs to the reference\033[K",
+        fprintf(stderr, "\r%s [%s] %3d %%  %s  fitting to the reference or data\033[K",
                 progress->name, fill_bar(s->fitted, cells), (int)(100 * s->fitted), s->phase_name);
         return;
     }

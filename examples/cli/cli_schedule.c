@@ -6,7 +6,12 @@
 #include <string.h>
 #include <strings.h>
 
-static const cli_keys phase_keys[] = {{NEUMETA_KEY_EPOCHS, NEUMETA_KEY_PRECISION}, {0, 0}};
+static const cli_keys phase_keys[] = {{NEUMETA_KEY_EPOCHS, NEUMETA_KEY_NORM_STATISTICS}, {0, 0}};
+
+static const cli_keys draw_keys[] = {{NEUMETA_KEY_SIZE_AXES, NEUMETA_KEY_NON_UNIFORM},
+                                     {NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_DEPTH_GAMMA_MAX},
+                                     {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS},
+                                     {0, 0}};
 
 /* --- phases of a file ------------------------------------------------------------------------ */
 
@@ -57,6 +62,13 @@ static bool on_command_line(const cli *c, const char *name)
             return true;
     }
     return false;
+}
+
+static bool is_named(int32_t key, const char *name)
+{
+    char option[64];
+    cli_key_option(key, option, sizeof option);
+    return strcasecmp(neumeta_key_name(key), name) == 0 || strcasecmp(option, name) == 0;
 }
 
 /* The phase's settings over the file's common ones; the command line over both. */
@@ -176,5 +188,73 @@ int cli_schedule(const cli *c, const neumeta_topology *topology, bool manifold,
         neumeta_schedule_free(*schedule);
         *schedule = NULL;
     }
+    return code;
+}
+
+/* --- what the phases draw -------------------------------------------------------------------- */
+
+/* Settings of sizes that a phase has of its own. */
+static int add_draw(const cli *c, const json_t *phase, neumeta_options *options)
+{
+    const char *name;
+    json_t *value;
+    int code = CLI_OK;
+    json_object_foreach ((json_t *)phase, name, value) {
+        bool wanted = false;
+        for (int32_t key = NEUMETA_KEY_SIZE_AXES; key <= NEUMETA_KEY_NON_UNIFORM; key++)
+            wanted = wanted || is_named(key, name);
+        wanted = wanted || is_named(NEUMETA_KEY_DEPTH_GAMMA_MAX, name);
+        if (code == CLI_OK && wanted && !on_command_line(c, name))
+            code = cli_set_json(c, options, "the last phase", name, value);
+    }
+    return code;
+}
+
+/* "phases" of the settings file or of --recipe, borrowed from `root`, which the caller releases;
+ * NULL: none are written out. */
+static int read_phases(const cli *c, json_t **root, const json_t **phases)
+{
+    const char *recipe = cli_text(c, "recipe");
+    bool named = recipe == NULL || strcmp(recipe, "nm") == 0 || strcmp(recipe, "ht") == 0;
+    int code = named ? CLI_OK : cli_read_json(c, recipe, root);
+    *phases = named ? c->phases : json_is_object(*root) ? json_object_get(*root, "phases") : *root;
+    return code;
+}
+
+int cli_draw_settings(const cli *c, neumeta_options **options)
+{
+    json_t *root = NULL;
+    const json_t *phases = NULL;
+    int code = cli_settings(c, draw_keys, options);
+    if (code == CLI_OK)
+        code = read_phases(c, &root, &phases);
+    if (code == CLI_OK && json_array_size(phases) > 0)
+        code = add_draw(c, json_array_get(phases, json_array_size(phases) - 1), *options);
+    json_decref(root);
+    return code;
+}
+
+static bool is_fitted(const char *text)
+{
+    return text != NULL && strcmp(text, "fitted") == 0;
+}
+
+int cli_calibrates(const cli *c, bool *calibrates)
+{
+    json_t *root = NULL;
+    const json_t *phases = NULL;
+    char option[64];
+    cli_key_option(NEUMETA_KEY_NORM_STATISTICS, option, sizeof option);
+    int code = read_phases(c, &root, &phases);
+    *calibrates = is_fitted(cli_text(c, option));
+    for (size_t i = 0; code == CLI_OK && i < json_array_size(phases); i++) {
+        const char *name;
+        json_t *value;
+        json_object_foreach (json_array_get(phases, i), name, value) {
+            if (is_named(NEUMETA_KEY_NORM_STATISTICS, name) && !on_command_line(c, name))
+                *calibrates = *calibrates || is_fitted(json_string_value(value));
+        }
+    }
+    json_decref(root);
     return code;
 }

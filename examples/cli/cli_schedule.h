@@ -9,5 +9,9 @@
  * of all the settings given. `manifold`: recipes name manifolds' trainings. */
 int cli_schedule(const cli *c, const neumeta_topology *topology, bool manifold,
                  neumeta_schedule **schedule);
+/* CALIBRATE_* and which sizes the training draws: common settings, and those of the last phase. */
+int cli_draw_settings(const cli *c, neumeta_options **options);
+/* Whether some phase has NORM_STATISTICS 'fitted', and so begins with a calibration. */
+int cli_calibrates(const cli *c, bool *calibrates);
 
 #endif

@@ -31,8 +31,11 @@ static const cli_keys keys[] = {
     {NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW},
     {NEUMETA_KEY_CLEAN_SAMPLE, NEUMETA_KEY_CLEAN_SAMPLE},
     {NEUMETA_KEY_PRECISION, NEUMETA_KEY_PRECISION},
+    {NEUMETA_KEY_CALIBRATE_ITEMS, NEUMETA_KEY_CALIBRATE_ITEMS},
     {0, 0},
 };
+static const cli_keys measuring_keys[] = {
+    {NEUMETA_KEY_CALIBRATE_ITEMS, NEUMETA_KEY_CALIBRATE_ITEMS}, {0, 0}};
 static const cli_column columns[] = {
     {"file", "file", 1, 0},
     {"gamma", "gamma", 1, 3},
@@ -83,6 +86,7 @@ static int measure(const cli *c, neumeta_network *network, const cli_data *data,
 typedef struct job {
     const cli_data *data;
     neumeta_dataset *dataset;
+    neumeta_options *measuring; /* of the norms of each network, NULL: not wanted */
     int32_t split;
     const char *split_name;
     bool with_file;
@@ -100,6 +104,8 @@ static int evaluate_one(const cli *c, job *j, const char *file, const cli_model 
     if (j->with_file)
         json_object_set_new(row, "file", json_string(file));
     int code = cli_model_network(c, model, sizes, &network, &make_ms);
+    if (code == CLI_OK && j->measuring != NULL)
+        code = cli_check(c, neumeta_network_calibrate(network, j->dataset, j->measuring), file);
     if (code == CLI_OK)
         code = cli_check(c, neumeta_network_evaluate(network, j->dataset, j->split, &loss, &score),
                          file);
@@ -150,6 +156,10 @@ static int evaluate_file(const cli *c, job *j, const char *file, bool *manifold)
     cli_model model;
     cli_size_list list = {.sizes = NULL};
     int code = cli_model_open(c, j->data, file, &model);
+    if (code == CLI_OK && j->measuring != NULL && model.manifold == NULL) {
+        code = cli_usage(c, "--calibrate-items is for manifolds; a network has its statistics");
+        cli_model_release(&model);
+    }
     if (code == CLI_OK)
         code = cli_sizes(c, &model, &list);
     *manifold = *manifold || (code == CLI_OK && model.manifold != NULL);
@@ -196,6 +206,8 @@ static int run(cli *c)
         code = cli_data_open(c, &data, &j.dataset);
     if (code != CLI_OK)
         return code;
+    if (cli_flag(c, "calibrate-items"))
+        code = cli_settings(c, measuring_keys, &j.measuring);
     j.rows = json_array();
     for (int i = 0; i < c->operand_count && code == CLI_OK; i++)
         code = evaluate_file(c, &j, c->operands[i], &manifold);
@@ -209,6 +221,7 @@ static int run(cli *c)
             code = CLI_FAILED;
     }
     json_decref(j.rows);
+    neumeta_options_free(j.measuring);
     neumeta_dataset_free(j.dataset);
     cli_data_release(&data);
     return code;
@@ -224,7 +237,9 @@ const cli_command cmd_evaluate = {
         "without any: the\nfull one. A network file needs --topology and --norm.\n\n"
         "The time is the median for one image in batches of 128; making a network of a manifold "
         "is timed\non its own. Ctrl-C ends it after the present network, with the rows that are "
-        "finished.\n",
+        "finished.\n\nWith --calibrate-items, the norms of each network that a manifold yields "
+        "take "
+        "their statistics from\nso many training images instead of the manifold's functions.\n",
     .examples =
         "  neumeta evaluate lenet.safetensors --topology lenet --data data\n"
         "  neumeta evaluate manifold.safetensors --data data --gamma 0,0.25,0.5,0.75\n"

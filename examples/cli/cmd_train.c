@@ -18,8 +18,8 @@ static const cli_option options[] = {
      "norm of the topology and of the reference file: none, batch, or how it was "
      "replaced: fold, skip-init, sqrt-half, affine (default batch)"},
     {"replace-norm", "NAME",
-     "replace batch norm before training: fold, skip-init, sqrt-half or "
-     "affine; a manifold needs that"},
+     "replace batch norm before training: fold, skip-init, sqrt-half or affine; a manifold that "
+     "keeps it is calibrated at the end"},
     {"smooth", NULL, "reorder channels before training, so that neighbours are alike"},
     {"recipe", "NAME",
      "schedule of a manifold: nm (all blocks at once, default), ht (block after "
@@ -38,10 +38,13 @@ static const cli_keys keys[] = {
     {NEUMETA_KEY_NOISE, NEUMETA_KEY_NOISE_CLAMP},
     {NEUMETA_KEY_INR_EXTENT_OCTAVES, NEUMETA_KEY_INR_EXTENT_OCTAVES},
     {NEUMETA_KEY_MLP_BLOCKS, NEUMETA_KEY_GRID_TERMS},
-    {NEUMETA_KEY_EPOCHS, NEUMETA_KEY_PRECISION},
+    {NEUMETA_KEY_EPOCHS, NEUMETA_KEY_NORM_STATISTICS},
     {NEUMETA_KEY_CHECKPOINT_SECONDS, NEUMETA_KEY_CHECKPOINT_SECONDS},
+    {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS},
     {0, 0},
 };
+static const cli_keys calibration_keys[] = {
+    {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS}, {0, 0}};
 static const cli_keys manifold_keys[] = {
     {NEUMETA_KEY_INR_KIND, NEUMETA_KEY_MORPH_BLOCKS},
     {NEUMETA_KEY_NOISE, NEUMETA_KEY_NOISE_CLAMP},
@@ -50,6 +53,10 @@ static const cli_keys manifold_keys[] = {
     {0, 0}};
 static const cli_keys trainer_keys[] = {
     {NEUMETA_KEY_CHECKPOINT_SECONDS, NEUMETA_KEY_CHECKPOINT_SECONDS}, {0, 0}};
+static const cli_keys calibrating_keys[] = {
+    {NEUMETA_KEY_CHECKPOINT_SECONDS, NEUMETA_KEY_CHECKPOINT_SECONDS},
+    {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS},
+    {0, 0}};
 static const cli_column columns[] = {
     {"output", "output", 1, 0},
     {"finished", "finished", 1, 0},
@@ -90,7 +97,8 @@ static int check_usage(const cli *c, job *j)
     if (code == CLI_OK && c->operand_count > 0)
         code = cli_usage(c, "'%s' is one word too many", c->operands[0]);
     for (size_t i = 0; i < c->value_count && code == CLI_OK && !j->manifold_wanted; i++)
-        if (cli_has_key(manifold_keys, c->values[i].key))
+        if (cli_has_key(manifold_keys, c->values[i].key) ||
+            cli_has_key(calibration_keys, c->values[i].key))
             code = cli_usage(c, "%s is for manifolds (--manifold)", c->values[i].name);
     if (code != CLI_OK)
         return code;
@@ -154,17 +162,13 @@ static int prepare(const cli *c, job *j)
     return code;
 }
 
-static int create_manifold(const cli *c, job *j, const neumeta_options *inrs)
-{
-    neumeta_status status = neumeta_manifold_create(j->topology, inrs, &j->manifold);
-    bool normed = status == NEUMETA_ERR_UNSUPPORTED && !cli_flag(c, "replace-norm");
-    return cli_check_hint(c, status, NULL, normed ? " (--replace-norm fold)" : "");
-}
-
 static int create_trainer(const cli *c, job *j)
 {
     neumeta_options *inrs = NULL, *saving = NULL;
-    int code = cli_settings(c, trainer_keys, &saving);
+    bool calibrates = false;
+    int code = j->manifold_wanted ? cli_calibrates(c, &calibrates) : CLI_OK;
+    if (code == CLI_OK)
+        code = cli_settings(c, calibrates ? calibrating_keys : trainer_keys, &saving);
     if (code == CLI_OK)
         code = cli_check(
             c, neumeta_options_set_text(saving, NEUMETA_KEY_CHECKPOINT_PATH, j->checkpoint), NULL);
@@ -172,7 +176,7 @@ static int create_trainer(const cli *c, job *j)
         neumeta_network *reference = cli_flag(c, "reference") ? j->network : NULL;
         code = cli_settings(c, manifold_keys, &inrs);
         if (code == CLI_OK)
-            code = create_manifold(c, j, inrs);
+            code = cli_check(c, neumeta_manifold_create(j->topology, inrs, &j->manifold), NULL);
         if (code == CLI_OK)
             code = cli_check(c,
                              neumeta_trainer_create(j->manifold, reference, j->schedule, j->dataset,
@@ -191,8 +195,17 @@ static int create_trainer(const cli *c, job *j)
     return code;
 }
 
+/* A manifold with norms is no use without their statistics, so these come with every output. */
 static int save_output(const cli *c, const job *j)
 {
+    int32_t calibrated = 1;
+    int code = CLI_OK;
+    if (j->manifold != NULL)
+        code = cli_check(c, neumeta_manifold_calibrated(j->manifold, &calibrated), NULL);
+    if (code == CLI_OK && !calibrated)
+        code = cli_calibrate(c, j->manifold, j->dataset, j->output);
+    if (code != CLI_OK)
+        return code;
     return cli_check(c,
                      j->manifold != NULL ? neumeta_manifold_save(j->manifold, j->output)
                                          : neumeta_network_save(j->network, j->output),
@@ -253,6 +266,8 @@ static int train(const cli *c, job *j, double hours)
     code = cli_check(c, status, NULL);
     if (code == CLI_OK)
         code = save_output(c, j);
+    if (code == CLI_CANCELLED)
+        return stop(c, j, false);
     if (code == CLI_OK) {
         unlink(j->checkpoint);
         unlink(j->prepared);
@@ -298,7 +313,9 @@ const cli_command cmd_train = {
     .text =
         "Without --manifold, trains one network by the settings given. With it, trains a manifold: "
         "INRs that\nemit the weights of the topology at any width, first those of the reference "
-        "network.\n\n"
+        "network.\nBatch norm that --replace-norm does not take out is held, too: when training "
+        "ends, its statistics are\nmeasured at --calibrate-sizes sizes, and the file then yields "
+        "networks without any data.\n\n"
         "All settings of the library are options (--help-settings); a settings file may also "
         "hold \"phases\", a\nlist of objects with \"name\", \"blocks\" (one, or the first and the "
         "last) and settings, of which each\nreplaces the common one for that phase.\n\n"

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* neumeta calibrate: statistics of a manifold's norms, as functions of the sizes. */
+#include "cli_schedule.h"
+
+#include <math.h>
+#include <unistd.h>
+
+static const cli_option options[] = {
+    {"data", "FOLDER", "folder with the images (see neumeta fetch)"},
+    {"output", "FILE", "the calibrated manifold (default: the file itself)"},
+    {NULL, NULL, NULL},
+};
+static const cli_keys keys[] = {
+    {NEUMETA_KEY_HELD_OUT, NEUMETA_KEY_DATA_STD},
+    {NEUMETA_KEY_SIZE_AXES, NEUMETA_KEY_NON_UNIFORM},
+    {NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_DEPTH_GAMMA_MAX},
+    {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS},
+    {0, 0},
+};
+
+typedef struct watcher {
+    const cli *c;
+    const char *name;
+    bool line; /* progress on one line of a terminal, not as JSON lines */
+    double start, next;
+} watcher;
+
+static int32_t watch(void *user, double done)
+{
+    watcher *w = user;
+    const double now = cli_seconds();
+    if (!w->c->quiet && w->line) {
+        fprintf(stderr, "\r%s: calibrating, %d %%\033[K", w->name, (int)(100 * done));
+    } else if (!w->c->quiet && (now >= w->next || done >= 1)) {
+        json_t *row = json_pack("{s:s, s:s, s:f, s:f}", "event", "progress", "calibrating", w->name,
+                                "progress", done, "seconds", round(10 * (now - w->start)) / 10);
+        json_dumpf(row, stderr, JSON_COMPACT | JSON_REAL_PRECISION(6));
+        fputc('\n', stderr);
+        json_decref(row);
+        w->next = now + CLI_LINE_SECONDS;
+    }
+    return cli_interrupted();
+}
+
+int cli_calibrate(const cli *c, neumeta_manifold *manifold, neumeta_dataset *dataset,
+                  const char *name)
+{
+    neumeta_options *draw = NULL;
+    double error = 0;
+    watcher w = {c, name, isatty(STDERR_FILENO) == 1, cli_seconds(), 0};
+    int code = cli_draw_settings(c, &draw);
+    if (code == CLI_OK) {
+        cli_catch_signals();
+        neumeta_status status =
+            neumeta_manifold_calibrate(manifold, dataset, draw, watch, &w, &error);
+        if (w.line && !c->quiet)
+            fprintf(stderr, "\r\033[K");
+        code = status == NEUMETA_CANCELLED ? CLI_CANCELLED : cli_check(c, status, name);
+    }
+    if (code == CLI_OK)
+        cli_note(c, "calibrated in %.0f s; off by %.3f standard deviations at sizes left out",
+                 cli_seconds() - w.start, error);
+    neumeta_options_free(draw);
+    return code;
+}
+
+static int run(cli *c)
+{
+    cli_data data = {.pixels = NULL};
+    neumeta_dataset *dataset = NULL;
+    neumeta_manifold *manifold = NULL;
+    if (c->operand_count != 1)
+        return cli_usage(c, "give one manifold file");
+    const char *file = c->operands[0], *output = cli_text(c, "output");
+    output = output != NULL ? output : file;
+    int code = cli_check_output(c, output, true);
+    if (code == CLI_OK)
+        code = cli_data_open(c, &data, &dataset);
+    if (code == CLI_OK)
+        code = cli_check(c, neumeta_manifold_load(c->context, file, &manifold), file);
+    if (code == CLI_OK)
+        code = cli_calibrate(c, manifold, dataset, file);
+    if (code == CLI_OK)
+        code = cli_check(c, neumeta_manifold_save(manifold, output), NULL);
+    neumeta_manifold_free(manifold);
+    neumeta_dataset_free(dataset);
+    cli_data_release(&data);
+    return code;
+}
+
+const cli_command cmd_calibrate = {
+    .name = "calibrate",
+    .summary = "find the statistics of a manifold's norms at any size",
+    .synopsis = "MANIFOLD --data FOLDER [OPTION...]",
+    .text =
+        "For manifolds that keep batch norm: measures means and variances at drawn sizes on "
+        "training images and\nkeeps them as functions of the sizes, so that networks can be made "
+        "of the file without data. neumeta\ntrain does this at its end; here it can be done anew, "
+        "at more sizes or for another range.\n",
+    .examples = "  neumeta calibrate manifold.safetensors --data cifar --gamma-max 0.75 \\\n"
+                "      --calibrate-sizes 512\n",
+    .options = options,
+    .keys = keys,
+    .run = run,
+};
