@@ -199,6 +199,45 @@ static void run_plain(faults *f)
     fault_digest_network(f, f->network);
 }
 
+static void prepare_normed(faults *f)
+{
+    prepare_plain(f);
+    fault_manifold(f);
+}
+
+static void run_calibration(faults *f)
+{
+    double error = 0;
+    fault_options(f, FAULT_PAIRS("calibrate-items", "5"));
+    attempt(f, neumeta_network_calibrate(f->network, f->dataset, f->options));
+    fault_digest_network(f, f->network);
+    fault_options(f, FAULT_PAIRS("calibrate-sizes", "4", "calibrate-items", "5"));
+    attempt(f, neumeta_manifold_calibrate(f->manifold, f->dataset, f->options, NULL, NULL, &error));
+    fault_digest(f, &error, sizeof error);
+    fault_options(f, FAULT_PAIRS("seed", "1"));
+    run_files(f);
+}
+
+/* A phase with batch statistics, judged by measured ones, and one that keeps fitted ones. */
+static void run_normed_training(faults *f)
+{
+    attempt_new(f, &f->schedule, neumeta_schedule_create(f->context, &f->schedule));
+    fault_options(f, FAULT_PAIRS("epochs", "1", "batch", "4", "validate-epochs", "0.5",
+                                 "validate-items", "5", "validate-gammas", "0.5"));
+    attempt(f, neumeta_schedule_add_phase(f->schedule, "batch", 1, 2, f->options));
+    fault_options(f, FAULT_PAIRS("epochs", "1", "batch", "4", "norm-statistics", "fitted"));
+    attempt(f, neumeta_schedule_add_phase(f->schedule, "settle", 1, 2, f->options));
+    fault_options(f, FAULT_PAIRS("calibrate-sizes", "4", "calibrate-items", "5"));
+    attempt_new(f, &f->trainer,
+                neumeta_trainer_create(f->manifold, f->network, f->schedule, f->dataset, f->options,
+                                       &f->trainer));
+    attempt(f, neumeta_trainer_run(f->trainer));
+    attempt(f, neumeta_trainer_save(f->trainer, f->path));
+    attempt(f, neumeta_trainer_restore(f->trainer, f->path));
+    fault_options(f, FAULT_PAIRS("seed", "1"));
+    digest_morphed(f, 0.5);
+}
+
 static const fault_scenario scenarios[] = {
     {"a manifold's life", prepare_folded, run_manifold, 1},
     {"manifold files", prepare_manifold, run_files, 1},
@@ -208,6 +247,8 @@ static const fault_scenario scenarios[] = {
     {"a training run", prepare_training, run_training, 1},
     {"steps and checkpoints", prepare_training, run_steps, 1},
     {"plain training", prepare_plain, run_plain, 1},
+    {"calibration", prepare_normed, run_calibration, 1},
+    {"training with norms", prepare_normed, run_normed_training, 1},
 };
 
 /* --- steps that take nothing --- */

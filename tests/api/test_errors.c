@@ -417,6 +417,16 @@ static neumeta_status call_materialize(faults *f)
     return neumeta_manifold_materialize(f->manifold, sizes, 5, f->options, &network);
 }
 
+static neumeta_status call_calibrate(faults *f)
+{
+    return neumeta_manifold_calibrate(f->manifold, f->dataset, f->options, NULL, NULL, NULL);
+}
+
+static neumeta_status call_calibrate_network(faults *f)
+{
+    return neumeta_network_calibrate(f->network, f->dataset, f->options);
+}
+
 static neumeta_status call_recipe(faults *f)
 {
     neumeta_schedule *schedule = NULL;
@@ -486,6 +496,8 @@ START_TEST(every_call_refuses_every_setting_that_it_does_not_use)
         {"smooth", call_smooth, {{43, 45}}},
         {"manifold_create", call_manifold, {{45, 45}, {60, 68}, {70, 71}, {73, 73}}},
         {"manifold_materialize", call_materialize, {{45, 45}, {69, 72}, {74, 74}, {150, 150}}},
+        {"manifold_calibrate", call_calibrate, {{45, 45}, {127, 130}, {145, 145}, {170, 171}}},
+        {"network_calibrate", call_calibrate_network, {{171, 171}}},
         {"schedule_create_recipe", call_recipe, {{100, 159}}},
         {"schedule_add_phase", call_phase, {{100, 159}}},
         {"trainer_create", call_trainer, {{45, 45}, {160, 161}}},

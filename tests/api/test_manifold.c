@@ -37,7 +37,7 @@ static neumeta_status add(neumeta_context *ctx, neumeta_topology *t, const char 
 }
 
 /* Stem, block "body" with inner width h in 2..8, block "head". `norm` puts a batch norm in. */
-static neumeta_status build(neumeta_context *ctx, bool norm, bool seal, neumeta_topology **out)
+static neumeta_status build(neumeta_context *ctx, bool seal, neumeta_topology **out)
 {
     const char *conv = "KERNEL=3 PADDING=1";
     neumeta_topology *t = NULL;
@@ -54,7 +54,6 @@ static neumeta_status build(neumeta_context *ctx, bool norm, bool seal, neumeta_
         (s = add(ctx, t, "stem", NEUMETA_OP_CONV, n, -1, stream, conv, &stem)) < 0 ||
         (s = neumeta_topology_begin_block(t, "body")) < 0 ||
         (s = add(ctx, t, "a", NEUMETA_OP_CONV, stem, -1, h, conv, &n)) < 0 ||
-        (norm && (s = add(ctx, t, "bn", NEUMETA_OP_NORM, n, -1, -1, "", &n)) < 0) ||
         (s = add(ctx, t, "relu", NEUMETA_OP_ACTIVATION, n, -1, -1, "", &n)) < 0 ||
         (s = add(ctx, t, "b", NEUMETA_OP_CONV, n, -1, stream, conv, &n)) < 0 ||
         (s = add(ctx, t, "sum", NEUMETA_OP_ADD, stem, n, -1, "", &n)) < 0 ||
@@ -72,7 +71,7 @@ static neumeta_status build(neumeta_context *ctx, bool norm, bool seal, neumeta_
 static neumeta_topology *make_topology(neumeta_context *ctx)
 {
     neumeta_topology *topology = NULL;
-    assert_ok(ctx, build(ctx, false, true, &topology));
+    assert_ok(ctx, build(ctx, true, &topology));
     return topology;
 }
 
@@ -261,16 +260,13 @@ END_TEST
 START_TEST(creation_is_refused_with_a_reason)
 {
     neumeta_context *ctx = test_context(), *other = test_context();
-    neumeta_topology *topology = make_topology(ctx), *open = NULL, *normed = NULL;
+    neumeta_topology *topology = make_topology(ctx), *open = NULL;
     neumeta_manifold *m = NULL;
     neumeta_options *foreign = NULL;
-    assert_ok(ctx, build(ctx, false, false, &open));
-    assert_ok(ctx, build(ctx, true, true, &normed));
+    assert_ok(ctx, build(ctx, false, &open));
     assert_ok(other, neumeta_options_create(other, &foreign));
     assert_status(ctx, try_create(ctx, open, SMALL, &m), NEUMETA_ERR_STATE);
     assert_message_contains(ctx, "not sealed");
-    assert_status(ctx, try_create(ctx, normed, SMALL, &m), NEUMETA_ERR_UNSUPPORTED);
-    assert_message_contains(ctx, "node 'bn' is a batch norm");
     assert_status(ctx, try_create(ctx, topology, "MORPH_BLOCKS=-3", &m), NEUMETA_ERR_ARGUMENT);
     assert_message_contains(ctx, "MORPH_BLOCKS");
     assert_message_contains(ctx, "-3");
@@ -285,7 +281,6 @@ START_TEST(creation_is_refused_with_a_reason)
     neumeta_options_free(foreign);
     neumeta_topology_free(topology);
     neumeta_topology_free(open);
-    neumeta_topology_free(normed);
     neumeta_context_free(ctx);
     neumeta_context_free(other);
 }
@@ -587,7 +582,7 @@ static neumeta_status whole_life(test_allocator *allocator, void *user)
     neumeta_network *network = NULL;
     neumeta_status status = test_context_create(allocator, &ctx);
     if (status == NEUMETA_OK)
-        status = build(ctx, false, true, &topology);
+        status = build(ctx, true, &topology);
     if (status == NEUMETA_OK)
         status = try_create(ctx, topology, SMALL, &manifold);
     if (status == NEUMETA_OK)

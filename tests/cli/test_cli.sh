@@ -60,7 +60,7 @@ gives 0 "version" --version
 gives 2 "no command"
 gives 2 "unknown command" fly
 says "no command 'fly'"
-for command in fetch train evaluate inspect materialize smooth bench plot; do
+for command in fetch train calibrate evaluate inspect materialize smooth bench plot; do
     gives 0 "help of $command" $command --help
     prints "Examples:"
     gives 2 "unknown option of $command" $command --no-such-option
@@ -266,10 +266,38 @@ says "phase 'second': \"blocks\" must be"
 sed 's/"ema": 0.9/"ema": 2/' phases.json >other.json
 gives 2 "phase setting out of range" $morph --recipe other.json --output x.safetensors
 says "phase 'second': EMA"
-gives 1 "no norm replaced" train --manifold $tiny --reference whole.safetensors --epochs 1 \
-    --output x.safetensors
-says "(--replace-norm fold)"
+# --- a manifold that keeps batch norm ---
+gives 0 "manifold with norms" train --manifold $tiny --reference whole.safetensors --recipe nm \
+    --epochs 1 --batch 20 --inr-hidden 8 --inr-layers 2 --inr-octaves 3 --calibrate-sizes 6 \
+    --calibrate-items 40 --output n.safetensors
+says "off by"
+gives 0 "which needs no data at any size" materialize n.safetensors --gamma 0.3 \
+    --output half.safetensors
+gives 0 "and can be evaluated" evaluate n.safetensors --data idx --gamma 0,0.5 --json
+gives 0 "also with statistics from data" evaluate n.safetensors --data idx --gamma 0,0.5 \
+    --calibrate-items 40 --json
+passes "one row for each size" test "$(wc -l <out)" -eq 2
+gives 2 "which a network has" evaluate whole.safetensors $tiny --calibrate-items 40
+says "--calibrate-items is for manifolds"
 one_sentence
+gives 0 "calibrating anew" calibrate n.safetensors --data idx --calibrate-sizes 5 \
+    --calibrate-items 30 --gamma-max 0.75 --output again.safetensors
+passes "makes other functions" sh -c '! cmp -s n.safetensors again.safetensors'
+gives 1 "nothing to calibrate" calibrate m.safetensors --data idx
+says "no norms"
+one_sentence
+gives 2 "two files to calibrate" calibrate n.safetensors m.safetensors --data idx
+cat >settle.json <<'END'
+{"phases": [
+    {"name": "first", "epochs": 1, "batch": 20},
+    {"name": "settle", "norm-statistics": "fitted", "epochs": 1, "batch": 20, "gamma_max": 0.6}
+]}
+END
+gives 0 "a phase that keeps statistics" train --manifold $tiny --reference whole.safetensors \
+    --recipe settle.json --inr-kind grid --calibrate-sizes 6 --calibrate-items 40 \
+    --output settled.safetensors
+passes "is not calibrated again" sh -c '! grep -q "off by" err'
+gives 0 "and yields networks" materialize settled.safetensors --gamma 0.3 --output half.safetensors
 
 gives 0 "inspect a manifold" inspect m.safetensors --json
 passes "inspect of a manifold is JSON" is_json_lines out
