@@ -190,9 +190,16 @@ neumeta_status nmi_trainer_emit(nmi_trainer *trainer, nmi_network *network, cons
     }
     if (status == NEUMETA_OK)
         status = nmi_manifold_emit(trainer->manifold, network, trainer->held, noise, precision);
-    if (status == NEUMETA_OK && nmi_trainer_settings(trainer)->statistics == NMI_NORM_FITTED)
-        nmi_statistics_emit(trainer->manifold->statistics, network);
-    return status;
+    const nmi_settings *settings = nmi_trainer_settings(trainer);
+    if (status != NEUMETA_OK || settings->statistics != NMI_NORM_FITTED)
+        return status;
+    if (trainer->manifold->statistics == NULL)
+        return nmi_fail(trainer->object.context, NEUMETA_ERR_STATE,
+                        "phase '%s': something else changed the manifold and dropped the "
+                        "statistics that the phase keeps; restore a checkpoint",
+                        settings->name);
+    nmi_statistics_emit(trainer->manifold->statistics, network);
+    return NEUMETA_OK;
 }
 
 /* The teacher's outputs for these inputs, or the step's widest outputs kept for its other sizes. */

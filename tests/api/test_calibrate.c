@@ -442,6 +442,13 @@ START_TEST(a_checkpoint_without_the_statistics_of_its_phase_is_refused)
     assert_ok(p.context, neumeta_trainer_set_progress(trainer, stop_after, &pause));
     assert_status(p.context, neumeta_trainer_run(trainer), NEUMETA_CANCELLED);
     assert_ok(p.context, neumeta_trainer_save(trainer, path));
+    neumeta_trainer *other = NULL; /* copies the reference */
+    assert_ok(p.context, settling_trainer(&p, PAIRS(PHASE), PAIRS(SETTLE), &other));
+    assert_status(p.context, neumeta_trainer_step(trainer), NEUMETA_ERR_STATE);
+    assert_message_contains(p.context, "dropped the statistics");
+    assert_ok(p.context, neumeta_trainer_restore(trainer, path));
+    assert_ok(p.context, neumeta_trainer_step(trainer));
+    neumeta_trainer_free(other);
     unsigned char *bytes = test_read_file(path, &size);
     patch(bytes, size, "neumeta.statistics", "neumeta.statistics", "neumeta.statistiks");
     test_write_file(path, bytes, size);
