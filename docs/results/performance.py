@@ -49,12 +49,15 @@ def start_table(rows):
         values = (row[key] / 2 ** 20 for key in
                   ("memory_bytes", "weight_bytes", "peak_resident_bytes"))
         lines.append(f"| {row['work']} | " + " | ".join(f"{v:.2f} MiB" for v in values) + " |")
-    lines += ["", "| start of a process to its first output and end | threads | ms | in the library |",
-              "| --- | --- | --- | --- |"]
+    lines += ["", "| start of a process to its first output and end | threads | ms | in the library | of it "
+              "materialising | most memory |", "| --- | --- | --- | --- | --- | --- |"]
     for row in rows:
         if row["part"] == "start":
-            lines.append(f"| {row['topology']} | {row['threads']} | {row['median_ms']:.1f} "
-                         f"({row['min_ms']:.1f} to {row['max_ms']:.1f}) | {row['library_ms']:.1f} |")
+            made = f"{row['materialize_ms']:.2f}" if "materialize_ms" in row else "-"
+            lines.append(f"| {row['work'].removesuffix(', process to first output')} | "
+                         f"{row['threads']} | {row['median_ms']:.1f} ({row['min_ms']:.1f} to "
+                         f"{row['max_ms']:.1f}) | {row['library_ms']:.1f} | {made} | "
+                         f"{row['peak_resident_bytes'] / 2 ** 20:.1f} MiB |")
     return "\n".join(lines)
 
 
@@ -104,7 +107,8 @@ are the most resident memory of the whole process while it does that work, libra
 ## Memory and start
 
 `neumeta_network_memory()` tells the working memory before any is taken. The process is `neumeta bench
---once`: it loads a safetensors file and runs one batch.
+--once`, which loads the file of a network, or `--grow`, which loads that of a manifold of grids and materialises it at
+full sizes; both run one batch.
 
 {start_table(rows)}""")
 

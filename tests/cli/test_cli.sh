@@ -425,6 +425,8 @@ gives 2 "a word too many" bench run
 says "takes options only"
 gives 1 "no network to start with" bench --once none.safetensors
 says "none.safetensors"
+gives 1 "no manifold to grow" bench --grow none.safetensors
+says "none.safetensors"
 gives 1 "benchmarks that cannot be written" $bench --parts run --results none/bench.jsonl
 says "none/bench.jsonl cannot be written"
 passes "no file is left" test -z "$(ls neumeta-bench-* 2>/dev/null)"
