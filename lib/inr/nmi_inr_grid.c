@@ -76,7 +76,7 @@ static neumeta_status plan(nmi_manifold *manifold)
 }
 
 /* The usual start of G_0, as for fresh networks: variance 2/fan_in for convolutions, +-1/sqrt of it
- * for linear layers and their biases, other biases 0, affine factors 1. */
+ * for linear layers and their biases, other biases 0, factors of affine nodes and norms 1. */
 static void set_start(const nmi_manifold *manifold, int32_t tensor, nmi_inr_part *part)
 {
     const nmi_topology *topology = manifold->topology;
@@ -85,7 +85,8 @@ static void set_start(const nmi_manifold *manifold, int32_t tensor, nmi_inr_part
     const int32_t op = topology->nodes[info->node].op;
     int32_t rank;
     int64_t dims[4];
-    part->value = info->role == NMI_ROLE_AFFINE_WEIGHT ? 1 : 0;
+    const bool factor = info->role == NMI_ROLE_AFFINE_WEIGHT || info->role == NMI_ROLE_NORM_WEIGHT;
+    part->value = factor ? 1 : 0;
     if (weight < 0)
         return;
     const int64_t count = full_count(manifold, weight, &rank, dims);
