@@ -22,7 +22,7 @@ peers=${PEERS:-$source/build-peers}
 data=$peers/performance
 target=$here
 most=$(getconf _NPROCESSORS_ONLN)
-seconds=0.4 repetitions=9 peer_seconds=5 batch=128 samples=100
+seconds=0.4 repetitions=9 peer_seconds=3 batch=128 samples=100
 inrs=256x5x16,512x8x32 widths=4,8,16,24,32,40,48,56,64
 hidden='32 64 96 128 192 256 384 512 768' batches=1,2,3,4,6,8,12,16,24,32,48,64,96,128
 if [ "${1:-}" = --quick ]; then
