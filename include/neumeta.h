@@ -57,7 +57,7 @@ extern "C" {
 
 /** Version of this header; neumeta_version() tells the library's. */
 #define NEUMETA_VERSION_MAJOR 0
-#define NEUMETA_VERSION_MINOR 2
+#define NEUMETA_VERSION_MINOR 3
 #define NEUMETA_VERSION_PATCH 0
 
 /** @name Constants (their numbers never change)
@@ -761,7 +761,8 @@ NEUMETA_API neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *man
  *         NEUMETA_ERR_STATE if norms were not calibrated since the manifold was last trained;
  *         NEUMETA_ERR_NUMERIC if the manifold yields something infinite.
  * @note Time O(SAMPLES * rows * INR_LAYERS * INR_HIDDEN^2), a row being one pair of an output and
- *       an input channel; for grids, that of copying the weights. Source: arXiv 2410.11878, averaged sampling of the manifold.
+ *       an input channel; for grids, that of copying the weights. Source: arXiv 2410.11878,
+ *       averaged sampling of the manifold.
  */
 NEUMETA_API neumeta_status neumeta_manifold_materialize(neumeta_manifold *manifold,
                                                         const int64_t *sizes, int32_t count,

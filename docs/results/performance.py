@@ -86,7 +86,7 @@ of the products that are counted (Winograd's algorithm, [kernels.md](../methods/
 
 ## Against PyTorch and ONNX Runtime
 
-`tests/bench/peers.sh`: processes that stay, timed in turn within one run, on the same weights and
+`tests/bench/peers.sh`: processes that stay for a piece of work, timed in turn within one run, on the same weights and
 images, after a check that all compute the same. Above 1 ours is faster. PyTorch runs at the fastest of what it
 offers: eager or compiled (jit), channels last or not, and the fastest kernels of OpenBLAS. "Of peak" is ours; MiB
 are the most resident memory of a new process that does three steps and nothing else, libraries included.

@@ -3,7 +3,8 @@
 """Time the same work here, in PyTorch and in ONNX Runtime, in alternation, after checking that all
 compute the same. Started by peers.sh, which installs what is missing; see --help.
 
-Each side is a process that stays, fed with one command a line, fields separated by tabs:
+Each side is a process that stays (PyTorch's for one piece of work), fed with one command a line,
+fields separated by tabs:
 
     about                           versions
     variants KIND                   ways that this side knows; one of them ends `open`
@@ -222,9 +223,10 @@ class Comparison:
 
     def time_variant(self, work, variant):
         self.open_torch(work, False, variant)
-        once = self.torch.seconds(1, 2)  # its compiler looks at two runs, and works in the third
+        # Its compiler looks at two runs and works during the next.
+        once = min(self.torch.seconds(1, 2 * int(i == 0)) for i in range(4))
         if once > SLOW:
-            return min(once, self.torch.seconds(1, 0))
+            return once
         return min(once, *(self.torch.seconds(max(1, int(VISIT / once)), 0) for _ in range(3)))
 
     def prepare_torch(self, work):
@@ -259,6 +261,8 @@ class Comparison:
         return times
 
     def run(self, work):
+        self.torch.close()  # whose processes slow down with what they have done before
+        self.torch = Side("torch", torch_command(self.threads), self.environment)
         flops = float(self.open_ours(work, True))
         self.ours.ask("write", self.before, self.after)
         peers = []
