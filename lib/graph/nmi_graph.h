@@ -137,6 +137,8 @@ int32_t nmi_graph_source(const nmi_topology *topology, const int64_t *sizes, int
 /* `shapes` has node_count entries. Fails with NEUMETA_ERR_SHAPE naming the node. */
 neumeta_status nmi_graph_shapes(const nmi_topology *topology, const int64_t *sizes,
                                 nmi_shape *shapes);
+/* The same at full sizes; freed by the caller, NULL on failure. */
+neumeta_status nmi_graph_full_shapes(const nmi_topology *topology, nmi_shape **shapes);
 /* Rank of a tensor and its dims (4 entries, ones behind the rank); 0 if its node is not live. */
 int32_t nmi_graph_tensor_dims(const nmi_topology *topology, const int64_t *sizes,
                               const nmi_shape *shapes, int32_t tensor, int64_t dims[4]);

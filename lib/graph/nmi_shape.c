@@ -223,6 +223,24 @@ neumeta_status nmi_graph_shapes(const nmi_topology *topology, const int64_t *siz
     return NEUMETA_OK;
 }
 
+neumeta_status nmi_graph_full_shapes(const nmi_topology *topology, nmi_shape **shapes)
+{
+    nmi_context *context = topology->object.context;
+    int64_t *sizes = nmi_alloc_array(context, topology->axis_count, sizeof *sizes);
+    neumeta_status status = NEUMETA_ERR_MEMORY;
+    *shapes = nmi_alloc_array(context, topology->node_count, sizeof **shapes);
+    if (sizes != NULL && *shapes != NULL) {
+        nmi_graph_full_sizes(topology, sizes);
+        status = nmi_graph_shapes(topology, sizes, *shapes);
+    }
+    nmi_free(context, sizes);
+    if (status != NEUMETA_OK) {
+        nmi_free(context, *shapes);
+        *shapes = NULL;
+    }
+    return status;
+}
+
 int32_t nmi_graph_tensor_dims(const nmi_topology *topology, const int64_t *sizes,
                               const nmi_shape *shapes, int32_t tensor, int64_t dims[4])
 {

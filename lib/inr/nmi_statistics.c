@@ -16,8 +16,7 @@ static bool is_depth(const nmi_topology *topology, int32_t axis)
 
 /* What creation works with. */
 typedef struct plan {
-    int64_t *sizes;   /* full */
-    nmi_shape *full;  /* at these */
+    nmi_shape *full;  /* at full sizes */
     bool *sources;    /* [node_count] that the present norm's input is computed from */
     int32_t *firsts;  /* [axis_count] the first of them with this width, or that selects by this
                          depth;  -1: none */
@@ -141,23 +140,18 @@ static neumeta_status plan_norms(nmi_statistics *s)
     const nmi_topology *topology = s->topology;
     nmi_context *context = s->context;
     plan p = {
-        .sizes = nmi_alloc_array(context, topology->axis_count, sizeof *p.sizes),
-        .full = nmi_alloc_array(context, topology->node_count, sizeof *p.full),
         .sources = nmi_alloc_array(context, topology->node_count, sizeof *p.sources),
         .firsts = nmi_alloc_array(context, topology->axis_count, sizeof *p.firsts),
     };
     neumeta_status status = NEUMETA_ERR_MEMORY;
-    if (p.sizes != NULL && p.full != NULL && p.sources != NULL && p.firsts != NULL) {
-        nmi_graph_full_sizes(topology, p.sizes);
-        status = nmi_graph_shapes(topology, p.sizes, p.full);
-    }
+    if (p.sources != NULL && p.firsts != NULL)
+        status = nmi_graph_full_shapes(topology, &p.full);
     for (int32_t n = 0; n < topology->node_count && status == NEUMETA_OK; n++)
         if (topology->nodes[n].op == NEUMETA_OP_NORM)
             status = plan_norm(s, n, &p);
     nmi_free(context, p.firsts);
     nmi_free(context, p.sources);
     nmi_free(context, p.full);
-    nmi_free(context, p.sizes);
     return status;
 }
 

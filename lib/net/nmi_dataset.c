@@ -161,6 +161,27 @@ void nmi_dataset_shape(const nmi_dataset *dataset, int64_t shape[3])
     memcpy(shape, dataset->shape, sizeof dataset->shape);
 }
 
+neumeta_status nmi_dataset_check_training(const nmi_dataset *dataset, const nmi_topology *topology)
+{
+    nmi_context *context = topology->object.context;
+    int64_t shape[3];
+    nmi_dataset_shape(dataset, shape);
+    for (int32_t n = 0; n < topology->node_count; n++) {
+        const nmi_node *node = &topology->nodes[n];
+        if (node->op == NEUMETA_OP_INPUT &&
+            (node->channels != shape[0] || node->height != shape[1] || node->width != shape[2]))
+            return nmi_fail(context, NEUMETA_ERR_SHAPE,
+                            "the dataset's items are %lld x %lld x %lld, the network takes "
+                            "%lld x %lld x %lld",
+                            (long long)shape[0], (long long)shape[1], (long long)shape[2],
+                            (long long)node->channels, (long long)node->height,
+                            (long long)node->width);
+    }
+    if (nmi_dataset_count(dataset, NEUMETA_SPLIT_TRAIN) < 1)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "the dataset has no training items");
+    return NEUMETA_OK;
+}
+
 /* --- items ----------------------------------------------------------------------------------- */
 
 /* Moves the image by (down, right), zeros entering, and mirrors it. */

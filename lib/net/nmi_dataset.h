@@ -6,6 +6,7 @@
 #define NMI_DATASET_H
 
 #include "nmi_context.h"
+#include "nmi_graph.h"
 #include "nmi_options.h"
 
 typedef struct neumeta_dataset nmi_dataset;
@@ -24,6 +25,8 @@ int64_t nmi_dataset_count(const nmi_dataset *dataset, int32_t split);
 int64_t nmi_dataset_item_floats(const nmi_dataset *dataset);
 /* C, H, W of an item. */
 void nmi_dataset_shape(const nmi_dataset *dataset, int64_t shape[3]);
+/* Whether its items are what the topology takes, and there are any to train with. */
+neumeta_status nmi_dataset_check_training(const nmi_dataset *dataset, const nmi_topology *topology);
 
 /*
  * Fetches items `indices` of the split (numbered from 0 within the split), shifts and mirrors the

@@ -33,22 +33,15 @@ void nmi_moments_free(nmi_moments *moments)
 /* Room for the sums of each norm at full sizes. */
 static neumeta_status place_sums(nmi_moments *moments)
 {
-    nmi_context *context = moments->context;
     const nmi_topology *topology = moments->topology;
-    int64_t *sizes = nmi_alloc_array(context, topology->axis_count, sizeof *sizes);
-    nmi_shape *shapes = nmi_alloc_array(context, topology->node_count, sizeof *shapes);
-    neumeta_status status = sizes != NULL && shapes != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
-    if (status == NEUMETA_OK) {
-        nmi_graph_full_sizes(topology, sizes);
-        status = nmi_graph_shapes(topology, sizes, shapes);
-    }
+    nmi_shape *shapes;
+    const neumeta_status status = nmi_graph_full_shapes(topology, &shapes);
     for (int32_t n = 0; n < topology->node_count && status == NEUMETA_OK; n++) {
         moments->norms[n] = topology->nodes[n].op == NEUMETA_OP_NORM;
         moments->sum_offset[n] = moments->sum_count;
         moments->sum_count += moments->norms[n] ? 2 * shapes[n].channels : 0;
     }
-    nmi_free(context, shapes);
-    nmi_free(context, sizes);
+    nmi_free(moments->context, shapes);
     return status;
 }
 
@@ -77,34 +70,13 @@ static neumeta_status fetch_items(nmi_moments *moments, nmi_dataset *dataset)
     return status;
 }
 
-static neumeta_status check_dataset(const nmi_topology *topology, const nmi_dataset *dataset)
-{
-    nmi_context *context = topology->object.context;
-    int64_t shape[3];
-    nmi_dataset_shape(dataset, shape);
-    for (int32_t n = 0; n < topology->node_count; n++) {
-        const nmi_node *node = &topology->nodes[n];
-        if (node->op == NEUMETA_OP_INPUT &&
-            (node->channels != shape[0] || node->height != shape[1] || node->width != shape[2]))
-            return nmi_fail(context, NEUMETA_ERR_SHAPE,
-                            "the dataset's items are %lld x %lld x %lld, the network takes "
-                            "%lld x %lld x %lld",
-                            (long long)shape[0], (long long)shape[1], (long long)shape[2],
-                            (long long)node->channels, (long long)node->height,
-                            (long long)node->width);
-    }
-    if (nmi_dataset_count(dataset, NEUMETA_SPLIT_TRAIN) < 1)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "the dataset has no training items");
-    return NEUMETA_OK;
-}
-
 neumeta_status nmi_moments_create(nmi_topology *topology, nmi_dataset *dataset, int64_t items,
                                   int64_t batch, nmi_moments **out)
 {
     nmi_context *context = topology->object.context;
     const int64_t train = nmi_dataset_count(dataset, NEUMETA_SPLIT_TRAIN);
     *out = NULL;
-    neumeta_status status = check_dataset(topology, dataset);
+    neumeta_status status = nmi_dataset_check_training(dataset, topology);
     if (status != NEUMETA_OK)
         return status;
     nmi_moments *moments = nmi_alloc_zero(context, sizeof *moments);

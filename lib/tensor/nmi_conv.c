@@ -112,7 +112,7 @@ size_t nmi_conv_part_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *s
 /* K of packed weights for each channel they sum over. */
 static int64_t places(nmi_conv_path path, const nmi_conv_shape *shape)
 {
-    return path.way == NMI_CONV_WINOGRAD ? 16 : shape->kernel * shape->kernel;
+    return path.way == NMI_CONV_WINOGRAD ? NMI_WINOGRAD_PLACES : shape->kernel * shape->kernel;
 }
 
 static size_t packed_floats(nmi_conv_path path, int64_t depth, int64_t columns)

@@ -5,7 +5,7 @@
  */
 #include "nmi_conv_paths.h"
 
-enum { PLACES = 16, TAPS = 9 };
+enum { PLACES = NMI_WINOGRAD_PLACES, TAPS = NMI_WINOGRAD_TAPS };
 
 size_t nmi_conv_winograd_workspace_floats(const nmi_kernels *kernels, const nmi_conv_shape *shape)
 {

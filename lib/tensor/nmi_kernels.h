@@ -57,6 +57,9 @@ typedef struct nmi_epilogue {
 
 #define NMI_EPILOGUE_NONE ((nmi_epilogue){NULL, NULL, NULL, 1.0f, NMI_ACTIVATION_NONE, false, NULL})
 
+/* Products of a tile and a pair of channels in Winograd's F(2 x 2, 3 x 3), and its taps. */
+enum { NMI_WINOGRAD_PLACES = 16, NMI_WINOGRAD_TAPS = 9 };
+
 /*
  * Images for a convolution with 3 x 3 taps, stride 1 and a border of one zero, so that outputs have
  * the extents of inputs: NHWC, without gaps between pixels. `bordered`: the zeros lie in memory

@@ -176,21 +176,14 @@ static neumeta_status add_ht_phase(const nmi_topology *topology, const int32_t *
 static neumeta_status add_ht(const nmi_topology *topology, const int32_t *blocks, int32_t count,
                              const nmi_options *with, nmi_schedule *schedule)
 {
-    nmi_context *context = topology->object.context;
-    int64_t *sizes = nmi_alloc_array(context, topology->axis_count, sizeof *sizes);
-    nmi_shape *shapes = nmi_alloc_array(context, topology->node_count, sizeof *shapes);
-    neumeta_status status = NEUMETA_ERR_MEMORY;
-    if (sizes != NULL && shapes != NULL) {
-        nmi_graph_full_sizes(topology, sizes);
-        status = nmi_graph_shapes(topology, sizes, shapes);
-    }
+    nmi_shape *shapes;
+    neumeta_status status = nmi_graph_full_shapes(topology, &shapes);
     for (int32_t i = 0; i < count && status == NEUMETA_OK; i++) {
         bool stage_start =
             i == 0 || !nmi_graph_same_stage(topology, shapes, blocks[i - 1], blocks[i]);
         status = add_ht_phase(topology, blocks, count, blocks[i], stage_start, with, schedule);
     }
-    nmi_free(context, shapes);
-    nmi_free(context, sizes);
+    nmi_free(topology->object.context, shapes);
     return status;
 }
 

@@ -11,28 +11,14 @@
 static neumeta_status check_dataset(nmi_context *context, const nmi_topology *topology,
                                     const nmi_network *network, const nmi_dataset *dataset)
 {
-    int64_t shape[3];
-    nmi_dataset_shape(dataset, shape);
-    for (int32_t n = 0; n < topology->node_count; n++) {
-        const nmi_node *node = &topology->nodes[n];
-        if (node->op == NEUMETA_OP_INPUT &&
-            (node->channels != shape[0] || node->height != shape[1] || node->width != shape[2]))
-            return nmi_fail(context, NEUMETA_ERR_SHAPE,
-                            "the dataset's items are %lld x %lld x %lld, the network takes "
-                            "%lld x %lld x %lld",
-                            (long long)shape[0], (long long)shape[1], (long long)shape[2],
-                            (long long)node->channels, (long long)node->height,
-                            (long long)node->width);
-    }
+    const neumeta_status status = nmi_dataset_check_training(dataset, topology);
     const nmi_shape *output = &network->shapes[topology->output];
-    if (output->height != 1 || output->width != 1)
+    if (status == NEUMETA_OK && (output->height != 1 || output->width != 1))
         return nmi_fail(context, NEUMETA_ERR_SHAPE,
                         "the network's output is %lld x %lld pixels; training needs one value a "
                         "class",
                         (long long)output->height, (long long)output->width);
-    if (nmi_dataset_count(dataset, NEUMETA_SPLIT_TRAIN) < 1)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "the dataset has no training items");
-    return NEUMETA_OK;
+    return status;
 }
 
 static neumeta_status check_reference(nmi_context *context, const nmi_manifold *manifold,

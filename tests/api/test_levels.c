@@ -3,36 +3,14 @@
  * training steps agree with those of the base level, and levels never meet in one context. */
 #include "nmi_training.h"
 
-#include <math.h>
 #include <stdio.h>
 
-static const char *const levels[] = {"base", "neon", "avx2", "avx512", "avx512bf16", "amx"};
-enum { LEVELS = sizeof levels / sizeof *levels, ITEMS = 8, STEPS = 4 };
-
-/* From now on test_context() computes at this level; false if it is not here. Also called outside
- * tests, where nothing may be asserted. */
-static bool choose(const char *level)
-{
-    neumeta_context *context = NULL;
-    bool chosen = neumeta_context_create(NULL, NULL, NULL, &context) == NEUMETA_OK &&
-                  neumeta_context_set_kernels(context, level) == NEUMETA_OK;
-    neumeta_context_free(context);
-    return chosen && setenv("NEUMETA_TEST_KERNELS", level, 1) == 0;
-}
-
-static double largest(const float *values, int64_t count)
-{
-    double found = 0;
-    for (int64_t i = 0; i < count; i++)
-        found = test_larger(found, fabs((double)values[i]));
-    return found;
-}
+enum { ITEMS = 8, STEPS = 4 };
 
 /* Sums of some hundred terms in another order, through twenty layers: measured 1.5e-7. */
 static void assert_alike(const float *actual, const float *expected, int64_t count)
 {
-    ck_assert(largest(expected, count) > 1e-6);
-    assert_near(actual, expected, count, 2e-6 * largest(expected, count), 0);
+    assert_within(actual, expected, count, 2e-6);
 }
 
 static float *run(neumeta_network *network, const float *inputs)
@@ -46,7 +24,7 @@ static float *run(neumeta_network *network, const float *inputs)
 static float *outputs_at(const char *level)
 {
     test_problem p;
-    ck_assert(choose(level));
+    ck_assert(test_choose_level(level));
     problem_create(&p, 2, NEUMETA_NORM_SKIP_INIT, 0);
     ck_assert_str_eq(neumeta_context_kernels(p.context), level);
     float *outputs = run(p.network, p.inputs);
@@ -56,9 +34,9 @@ static float *outputs_at(const char *level)
 
 START_TEST(outputs_agree)
 {
-    if (!choose(levels[_i]))
+    if (!test_choose_level(test_levels[_i]))
         return;
-    float *expected = outputs_at("base"), *actual = outputs_at(levels[_i]);
+    float *expected = outputs_at("base"), *actual = outputs_at(test_levels[_i]);
     assert_alike(actual, expected, ITEMS * PROBLEM_CLASSES);
     free(expected);
     free(actual);
@@ -82,7 +60,7 @@ static void make_manifold(test_problem *p, bool grids)
 static float *emitted_at(const char *level, bool grids, double gamma, int64_t *count)
 {
     test_problem p;
-    ck_assert(choose(level));
+    ck_assert(test_choose_level(level));
     problem_create(&p, 2, NEUMETA_NORM_FOLD, 0);
     make_manifold(&p, grids);
     float *weights = problem_morphed(&p, gamma, count);
@@ -92,12 +70,12 @@ static float *emitted_at(const char *level, bool grids, double gamma, int64_t *c
 
 START_TEST(emissions_agree)
 {
-    if (!choose(levels[_i]))
+    if (!test_choose_level(test_levels[_i]))
         return;
     for (int i = 0; i < 4; i++) {
         int64_t count = 0, same = 0;
         float *expected = emitted_at("base", i < 2, 0.5 * (i % 2), &count);
-        float *actual = emitted_at(levels[_i], i < 2, 0.5 * (i % 2), &same);
+        float *actual = emitted_at(test_levels[_i], i < 2, 0.5 * (i % 2), &same);
         ck_assert_int_eq(count, same);
         assert_alike(actual, expected, count);
         free(expected);
@@ -111,7 +89,7 @@ static float *trained_at(const char *level, bool grids, int64_t *count, double *
 {
     test_problem p;
     neumeta_trainer *trainer = NULL;
-    ck_assert(choose(level));
+    ck_assert(test_choose_level(level));
     problem_create(&p, 2, NEUMETA_NORM_FOLD, 0);
     make_manifold(&p, grids);
     neumeta_schedule *schedule = problem_schedule(&p, 0, -1, PAIRS("epochs", "1", "batch", "32"));
@@ -129,14 +107,14 @@ static float *trained_at(const char *level, bool grids, int64_t *count, double *
 
 START_TEST(steps_of_training_agree)
 {
-    if (!choose(levels[_i]))
+    if (!test_choose_level(test_levels[_i]))
         return;
     for (int grids = 0; grids < 2; grids++) {
         int64_t count = 0, same = 0;
         double expected_loss, actual_loss;
         float *start = emitted_at("base", grids, 0, &count);
         float *expected = trained_at("base", grids, &count, &expected_loss);
-        float *actual = trained_at(levels[_i], grids, &same, &actual_loss);
+        float *actual = trained_at(test_levels[_i], grids, &same, &actual_loss);
         ck_assert_int_eq(count, same);
         ck_assert(memcmp(start, expected, (size_t)count * sizeof *start) != 0);
         assert_alike(actual, expected, count);
@@ -152,16 +130,16 @@ END_TEST
  * packs them anew, and neither spoils the other's. */
 START_TEST(shared_weights_serve_another_level)
 {
-    if (!choose(levels[_i]))
+    if (!test_choose_level(test_levels[_i]))
         return;
     test_problem p;
     neumeta_context *other = test_context();
     neumeta_network *copy = NULL;
-    ck_assert(choose("base"));
+    ck_assert(test_choose_level("base"));
     problem_create(&p, 1, NEUMETA_NORM_FOLD, 0);
     float *first = run(p.network, p.inputs);
     assert_ok(p.context, neumeta_network_share(p.network, other, &copy));
-    ck_assert_str_eq(neumeta_context_kernels(other), levels[_i]);
+    ck_assert_str_eq(neumeta_context_kernels(other), test_levels[_i]);
     float *shared = run(copy, p.inputs);
     float *again = run(p.network, p.inputs);
     assert_alike(shared, first, ITEMS * PROBLEM_CLASSES);
@@ -177,16 +155,16 @@ END_TEST
 
 int main(void)
 {
-    for (int l = 0; l < LEVELS; l++)
-        if (!choose(levels[l]))
-            fprintf(stderr, "SKIP: this processor or build has no %s kernels\n", levels[l]);
+    for (int l = 0; l < TEST_LEVELS; l++)
+        if (!test_choose_level(test_levels[l]))
+            fprintf(stderr, "SKIP: this processor or build has no %s kernels\n", test_levels[l]);
     Suite *suite = suite_create("levels");
     TCase *all = tcase_create("levels");
     tcase_set_timeout(all, 120);
-    tcase_add_loop_test(all, outputs_agree, 0, LEVELS);
-    tcase_add_loop_test(all, emissions_agree, 0, LEVELS);
-    tcase_add_loop_test(all, steps_of_training_agree, 0, LEVELS);
-    tcase_add_loop_test(all, shared_weights_serve_another_level, 0, LEVELS);
+    tcase_add_loop_test(all, outputs_agree, 0, TEST_LEVELS);
+    tcase_add_loop_test(all, emissions_agree, 0, TEST_LEVELS);
+    tcase_add_loop_test(all, steps_of_training_agree, 0, TEST_LEVELS);
+    tcase_add_loop_test(all, shared_weights_serve_another_level, 0, TEST_LEVELS);
     suite_add_tcase(suite, all);
     return test_main(suite);
 }

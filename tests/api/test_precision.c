@@ -6,34 +6,9 @@
 #include <math.h>
 #include <stdio.h>
 
-static const char *const levels[] = {"base", "neon", "avx2", "avx512", "avx512bf16", "amx"};
-enum { LEVELS = sizeof levels / sizeof *levels, STEPS = 6 };
+enum { STEPS = 6 };
 
 #define PHASE "epochs", "4", "batch", "32", "group", "2", "learning-rate", "2e-3"
-
-/* From now on test_context() computes at this level; false if it is not here. */
-static bool choose(const char *level)
-{
-    neumeta_context *context = NULL;
-    bool chosen = neumeta_context_create(NULL, NULL, NULL, &context) == NEUMETA_OK &&
-                  neumeta_context_set_kernels(context, level) == NEUMETA_OK;
-    neumeta_context_free(context);
-    return chosen && setenv("NEUMETA_TEST_KERNELS", level, 1) == 0;
-}
-
-static double largest(const float *values, int64_t count)
-{
-    double found = 0;
-    for (int64_t i = 0; i < count; i++)
-        found = test_larger(found, fabs((double)values[i]));
-    return found;
-}
-
-static void assert_within(const float *actual, const float *expected, int64_t count, double share)
-{
-    ck_assert(largest(expected, count) > 1e-6);
-    assert_near(actual, expected, count, share * largest(expected, count), 0);
-}
 
 /* --- materialisation --------------------------------------------------------------------- */
 
@@ -111,7 +86,7 @@ END_TEST
 
 static float *materialized_at(const char *level, int32_t threads, int64_t *count)
 {
-    ck_assert(choose(level));
+    ck_assert(test_choose_level(level));
     block b = make_block(PAIRS("morph-blocks", "-2", "inr-hidden", "40", "inr-layers", "3"));
     assert_ok(b.context, neumeta_context_set_threads(b.context, threads));
     float *weights = materialize(&b, PAIRS("samples", "2", "precision", "bf16"), count);
@@ -124,11 +99,11 @@ static float *materialized_at(const char *level, int32_t threads, int64_t *count
 START_TEST(levels_agree_and_threads_change_no_bit)
 {
     int64_t count, same;
-    if (!choose(levels[_i]))
+    if (!test_choose_level(test_levels[_i]))
         return;
     float *expected = materialized_at("base", 1, &count);
-    float *one = materialized_at(levels[_i], 1, &same);
-    float *three = materialized_at(levels[_i], 3, &same);
+    float *one = materialized_at(test_levels[_i], 1, &same);
+    float *three = materialized_at(test_levels[_i], 3, &same);
     ck_assert_int_eq(count, same);
     ck_assert_mem_eq(one, three, (size_t)count * sizeof *one);
     assert_within(one, expected, count, 2e-3);
@@ -198,7 +173,7 @@ START_TEST(training_is_near_that_in_fp32_and_repeats_itself)
 {
     const bool plain = _i % 2 != 0;
     int64_t count, same;
-    if (!choose(levels[_i / 2]))
+    if (!test_choose_level(test_levels[_i / 2]))
         return;
     char *folder = test_directory();
     float *fp32 = train(plain, "fp32", 1, NULL, &same);
@@ -274,16 +249,16 @@ int main(void)
     const char *given = getenv("NEUMETA_TEST_KERNELS");
     char level[32];
     snprintf(level, sizeof level, "%s", given != NULL ? given : "auto");
-    for (int l = 0; l < LEVELS; l++)
-        if (!choose(levels[l]))
-            fprintf(stderr, "SKIP: this processor or build has no %s kernels\n", levels[l]);
+    for (int l = 0; l < TEST_LEVELS; l++)
+        if (!test_choose_level(test_levels[l]))
+            fprintf(stderr, "SKIP: this processor or build has no %s kernels\n", test_levels[l]);
     setenv("NEUMETA_TEST_KERNELS", level, 1);
     Suite *suite = suite_create("precision");
     TCase *all = tcase_create("bf16");
     tcase_set_timeout(all, 120);
     tcase_add_loop_test(all, materialised_weights_are_near_those_of_fp32, 0, 4);
-    tcase_add_loop_test(all, levels_agree_and_threads_change_no_bit, 0, LEVELS);
-    tcase_add_loop_test(all, training_is_near_that_in_fp32_and_repeats_itself, 0, 2 * LEVELS);
+    tcase_add_loop_test(all, levels_agree_and_threads_change_no_bit, 0, TEST_LEVELS);
+    tcase_add_loop_test(all, training_is_near_that_in_fp32_and_repeats_itself, 0, 2 * TEST_LEVELS);
     tcase_add_test(all, precision_is_a_matter_of_each_phase);
     tcase_add_test(all, it_is_refused_where_it_means_nothing);
     suite_add_tcase(suite, all);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Products in bf16 at every level this processor has, against the plain loops; and rounding. */
 #include "nmi_dense.h"
-#include "nmi_test.h"
+#include "nmi_rows_problem.h"
 
 #include <math.h>
 #include <stdio.h>
 
 /* All levels, and the model of AMX. */
-enum { LEVELS = NMI_KERNEL_LEVELS + 1, GUARD = 40 };
+enum { LEVELS = NMI_KERNEL_LEVELS + 1 };
 
 extern const nmi_kernels nmi_kernels_amx_model;
 
@@ -16,13 +16,6 @@ static const nmi_kernels *kernels_at(int level)
     return level < NMI_KERNEL_LEVELS ? nmi_kernels_named(nmi_kernels_name(level))
                                      : &nmi_kernels_amx_model;
 }
-
-static const float untouched = -12345.0f;
-
-/* Lengths of runs in pairs, and the gap between them. */
-typedef struct sizes {
-    int64_t height, width, segments, segment_length, gap, columns;
-} sizes;
 
 /* Rows below, at and above each register tile and each tile of 16 x 16, runs shorter and longer
  * than one, columns around one and two vectors of each width. */
@@ -34,20 +27,6 @@ static const sizes cases[] = {
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
-typedef struct problem {
-    nmi_rows rows;
-    int64_t depth, count, columns, y_step, y_line, y_floats;
-    float *x, *w, *bias, *residual, *packed;
-} problem;
-
-static float *make(int64_t count, uint64_t seed)
-{
-    float *values = malloc((size_t)(count + 1) * sizeof *values);
-    ck_assert_ptr_nonnull(values);
-    test_fill(values, count, seed, -1.0f, 1.0f);
-    return values;
-}
-
 static float *make_pairs(int64_t count, uint64_t seed)
 {
     float *numbers = make(2 * count, seed), *pairs = make(count, seed);
@@ -57,46 +36,9 @@ static float *make_pairs(int64_t count, uint64_t seed)
     return pairs;
 }
 
-static float *filled(int64_t count, float value)
-{
-    float *values = make(count, 1);
-    for (int64_t i = 0; i < count; i++)
-        values[i] = value;
-    return values;
-}
-
 static problem start(const sizes *s, const nmi_kernels *kernels, uint64_t seed)
 {
-    problem p = {.depth = s->segments * s->segment_length, .columns = s->columns};
-    p.count = s->height * s->width;
-    p.y_step = (s->columns + 4) / 2 * 2;
-    p.y_line = s->width * p.y_step + 2;
-    p.y_floats = s->height * p.y_line + GUARD;
-    /* Exactly as much x as the last row reaches, so that reading beyond it is found by ASan. */
-    int64_t step = s->segment_length > 2 ? s->segment_length - 2 : 1;
-    int64_t stride = s->segment_length + s->gap;
-    int64_t line = s->width * step + 1;
-    int64_t x_floats = (s->height - 1) * line + (s->width - 1) * step + (s->segments - 1) * stride +
-                       s->segment_length;
-    p.x = make_pairs(x_floats, seed);
-    p.w = make_pairs(p.depth * s->columns, seed + 1);
-    p.bias = make(s->columns, seed + 2);
-    p.residual = make(p.y_floats, seed + 3);
-    p.packed = make((int64_t)nmi_packed_floats(kernels, p.depth, s->columns), seed + 4);
-    const nmi_depth depth = {{1, 1, p.depth}, {0, 0, p.columns}};
-    nmi_pack(kernels, &depth, s->columns, 1, p.w, p.packed);
-    p.rows =
-        (nmi_rows){p.x, s->height, s->width, line, step, s->segments, s->segment_length, stride};
-    return p;
-}
-
-static void finish(problem *p)
-{
-    free(p->x);
-    free(p->w);
-    free(p->bias);
-    free(p->residual);
-    free(p->packed);
+    return make_problem(s, kernels, seed, (s->columns + 4) / 2 * 2, make_pairs); /* an even step */
 }
 
 /* Products are exact; each addition rounds a partial sum as in test_rows.c. */
@@ -195,7 +137,7 @@ START_TEST(weight_gradients_equal_the_plain_loops_and_accumulate)
         nmi_rows_backward_weight_pairs_ref(&p.rows, dy, p.y_line, p.y_step, p.columns, expected);
         kernels->backward_weight_pairs(&p.rows, dy, p.y_line, p.y_step, p.columns, p.packed);
     }
-    const nmi_depth depth = {{1, 1, p.depth}, {0, 0, p.columns}};
+    const nmi_depth depth = plain_depth(&p);
     nmi_unpack_add(kernels, &depth, p.columns, 1, p.packed, actual);
     assert_near(actual, expected, p.depth * p.columns, tolerance(2 * p.count), 0.0);
     free(dy);

@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The row kernels at every level this processor has, against the plain loops. */
-#include "nmi_kernels.h"
-#include "nmi_test.h"
+#include "nmi_rows_problem.h"
 
 #include <stdio.h>
 
-enum { LEVELS = NMI_KERNEL_LEVELS, GUARD = 40 };
-
-/* Values that must survive around an output. */
-static const float untouched = -12345.0f;
-
-typedef struct sizes {
-    int64_t height, width, segments, segment_length, gap, columns;
-} sizes;
+enum { LEVELS = NMI_KERNEL_LEVELS };
 
 /* Rows below, at and above each register tile, runs shorter and longer than one, columns around
  * one and two vectors of each width. */
@@ -23,65 +15,9 @@ static const sizes cases[] = {
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
-typedef struct problem {
-    nmi_rows rows;
-    int64_t depth, count, columns, y_step, y_line, y_floats;
-    float *x, *w, *bias, *residual, *packed;
-} problem;
-
-static float *make(int64_t count, uint64_t seed)
-{
-    float *values = malloc((size_t)(count + 1) * sizeof *values);
-    ck_assert_ptr_nonnull(values);
-    test_fill(values, count, seed, -1.0f, 1.0f);
-    return values;
-}
-
-static float *filled(int64_t count, float value)
-{
-    float *values = make(count, 1);
-    for (int64_t i = 0; i < count; i++)
-        values[i] = value;
-    return values;
-}
-
-static nmi_depth plain_depth(const problem *p)
-{
-    return (nmi_depth){{1, 1, p->depth}, {0, 0, p->columns}};
-}
-
 static problem start(const sizes *s, const nmi_kernels *kernels, uint64_t seed)
 {
-    problem p = {.depth = s->segments * s->segment_length, .columns = s->columns};
-    p.count = s->height * s->width;
-    p.y_step = s->columns + 3;
-    p.y_line = s->width * p.y_step + 2;
-    p.y_floats = s->height * p.y_line + GUARD;
-    /* Exactly as much x as the last row reaches, so that reading beyond it is found by ASan. */
-    int64_t step = s->segment_length > 2 ? s->segment_length - 2 : 1;
-    int64_t stride = s->segment_length + s->gap;
-    int64_t line = s->width * step + 1;
-    int64_t x_floats = (s->height - 1) * line + (s->width - 1) * step + (s->segments - 1) * stride +
-                       s->segment_length;
-    p.x = make(x_floats, seed);
-    p.w = make(p.depth * s->columns, seed + 1);
-    p.bias = make(s->columns, seed + 2);
-    p.residual = make(p.y_floats, seed + 3);
-    p.packed = make((int64_t)nmi_packed_floats(kernels, p.depth, s->columns), seed + 4);
-    const nmi_depth depth = plain_depth(&p);
-    nmi_pack(kernels, &depth, s->columns, 1, p.w, p.packed);
-    p.rows =
-        (nmi_rows){p.x, s->height, s->width, line, step, s->segments, s->segment_length, stride};
-    return p;
-}
-
-static void finish(problem *p)
-{
-    free(p->x);
-    free(p->w);
-    free(p->bias);
-    free(p->residual);
-    free(p->packed);
+    return make_problem(s, kernels, seed, s->columns + 3, make);
 }
 
 /* Each addition rounds a partial sum, of size sqrt(terms) here, by 6e-8 of it; of random

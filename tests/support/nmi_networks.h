@@ -187,9 +187,7 @@ static inline void test_same_outputs(nmi_network *network, float *expected, doub
 {
     int64_t count = 2 * nmi_network_output_floats(network);
     float *outputs = test_outputs(network);
-    double largest = 0;
-    for (int64_t i = 0; i < count; i++)
-        largest = test_larger(largest, fabs((double)expected[i]));
+    const double largest = test_largest(expected, count);
     ck_assert_msg(largest > 1e-3, "the outputs are all zero");
     assert_near(outputs, expected, count, tolerance * largest, 0);
     free(outputs);

@@ -124,6 +124,26 @@ void test_assert_near(const float *actual, const float *expected, int64_t count,
     }
 }
 
+double test_largest(const float *values, int64_t count)
+{
+    double found = 0;
+    for (int64_t i = 0; i < count; i++)
+        found = test_larger(found, fabs((double)values[i]));
+    return found;
+}
+
+const char *const test_levels[TEST_LEVELS] = {"base",   "neon",       "avx2",
+                                              "avx512", "avx512bf16", "amx"};
+
+bool test_choose_level(const char *level)
+{
+    neumeta_context *context = NULL;
+    bool chosen = neumeta_context_create(NULL, NULL, NULL, &context) == NEUMETA_OK &&
+                  neumeta_context_set_kernels(context, level) == NEUMETA_OK;
+    neumeta_context_free(context);
+    return chosen && setenv("NEUMETA_TEST_KERNELS", level, 1) == 0;
+}
+
 static char *format_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static char *format_text(const char *format, ...)
 {

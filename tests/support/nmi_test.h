@@ -72,6 +72,22 @@ void test_fill(float *values, int64_t count, uint64_t seed, float low, float hig
 void test_assert_near(const float *actual, const float *expected, int64_t count, double absolute,
                       double relative, const char *name, const char *file, int line);
 
+/* The largest absolute value, and a comparison up to `share` of that of `expected`, which must not
+ * be all zero. */
+double test_largest(const float *values, int64_t count);
+#define assert_within(actual, expected, count, share)                                              \
+    do {                                                                                           \
+        ck_assert(test_largest((expected), (count)) > 1e-6);                                       \
+        assert_near(actual, expected, count, (share)*test_largest((expected), (count)), 0);        \
+    } while (0)
+
+/* Names of all levels of kernels. */
+enum { TEST_LEVELS = 6 };
+extern const char *const test_levels[TEST_LEVELS];
+/* From now on test_context() computes at this level; false if it is not here. May be called outside
+ * tests: nothing is asserted. */
+bool test_choose_level(const char *level);
+
 /* The larger number: fmax() in a loop is more than gcc 12 can compile for AArch64. */
 static inline double test_larger(double a, double b)
 {

@@ -365,34 +365,7 @@ END_TEST
 
 START_TEST(nothing_is_allocated_after_the_first_call)
 {
-    test_allocator allocator = {0};
-    neumeta_context *ctx = NULL;
-    assert_ok(NULL, test_context_create(&allocator, &ctx));
-    neumeta_topology *t = make_topology(ctx, false);
-    nmi_manifold *m = make_manifold(ctx, t, forms[_i]);
-    nmi_network *network = make_network(ctx, t, 16, 14);
-    const int64_t smaller[3] = {14, 6, 20};
-    float *weights[16] = {NULL}, *gradients[16] = {NULL};
-    for (int32_t i = 0; i < t->tensor_count; i++) {
-        gradients[i] = calloc((size_t)m->fields[i].parameter_count, sizeof(float));
-        weights[i] = calloc((size_t)network->tensors[i].count, sizeof(float));
-    }
-    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL, NMI_FP32));
-    const int64_t calls = allocator.calls;
-    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, NULL, NMI_FP32, weights, gradients));
-    assert_ok(ctx, nmi_network_resize(network, smaller));
-    assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL, NMI_FP32));
-    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, NULL, NMI_FP32, weights, gradients));
-    ck_assert_int_eq(allocator.calls, calls);
-    for (int32_t i = 0; i < t->tensor_count; i++) {
-        free(gradients[i]);
-        free(weights[i]);
-    }
-    nmi_network_release(network);
-    nmi_manifold_release(m);
-    neumeta_topology_free(t);
-    neumeta_context_free(ctx);
-    ck_assert_int_eq(allocator.blocks, 0);
+    check_no_allocation(forms[_i], 14, false);
 }
 END_TEST
 

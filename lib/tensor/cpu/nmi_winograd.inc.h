@@ -19,8 +19,8 @@
  */
 
 enum {
-    PLACES = 16,
-    TAPS = 9,
+    PLACES = NMI_WINOGRAD_PLACES,
+    TAPS = NMI_WINOGRAD_TAPS,
     TILES = 16,              /* tiles of a block, a multiple of NARROW_ROWS */
     GRADIENT_TILES = 32,     /* the same for the weight gradient, whose sums pass through memory */
     WIDE_ROWS = TILE_MIDDLE, /* lines of a register tile of two vectors */
