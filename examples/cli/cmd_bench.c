@@ -2,10 +2,8 @@
 /* neumeta bench: what the library's work costs on this machine. */
 #include "bench_parts.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const cli_option options[] = {
     {"parts", "NAME,...", "materialize, train, step, run, memory, start (default all of them)"},

@@ -219,16 +219,18 @@ static forward_fn *forward_of(nmi_conv_path path)
     return path.way == NMI_CONV_PAIRS ? path.kernels->forward_pairs : path.kernels->forward;
 }
 
-static nmi_rows windows(const nmi_conv_shape *s, const border *b, const float *image)
+/* The windows of `lines` lines of outputs; the first one begins at x, in an image whose lines and
+ * pixels are so many floats apart. */
+static nmi_rows windows(const nmi_conv_shape *s, int64_t lines, const float *x, int64_t line,
+                        int64_t pixel)
 {
-    const int64_t line = bordered_width(b) * b->pixel;
-    return (nmi_rows){.x = image,
-                      .height = s->out_height,
+    return (nmi_rows){.x = x,
+                      .height = lines,
                       .width = s->out_width,
                       .x_line = s->stride * line,
-                      .x_step = s->stride * b->pixel,
+                      .x_step = s->stride * pixel,
                       .segments = s->kernel,
-                      .segment_length = s->kernel * b->pixel,
+                      .segment_length = s->kernel * pixel,
                       .segment_stride = line};
 }
 
@@ -241,7 +243,9 @@ void nmi_conv_direct_forward(nmi_conv_path path, const nmi_conv_shape *shape, in
     const int64_t line = shape->out_width * shape->out_channels;
     clear_border(&b, workspace);
     for (int64_t i = 0; i < items; i++) {
-        const nmi_rows rows = windows(shape, &b, fill_border(&b, x + i * in, workspace));
+        const nmi_rows rows =
+            windows(shape, shape->out_height, fill_border(&b, x + i * in, workspace),
+                    bordered_width(&b) * b.pixel, b.pixel);
         const nmi_epilogue moved = nmi_conv_item_epilogue(shape, epilogue, i);
         forward_of(path)(&rows, packed, shape->out_channels, &moved,
                          y + i * shape->out_height * line, line, shape->out_channels);
@@ -261,7 +265,9 @@ void nmi_conv_direct_backward_weight(nmi_conv_path path, const nmi_conv_shape *s
     const int64_t line = shape->out_width * shape->out_channels;
     clear_border(&b, workspace);
     for (int64_t i = 0; i < items; i++) {
-        const nmi_rows rows = windows(shape, &b, fill_border(&b, x + i * in, workspace));
+        const nmi_rows rows =
+            windows(shape, shape->out_height, fill_border(&b, x + i * in, workspace),
+                    bordered_width(&b) * b.pixel, b.pixel);
         path.kernels->backward_weight(&rows, dy + i * shape->out_height * line, line,
                                       shape->out_channels, shape->out_channels, dw_packed);
     }
@@ -323,14 +329,9 @@ void nmi_conv_direct_forward_part(const nmi_kernels *kernels, const nmi_conv_sha
     const int64_t offset = part->line * y_line + part->channel;
     const int64_t corner = shape->padding * (x_line + shape->in_channels);
     const nmi_epilogue moved = nmi_epilogue_moved(epilogue, offset, part->channel);
-    const nmi_rows rows = {.x = x + part->line * shape->stride * x_line - corner,
-                           .height = part->lines,
-                           .width = shape->out_width,
-                           .x_line = shape->stride * x_line,
-                           .x_step = shape->stride * shape->in_channels,
-                           .segments = shape->kernel,
-                           .segment_length = shape->kernel * shape->in_channels,
-                           .segment_stride = x_line};
+    const nmi_rows rows =
+        windows(shape, part->lines, x + part->line * shape->stride * x_line - corner, x_line,
+                shape->in_channels);
     const int64_t depth = shape->kernel * shape->kernel * shape->in_channels;
     kernels->forward(&rows, packed + part->channel * depth, part->channels, &moved, y + offset,
                      y_line, shape->out_channels);
