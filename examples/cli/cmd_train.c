@@ -13,6 +13,10 @@ static const cli_option options[] = {
     {"topology", "NAME", "built-in topology: lenet, resnet20-cifar, -32-, -44-, -56-, -110-cifar"},
     {"output", "FILE", "what is trained, as safetensors"},
     {"manifold", NULL, "train a manifold instead of one network"},
+    {"gamma", "G", "one network: every inner width compressed by this share (default 0, full)"},
+    {"size", "AXIS=N",
+     "one network: size of an axis, which may hold *; repeat it for several axes"},
+    {"sizes", "N,N,...", "one network: one size for each axis that varies"},
     {"reference", "FILE", "network to start from: a manifold learns to yield its weights first"},
     {"norm", "NAME",
      "norm of the topology and of the reference file: none, batch, or how it was "
@@ -89,6 +93,11 @@ static char *with_ending(const char *path, const char *ending)
     return text;
 }
 
+static bool sizes_given(const cli *c)
+{
+    return cli_flag(c, "gamma") || cli_flag(c, "size") || cli_flag(c, "sizes");
+}
+
 static int check_usage(const cli *c, job *j)
 {
     const char *checkpoint = cli_text(c, "checkpoint");
@@ -100,6 +109,9 @@ static int check_usage(const cli *c, job *j)
         if (cli_has_key(manifold_keys, c->values[i].key) ||
             cli_has_key(calibration_keys, c->values[i].key))
             code = cli_usage(c, "%s is for manifolds (--manifold)", c->values[i].name);
+    if (code == CLI_OK && sizes_given(c) && (j->manifold_wanted || cli_flag(c, "reference")))
+        code = cli_usage(c, "--gamma, --size and --sizes are for one network that starts anew, "
+                            "without --manifold and --reference");
     if (code != CLI_OK)
         return code;
     j->checkpoint = with_ending(checkpoint != NULL ? checkpoint : j->output,
@@ -129,6 +141,24 @@ static int set_topology(const cli *c, job *j)
     return cli_check(c, neumeta_network_topology(j->network, &j->topology), NULL);
 }
 
+/* The fresh network at the sizes asked for, in place of the full one. */
+static int resize(const cli *c, job *j)
+{
+    cli_model model = {.topology = j->topology, .axes = neumeta_topology_axis_count(j->topology)};
+    cli_size_list list = {.sizes = NULL};
+    int code = cli_sizes(c, &model, &list);
+    if (code == CLI_OK && list.count != 1)
+        code = cli_usage(c, "these options ask for %zu networks, must be one", list.count);
+    if (code == CLI_OK) {
+        neumeta_network_free(j->network);
+        j->network = NULL;
+        code = cli_check(
+            c, neumeta_network_create(j->topology, list.sizes, model.axes, &j->network), NULL);
+    }
+    cli_sizes_release(&list);
+    return code;
+}
+
 /* Smoothing of wide layers ends by the clock, so a resumed training takes the network as it was. */
 static int smooth(const cli *c, job *j)
 {
@@ -155,6 +185,8 @@ static int prepare(const cli *c, job *j)
         code = cli_replace_norm(c, j->network);
     if (code == CLI_OK)
         code = set_topology(c, j);
+    if (code == CLI_OK && sizes_given(c))
+        code = resize(c, j);
     if (code == CLI_OK)
         code = cli_schedule(c, j->topology, j->manifold_wanted, &j->schedule);
     if (code == CLI_OK && cli_flag(c, "smooth"))
@@ -333,6 +365,8 @@ const cli_command cmd_train = {
         "\\\n      --replace-norm fold --smooth --recipe nm --morph-blocks -2 --epochs 40 "
         "--held-out 5000 "
         "\\\n      --augment-shift 4 --augment-flip --hours 2 --resume --output m.safetensors\n"
+        "  neumeta train --data cifar --topology resnet20-cifar --gamma 0.5 --recipe "
+        "individual.json \\\n      --output half.safetensors\n"
         "  neumeta train --settings experiment.json --learning-rate 5e-4\n",
     .options = options,
     .keys = keys,
