@@ -878,6 +878,16 @@ NEUMETA_API void neumeta_trainer_free(neumeta_trainer *trainer);
  *  INRs start fitted; NULL: nobody. `user` is handed to it. */
 NEUMETA_API neumeta_status neumeta_trainer_set_progress(neumeta_trainer *trainer,
                                                         neumeta_progress_fn progress, void *user);
+/** Give the network that phases with DISTILLATION_TEACHER 'network' learn from, of any topology: its
+ *  outputs for a minibatch are what the trained networks are to have, too. Before the first step
+ *  and before neumeta_trainer_restore(); a checkpoint fits only a trainer with the same teacher.
+ *  @param teacher  Retained; must not change while it teaches.
+ *  @return NEUMETA_ERR_ARGUMENT if no phase asks for it; NEUMETA_ERR_SHAPE if inputs or outputs
+ *          differ in number; NEUMETA_ERR_STATE if training has begun. Without a teacher that a
+ *          phase asks for, neumeta_trainer_run() and neumeta_trainer_step() return
+ *          NEUMETA_ERR_STATE. */
+NEUMETA_API neumeta_status neumeta_trainer_set_teacher(neumeta_trainer *trainer,
+                                                       neumeta_network *teacher);
 /** Train until the schedule ends (NEUMETA_OK), or until stopped (NEUMETA_CANCELLED; call again to
  *  go on). The trained state, averaged if EMA is set, is then in the manifold or network. With
  *  CHECKPOINT_PATH, a checkpoint is written at the end and whenever it stops on purpose, too.

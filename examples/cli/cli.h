@@ -204,7 +204,8 @@ extern const cli_keys cli_data_keys[];
 
 /* A network of --topology with its settings, whose norm is as --norm says: from a file, or for path
  * NULL a fresh one. The shape of the input and the classes follow `data` unless it is NULL. */
-int cli_network(const cli *c, const cli_data *data, const char *path, neumeta_network **network);
+int cli_network(const cli *c, const cli_data *data, const char *topology, const char *path,
+                neumeta_network **network);
 /* Applies --replace-norm, if given. */
 int cli_replace_norm(const cli *c, neumeta_network *network);
 /* Calibrates at sizes as training draws them, with progress under `name`; CLI_CANCELLED, without a

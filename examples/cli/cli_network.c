@@ -62,7 +62,7 @@ static int set_input(const cli *c, const cli_data *data, neumeta_options *option
     return code;
 }
 
-static int check_name(const cli *c, const char *name)
+static int check_name(const cli *c, const char *option, const char *name)
 {
     char names[512] = "";
     size_t length = 0;
@@ -74,18 +74,20 @@ static int check_name(const cli *c, const char *name)
             length += (size_t)snprintf(names + length, sizeof names - length, "%s%s",
                                        i > 0 ? ", " : "", known);
     }
-    return cli_usage(c, "--topology is '%s', must be one of %s", name, names);
+    return cli_usage(c, "--%s is '%s', must be one of %s", option, name, names);
 }
 
 /* The built-in topology, before any norm was replaced. */
-static int open_builtin(const cli *c, const cli_data *data, const char *norm,
+static int open_builtin(const cli *c, const cli_data *data, const char *name, const char *norm,
                         neumeta_topology **topology)
 {
-    const char *name;
     neumeta_options *options = NULL;
-    int code = cli_require(c, "topology", &name);
+    int code = CLI_OK;
+    const char *option = name == NULL ? "topology" : "teacher-topology";
+    if (name == NULL)
+        code = cli_require(c, "topology", &name);
     if (code == CLI_OK)
-        code = check_name(c, name);
+        code = check_name(c, option, name);
     if (code == CLI_OK)
         code = cli_settings(c, builtin_keys, &options);
     if (code == CLI_OK && data != NULL)
@@ -128,7 +130,8 @@ static int load(const cli *c, const neumeta_topology *topology, const char *path
                                   : "");
 }
 
-int cli_network(const cli *c, const cli_data *data, const char *path, neumeta_network **network)
+int cli_network(const cli *c, const cli_data *data, const char *name, const char *path,
+                neumeta_network **network)
 {
     const char *norm = NULL;
     int32_t method = 0;
@@ -136,7 +139,7 @@ int cli_network(const cli *c, const cli_data *data, const char *path, neumeta_ne
     *network = NULL;
     int code = read_norm(c, "norm", "batch", false, &norm, &method);
     if (code == CLI_OK)
-        code = open_builtin(c, data, method != 0 ? "batch" : norm, &topology);
+        code = open_builtin(c, data, name, method != 0 ? "batch" : norm, &topology);
     /* A pass changes the graph: the same pass over any weights gives the file's. */
     if (code == CLI_OK && (path == NULL || method != 0))
         code = cli_check(c, neumeta_network_create(topology, NULL, 0, network), NULL);
@@ -215,7 +218,7 @@ int cli_model_open(const cli *c, const cli_data *data, const char *path, cli_mod
         if (code == CLI_OK)
             code = cli_settings(c, sampling_keys, &model->sampling);
     } else if (code == CLI_OK) {
-        code = cli_network(c, data, path, &model->network);
+        code = cli_network(c, data, NULL, path, &model->network);
         if (code == CLI_OK)
             code = cli_check(c, neumeta_network_topology(model->network, &model->topology), NULL);
     }

@@ -200,12 +200,12 @@ static int add_gammas(const cli *c, const cli_model *model, work *w, cli_size_li
     int code = CLI_OK;
     for (size_t i = 0; i < count && code == CLI_OK; i++) {
         double gamma = w->gamma_count > 0 ? w->gammas[i] : 0;
-        code = cli_check(
-            c,
-            model->manifold != NULL
-                ? neumeta_manifold_sizes_at(model->manifold, gamma, w->base, model->axes)
-                : neumeta_topology_sizes_at(model->topology, gamma, w->base, model->axes),
-            NULL);
+        code =
+            cli_check(c,
+                      model->manifold != NULL
+                          ? neumeta_manifold_sizes_at(model->manifold, gamma, w->base, model->axes)
+                          : neumeta_topology_sizes_at(model->topology, gamma, w->base, model->axes),
+                      NULL);
         /* A size given beside the gamma makes it none. */
         double told = w->choice_count > 0 ? NAN : gamma;
         if (code == CLI_OK)

@@ -166,7 +166,7 @@ static int show_network(const cli *c, const char *path, json_t *all, json_t *fac
 {
     neumeta_network *network = NULL;
     neumeta_topology *topology = NULL;
-    int code = cli_network(c, NULL, path, &network);
+    int code = cli_network(c, NULL, NULL, path, &network);
     if (code == CLI_OK)
         code = cli_check(c, neumeta_network_topology(network, &topology), NULL);
     if (code == CLI_OK)

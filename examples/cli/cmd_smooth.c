@@ -35,7 +35,7 @@ static int run(cli *c)
     if (code == CLI_OK)
         code = cli_check_output(c, output, true);
     if (code == CLI_OK)
-        code = cli_network(c, NULL, c->operands[0], &network);
+        code = cli_network(c, NULL, NULL, c->operands[0], &network);
     if (code == CLI_OK)
         code = cli_replace_norm(c, network);
     double start = cli_seconds();

@@ -18,6 +18,10 @@ static const cli_option options[] = {
      "one network: size of an axis, which may hold *; repeat it for several axes"},
     {"sizes", "N,N,...", "one network: one size for each axis that varies"},
     {"reference", "FILE", "network to start from: a manifold learns to yield its weights first"},
+    {"teacher", "FILE",
+     "network whose outputs the trained ones are to have (distillation-teacher network), of the "
+     "same norm"},
+    {"teacher-topology", "NAME", "the teacher's topology (default that of --topology)"},
     {"norm", "NAME",
      "norm of the topology and of the reference file: none, batch, or how it was "
      "replaced: fold, skip-init, sqrt-half, affine (default batch)"},
@@ -78,6 +82,7 @@ typedef struct job {
     cli_data data;
     neumeta_dataset *dataset;
     neumeta_network *network; /* trained, or the manifold's reference */
+    neumeta_network *teacher;
     neumeta_topology *topology;
     neumeta_schedule *schedule;
     neumeta_manifold *manifold;
@@ -109,6 +114,8 @@ static int check_usage(const cli *c, job *j)
         if (cli_has_key(manifold_keys, c->values[i].key) ||
             cli_has_key(calibration_keys, c->values[i].key))
             code = cli_usage(c, "%s is for manifolds (--manifold)", c->values[i].name);
+    if (code == CLI_OK && cli_flag(c, "teacher-topology") && !cli_flag(c, "teacher"))
+        code = cli_usage(c, "--teacher-topology says nothing without --teacher");
     if (code == CLI_OK && sizes_given(c) && (j->manifold_wanted || cli_flag(c, "reference")))
         code = cli_usage(c, "--gamma, --size and --sizes are for one network that starts anew, "
                             "without --manifold and --reference");
@@ -180,7 +187,7 @@ static int prepare(const cli *c, job *j)
 {
     int code = cli_data_open(c, &j->data, &j->dataset);
     if (code == CLI_OK)
-        code = cli_network(c, &j->data, cli_text(c, "reference"), &j->network);
+        code = cli_network(c, &j->data, NULL, cli_text(c, "reference"), &j->network);
     if (code == CLI_OK)
         code = cli_replace_norm(c, j->network);
     if (code == CLI_OK)
@@ -192,6 +199,14 @@ static int prepare(const cli *c, job *j)
     if (code == CLI_OK && cli_flag(c, "smooth"))
         code = smooth(c, j);
     return code;
+}
+
+static int set_teacher(const cli *c, job *j)
+{
+    int code = cli_network(c, &j->data, cli_text(c, "teacher-topology"), cli_text(c, "teacher"),
+                           &j->teacher);
+    return code == CLI_OK ? cli_check(c, neumeta_trainer_set_teacher(j->trainer, j->teacher), NULL)
+                          : code;
 }
 
 static int create_trainer(const cli *c, job *j)
@@ -220,6 +235,8 @@ static int create_trainer(const cli *c, job *j)
             neumeta_trainer_create_plain(j->network, j->schedule, j->dataset, saving, &j->trainer),
             NULL);
     }
+    if (code == CLI_OK && cli_flag(c, "teacher"))
+        code = set_teacher(c, j);
     if (code == CLI_OK && j->resuming)
         code = cli_check(c, neumeta_trainer_restore(j->trainer, j->checkpoint), j->checkpoint);
     neumeta_options_free(inrs);
@@ -331,6 +348,7 @@ static int run(cli *c)
     neumeta_schedule_free(j.schedule);
     neumeta_topology_free(j.topology);
     neumeta_network_free(j.network);
+    neumeta_network_free(j.teacher);
     neumeta_dataset_free(j.dataset);
     cli_data_release(&j.data);
     free(j.checkpoint);

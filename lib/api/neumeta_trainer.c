@@ -57,6 +57,17 @@ neumeta_status neumeta_trainer_set_progress(neumeta_trainer *trainer, neumeta_pr
     return nmi_api_end(ctx, NEUMETA_OK);
 }
 
+neumeta_status neumeta_trainer_set_teacher(neumeta_trainer *trainer, neumeta_network *teacher)
+{
+    nmi_context *ctx = nmi_api_context(trainer);
+    neumeta_status status = nmi_api_begin(ctx);
+    if (status != NEUMETA_OK)
+        return status;
+    if ((status = NMI_API_HANDLE(ctx, teacher)) == NEUMETA_OK)
+        status = nmi_trainer_set_teacher(trainer, teacher);
+    return nmi_api_end(ctx, status);
+}
+
 neumeta_status neumeta_trainer_run(neumeta_trainer *trainer)
 {
     nmi_context *ctx = nmi_api_context(trainer);

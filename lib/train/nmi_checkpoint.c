@@ -34,6 +34,11 @@ static void list_vectors(nmi_slot *slot, float **vectors[VECTOR_COUNT])
     vectors[4] = &slot->best;
 }
 
+static int64_t fingerprint_of(const nmi_trainer *trainer)
+{
+    return (int64_t)((trainer->fingerprint ^ trainer->teacher_mark) >> 1);
+}
+
 /* "<tensor>/<vector>", within the limit that docs/formats.md states. */
 typedef struct vector_name {
     char text[NMI_SAFETENSORS_NAME + 1];
@@ -87,7 +92,7 @@ static neumeta_status write_archive(nmi_trainer *trainer, nmi_safetensors_writer
     nmi_trainer_metric(trainer, NEUMETA_METRIC_SECONDS, &running);
     metrics.seconds = running;
     neumeta_status status =
-        nmi_archive_add_number(writer, META_FINGERPRINT, (int64_t)(trainer->fingerprint >> 1));
+        nmi_archive_add_number(writer, META_FINGERPRINT, fingerprint_of(trainer));
     if (status == NEUMETA_OK)
         status =
             nmi_safetensors_add(writer, POSITION_NAME, NMI_DTYPE_I64, 1, position_dims, position);
@@ -140,11 +145,12 @@ static neumeta_status check_fingerprint(const nmi_trainer *trainer, const nmi_sa
 {
     int64_t fingerprint = 0;
     neumeta_status status = nmi_archive_number(file, META_FINGERPRINT, &fingerprint);
-    if (status == NEUMETA_OK && fingerprint != (int64_t)(trainer->fingerprint >> 1))
+    if (status == NEUMETA_OK && fingerprint != fingerprint_of(trainer))
         status =
             nmi_safetensors_within(file, nmi_fail(trainer->object.context, NEUMETA_ERR_STATE,
                                                   "the checkpoint belongs to another topology, "
-                                                  "reference, schedule, dataset or seed"));
+                                                  "reference, teacher, schedule, dataset or "
+                                                  "seed"));
     return status;
 }
 

@@ -9,7 +9,7 @@
 
 enum { NMI_OPTIMIZER_SGD = 0, NMI_OPTIMIZER_ADAMW = 1 };
 enum { NMI_RATE_CONSTANT = 0, NMI_RATE_MULTISTEP = 1, NMI_RATE_COSINE = 2 };
-enum { NMI_TEACHER_REFERENCE = 0, NMI_TEACHER_WIDEST = 1 };
+enum { NMI_TEACHER_REFERENCE = 0, NMI_TEACHER_WIDEST = 1, NMI_TEACHER_NETWORK = 2 };
 enum { NMI_DRAW_UNIFORM = 0, NMI_DRAW_FULL_FIRST = 1, NMI_DRAW_SANDWICH = 2 };
 enum { NMI_NORM_BATCH = 0, NMI_NORM_FITTED = 1 };
 enum { NMI_START_RANDOM = 0, NMI_START_CLONED = 1, NMI_START_FITTED = 2 };
@@ -47,7 +47,7 @@ typedef struct nmi_settings {
 /* What a phase may rely on. */
 typedef struct nmi_setting_scope {
     const nmi_topology *topology;
-    bool manifold;  /* false: plain training, which has no INRs, sizes or teachers */
+    bool manifold;  /* false: plain training, which has no INRs and sizes */
     bool reference; /* whether there is a reference network */
     bool copies;    /* all INRs are grids, which copy the reference instead of being fitted */
     bool held_out;  /* whether the dataset keeps items aside */

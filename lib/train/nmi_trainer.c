@@ -30,8 +30,9 @@ neumeta_status nmi_trainer_check(const nmi_trainer *trainer)
     if (trainer->reference != NULL && trainer->reference->topology != trainer->reference_topology)
         return nmi_fail(context, NEUMETA_ERR_STATE,
                         "the reference's norm was replaced after the trainer was made");
-    if (trainer->manifold != NULL)
-        return NEUMETA_OK;
+    neumeta_status status = nmi_trainer_check_teacher(trainer);
+    if (status != NEUMETA_OK || trainer->manifold != NULL)
+        return status;
     if (trainer->network->topology != trainer->topology)
         return nmi_fail(context, NEUMETA_ERR_STATE,
                         "the network's norm was replaced after the trainer was made");

@@ -58,6 +58,7 @@ struct neumeta_trainer {
     nmi_network *network;   /* plain: the caller's; otherwise the one that is emitted into */
     nmi_network *reference; /* retained; may be NULL */
     nmi_topology *reference_topology; /* retained: whether the reference is still what it was */
+    nmi_network *teacher;             /* retained; NULL: none was given */
     nmi_network *judge;               /* for held-out items; made when first needed */
     nmi_moments *moments;             /* for the judge's norms, with the settings below */
     int64_t moments_items, moments_batch;
@@ -69,7 +70,8 @@ struct neumeta_trainer {
     nmi_settings *phases; /* [phase_count] */
     int32_t phase_count;
     uint64_t seed;
-    uint64_t fingerprint; /* of all that a checkpoint must fit and does not hold */
+    uint64_t fingerprint;  /* of all that a checkpoint must fit and does not hold, */
+    uint64_t teacher_mark; /* and of the teacher; 0: none */
 
     nmi_slot *slots;  /* [tensor_count] */
     bool *reached;    /* [tensor_count]: morphing, and added by this or an earlier phase */
@@ -109,6 +111,9 @@ neumeta_status nmi_trainer_create(nmi_context *context, nmi_manifold *manifold,
                                   nmi_dataset *dataset, const nmi_options *options,
                                   nmi_trainer **out);
 void nmi_trainer_release(nmi_trainer *trainer);
+/* Adds the network's values, which the trainer only reads and so does not save, to a fingerprint.
+ */
+uint64_t nmi_trainer_mix_weights(uint64_t hash, const nmi_network *network);
 /* Whether the networks still are what training relies on; each call below asks first. */
 neumeta_status nmi_trainer_check(const nmi_trainer *trainer);
 neumeta_status nmi_trainer_run(nmi_trainer *trainer);
@@ -149,6 +154,18 @@ int64_t nmi_trainer_size_at(const nmi_trainer *trainer, int32_t axis, double gam
 bool nmi_trainer_reached_before(const nmi_trainer *trainer, int32_t phase, int32_t block);
 /* Takes the best state if the phase wants it, and moves to the next phase. */
 void nmi_trainer_end_phase(nmi_trainer *trainer);
+
+/* --- nmi_teacher.c ---------------------------------------------------------------------------- */
+
+/* Before the first step; a phase must want it. */
+neumeta_status nmi_trainer_set_teacher(nmi_trainer *trainer, nmi_network *teacher);
+/* Whether every phase that wants a network for its teacher has one. */
+neumeta_status nmi_trainer_check_teacher(const nmi_trainer *trainer);
+/* Puts the teacher's outputs for these inputs into batch.teacher, once for sizes that share them.
+ * `outputs` are those of the step's index-th network, which may be the teacher of the others.
+ * *distil: whether this network is to learn from what stands there. */
+neumeta_status nmi_trainer_teach(nmi_trainer *trainer, const float *inputs, int64_t items,
+                                 const float *outputs, int64_t index, bool *distil);
 
 /* --- nmi_trainer_step.c, nmi_objective.c, nmi_validate.c, nmi_checkpoint.c ------------------ */
 

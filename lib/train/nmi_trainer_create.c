@@ -114,8 +114,7 @@ static uint64_t mix_inrs(uint64_t hash, const nmi_manifold *manifold)
     return inr->kind == NMI_INR_MLP ? hash : mix_real(mix_real(hash, inr->gauge), inr->terms);
 }
 
-/* The values that the trainer only reads, and so does not save. */
-static uint64_t mix_weights(uint64_t hash, const nmi_network *network)
+uint64_t nmi_trainer_mix_weights(uint64_t hash, const nmi_network *network)
 {
     for (int32_t t = 0; t < network->topology->tensor_count; t++)
         for (int64_t i = 0; i < network->tensors[t].count; i++) {
@@ -152,7 +151,7 @@ static neumeta_status take_fingerprint(nmi_trainer *trainer)
     if (trainer->manifold != NULL)
         hash = mix_inrs(hash, trainer->manifold);
     if (trainer->reference != NULL)
-        hash = mix_weights(hash, trainer->reference);
+        hash = nmi_trainer_mix_weights(hash, trainer->reference);
     int64_t train = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_TRAIN);
     trainer->fingerprint = nmi_random_key(hash, (uint64_t)train, trainer->seed);
     return status;
@@ -423,6 +422,7 @@ void nmi_trainer_release(nmi_trainer *trainer)
     nmi_network_release(trainer->judge);
     nmi_network_release(trainer->network);
     nmi_network_release(trainer->reference);
+    nmi_network_release(trainer->teacher);
     nmi_topology_release(trainer->reference_topology);
     nmi_manifold_release(trainer->manifold);
     nmi_dataset_release(trainer->dataset);

@@ -202,28 +202,6 @@ neumeta_status nmi_trainer_emit(nmi_trainer *trainer, nmi_network *network, cons
     return NEUMETA_OK;
 }
 
-/* The teacher's outputs for these inputs, or the step's widest outputs kept for its other sizes. */
-static neumeta_status find_teacher(nmi_trainer *trainer, const float *inputs, int64_t items,
-                                   const float *outputs, int64_t index, bool *distil)
-{
-    const nmi_settings *settings = nmi_trainer_settings(trainer);
-    *distil =
-        settings->distillation > 0 && (settings->teacher == NMI_TEACHER_REFERENCE || index > 0);
-    if (settings->distillation <= 0)
-        return NEUMETA_OK;
-    if (settings->teacher == NMI_TEACHER_WIDEST) {
-        size_t bytes =
-            (size_t)(items * nmi_network_output_floats(trainer->network)) * sizeof(float);
-        if (index == 0)
-            memcpy(trainer->batch.teacher, outputs, bytes);
-        return NEUMETA_OK;
-    }
-    /* The sizes of a sandwich share their items, and so the reference's outputs. */
-    if (settings->draw == NMI_DRAW_SANDWICH && index > 0)
-        return NEUMETA_OK;
-    return nmi_network_run(trainer->reference, inputs, items, trainer->batch.teacher);
-}
-
 static void clear_weight_gradients(nmi_trainer *trainer)
 {
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
@@ -272,7 +250,7 @@ static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64
         return status;
     const float *outputs = forward(trainer, index, inputs, items);
     bool distil = false;
-    status = find_teacher(trainer, inputs, items, outputs, index, &distil);
+    status = nmi_trainer_teach(trainer, inputs, items, outputs, index, &distil);
     if (status != NEUMETA_OK)
         return status;
     nmi_loss loss = nmi_trainer_output_loss(trainer, outputs, minibatch, distil, share);

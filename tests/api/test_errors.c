@@ -76,6 +76,7 @@ START_TEST(a_call_without_its_handle_is_refused)
     ck_assert_ptr_null(trainer);
     no_handle(neumeta_trainer_create_plain(NULL, NULL, NULL, NULL, &trainer));
     no_handle(neumeta_trainer_set_progress(NULL, NULL, NULL));
+    no_handle(neumeta_trainer_set_teacher(NULL, NULL));
     no_handle(neumeta_trainer_run(NULL));
     no_handle(neumeta_trainer_step(NULL));
     no_handle(neumeta_trainer_metric(NULL, NEUMETA_METRIC_LOSS, &real));

@@ -299,6 +299,36 @@ gives 0 "a phase that keeps statistics" train --manifold $tiny --reference whole
 passes "is not calibrated again" sh -c '! grep -q "off by" err'
 gives 0 "and yields networks" materialize settled.safetensors --gamma 0.3 --output half.safetensors
 
+# --- one network at sizes of its own, and teachers ---
+gives 0 "a narrow network" train $tiny --gamma 0.5 --epochs 2 --batch 20 --output narrow.safetensors
+gives 0 "which is evaluated at its sizes" evaluate narrow.safetensors $tiny --json
+passes "half as wide" python3 -c 'import json, sys
+narrow = json.load(open("out"))["parameters"]; whole = json.loads(open("rows.jsonl").readline())
+sys.exit(not narrow < 0.7 * whole["parameters"])'
+gives 2 "several sizes for one network" train $tiny --size conv1.width=1,2 --output x.safetensors
+says "these options ask for 2 networks"
+one_sentence
+gives 2 "sizes for a manifold" train --manifold $tiny --gamma 0.5 --output x.safetensors
+says "without --manifold and --reference"
+gives 0 "a narrow network with a teacher" train $tiny --gamma 0.5 --epochs 2 --batch 20 \
+    --loss-distillation 1 --distillation-teacher network --teacher whole.safetensors \
+    --output taught.safetensors
+passes "learns something else" sh -c '! cmp -s narrow.safetensors taught.safetensors'
+gives 0 "a manifold with a teacher" train --manifold $tiny --reference whole.safetensors \
+    --teacher whole.safetensors --teacher-topology lenet --loss-distillation 1 \
+    --distillation-teacher network --recipe settle.json --inr-kind grid --calibrate-sizes 6 \
+    --calibrate-items 40 --output taught.safetensors
+gives 1 "a missing teacher" train $tiny --epochs 1 --loss-distillation 1 \
+    --distillation-teacher network --output x.safetensors
+says "has not given one"
+one_sentence
+gives 2 "a teacher of an unknown topology" train $tiny --loss-distillation 1 \
+    --distillation-teacher network --teacher whole.safetensors --teacher-topology cube \
+    --output x.safetensors
+says "--teacher-topology is 'cube'"
+gives 2 "a topology without a teacher" train $tiny --teacher-topology lenet --output x.safetensors
+says "says nothing without --teacher"
+
 gives 0 "inspect a manifold" inspect m.safetensors --json
 passes "inspect of a manifold is JSON" is_json_lines out
 gives 0 "manifold at several sizes" evaluate m.safetensors --data idx --gamma 0,0.25,0.5 \
