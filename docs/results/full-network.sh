@@ -1,0 +1,32 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# One manifold of grids over all inner widths of a residual network on CIFAR-10, batch norm kept as functions
+# of the sizes, taught by a larger network. Leaves manifold and results (JSON lines) in WORK.
+#
+#     docs/results/full-network.sh NEUMETA DATA WORK TOPOLOGY REFERENCE TEACHER TEACHER-TOPOLOGY SEED [tune]
+#
+# NEUMETA: the built command; DATA: a folder made by `neumeta fetch cifar10`; REFERENCE and TEACHER: pretrained
+# networks. With "tune", trains on the first 45,000 images and tests on the last 5,000 training images;
+# otherwise trains on all 50,000 and reads the test set once. RECIPE names another file of phases;
+# PRECISION=bf16 trains with products in bf16; THREADS is the number of threads. Interrupted, it goes on from
+# its checkpoint.
+set -eu
+neumeta=$1 data=$2 work=$3 topology=$4 reference=$5 teacher=$6 teacher_topology=$7 seed=$8 mode=${9:-final}
+here=$(dirname "$0")
+mkdir -p "$work"
+name=$work/$topology-seed$seed-$mode
+images='--data-mean 0.485,0.456,0.406 --data-std 0.229,0.224,0.225'
+held_out='' split=test
+if [ "$mode" = tune ]; then
+    held_out='--held-out 5000' split=held-out
+fi
+
+# shellcheck disable=SC2086 # lists of words
+"$neumeta" train --manifold --data "$data" --topology "$topology" $images $held_out --reference "$reference" \
+    --teacher "$teacher" --teacher-topology "$teacher_topology" --smooth --smooth-solver importance \
+    --inr-kind grid --recipe "${RECIPE:-$here/full-network.json}" --augment-shift 4 --augment-flip \
+    --calibrate-sizes 512 --calibrate-items 1024 --precision "${PRECISION:-fp32}" --threads "${THREADS:-0}" \
+    --seed "$seed" --resume --output "$name.safetensors"
+# shellcheck disable=SC2086
+[ -s "$name.jsonl" ] || "$neumeta" evaluate "$name.safetensors" --data "$data" $images $held_out --split "$split" \
+    --gamma 0,0.125,0.25,0.375,0.5,0.625,0.75,0.8125,0.85,0.875 --results "$name.jsonl"
