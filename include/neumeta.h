@@ -240,6 +240,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_KEY_DIRECT_BLOCKS 143
 #define NEUMETA_KEY_FIT_SIZES 144
 #define NEUMETA_KEY_DEPTH_GAMMA_MAX 145
+#define NEUMETA_KEY_GAMMA_GAP 146
 #define NEUMETA_KEY_PRECISION 150
 #define NEUMETA_KEY_VALIDATE_ITEMS 151
 #define NEUMETA_KEY_NORM_STATISTICS 152
@@ -779,7 +780,8 @@ NEUMETA_API neumeta_status neumeta_manifold_materialize(neumeta_manifold *manifo
  *
  * @param dataset  Its training items without the held-out ones are used; targets are not.
  * @param options  CALIBRATE_SIZES, CALIBRATE_ITEMS, GAMMA_MIN and GAMMA_MAX (the range of training
- *                 serves best), NON_UNIFORM (unset: 0.5), DEPTH_GAMMA_MAX, SIZE_AXES, SEED.
+ *                 serves best), GAMMA_GAP, NON_UNIFORM (unset: 0.5), DEPTH_GAMMA_MAX,
+ *                 SIZE_AXES, SEED.
  * @param watch    NULL: nobody. `user` is handed to it.
  * @param error    NULL, or receives how far off the functions are at sizes that were left out of a
  *                 first fit: the root mean square over channels of the mean's error in standard

@@ -9,7 +9,7 @@
 static const cli_keys phase_keys[] = {{NEUMETA_KEY_EPOCHS, NEUMETA_KEY_NORM_STATISTICS}, {0, 0}};
 
 static const cli_keys draw_keys[] = {{NEUMETA_KEY_SIZE_AXES, NEUMETA_KEY_NON_UNIFORM},
-                                     {NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_DEPTH_GAMMA_MAX},
+                                     {NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_GAMMA_GAP},
                                      {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS},
                                      {0, 0}};
 
@@ -203,7 +203,8 @@ static int add_draw(const cli *c, const json_t *phase, neumeta_options *options)
         bool wanted = false;
         for (int32_t key = NEUMETA_KEY_SIZE_AXES; key <= NEUMETA_KEY_NON_UNIFORM; key++)
             wanted = wanted || is_named(key, name);
-        wanted = wanted || is_named(NEUMETA_KEY_DEPTH_GAMMA_MAX, name);
+        wanted = wanted || is_named(NEUMETA_KEY_DEPTH_GAMMA_MAX, name) ||
+                 is_named(NEUMETA_KEY_GAMMA_GAP, name);
         if (code == CLI_OK && wanted && !on_command_line(c, name))
             code = cli_set_json(c, options, "the last phase", name, value);
     }

@@ -39,28 +39,23 @@ static neumeta_status check_norms(const nmi_topology *topology)
 static neumeta_status read_options(nmi_context *context, const nmi_options *options,
                                    nmi_calibration *how)
 {
-    static const int32_t keys[] = {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS,
-                                   NEUMETA_KEY_GAMMA_MIN,       NEUMETA_KEY_GAMMA_MAX,
-                                   NEUMETA_KEY_NON_UNIFORM,     NEUMETA_KEY_SIZE_AXES,
-                                   NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_SEED};
+    static const int32_t keys[] = {
+        NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS, NEUMETA_KEY_GAMMA_MIN,
+        NEUMETA_KEY_GAMMA_MAX,       NEUMETA_KEY_NON_UNIFORM,     NEUMETA_KEY_SIZE_AXES,
+        NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_GAMMA_GAP,       NEUMETA_KEY_SEED};
     neumeta_status status = nmi_options_allow(context, options, "manifold calibrate", keys,
                                               (int32_t)(sizeof keys / sizeof *keys));
     if (status != NEUMETA_OK)
         return status;
     how->sizes = nmi_options_int(options, NEUMETA_KEY_CALIBRATE_SIZES);
     how->items = nmi_options_int(options, NEUMETA_KEY_CALIBRATE_ITEMS);
-    how->gamma_min = nmi_options_real(options, NEUMETA_KEY_GAMMA_MIN);
-    how->gamma_max = nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX);
+    how->range = nmi_range_read(options);
     how->depth_gamma_max = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX);
     how->non_uniform = nmi_calibrate_non_uniform(options);
     how->seed = nmi_options_has(options, NEUMETA_KEY_SEED)
                     ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
                     : context->seed;
-    if (how->gamma_min > how->gamma_max)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "GAMMA_MIN is %g, must not be above GAMMA_MAX, which is %g", how->gamma_min,
-                        how->gamma_max);
-    return NEUMETA_OK;
+    return nmi_range_check(context, options);
 }
 
 double nmi_calibrate_non_uniform(const nmi_options *options)
@@ -124,7 +119,7 @@ static neumeta_status take_parts(parts *c, nmi_dataset *dataset)
     nmi_statistics_samples *s = &c->samples;
     const int64_t items = c->how->items, batch = items < BATCH ? items : BATCH;
     neumeta_status status =
-        nmi_statistics_create(c->topology, c->how->moves, c->how->gamma_max, &c->statistics);
+        nmi_statistics_create(c->topology, c->how->moves, c->how->range.max, &c->statistics);
     if (status == NEUMETA_OK)
         status = nmi_statistics_allocate(c->statistics);
     if (status != NEUMETA_OK)
@@ -228,8 +223,7 @@ neumeta_status nmi_calibrate(nmi_manifold *manifold, nmi_dataset *dataset,
     parts c = {.manifold = manifold, .topology = manifold->topology, .how = how};
     c.samples.count = how->sizes;
     c.draw = (nmi_settings){.draw = NMI_DRAW_SANDWICH,
-                            .gamma_min = how->gamma_min,
-                            .gamma_max = how->gamma_max,
+                            .range = how->range,
                             .non_uniform = how->non_uniform,
                             .depth_gamma_max = how->depth_gamma_max};
     neumeta_status status = take_parts(&c, dataset);

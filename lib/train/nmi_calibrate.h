@@ -8,6 +8,7 @@
 
 #include "nmi_dataset.h"
 #include "nmi_manifold.h"
+#include "nmi_range.h"
 
 /* NON_UNIFORM; unset: as much of either, whatever training draws. */
 double nmi_calibrate_non_uniform(const nmi_options *options);
@@ -17,7 +18,8 @@ typedef bool (*nmi_watch)(void *user, double done);
 
 typedef struct nmi_calibration {
     int64_t sizes, items; /* CALIBRATE_SIZES, CALIBRATE_ITEMS */
-    double gamma_min, gamma_max, non_uniform, depth_gamma_max;
+    nmi_range range;
+    double non_uniform, depth_gamma_max;
     const bool *moves; /* [axis_count] */
     uint64_t seed;
     nmi_watch watch; /* may be NULL */
@@ -31,9 +33,9 @@ neumeta_status nmi_calibrate(nmi_manifold *manifold, nmi_dataset *dataset,
 /*
  * Measures the manifold's norms at drawn sizes and fits the functions that materialisation takes
  * their statistics from. `error` receives nmi_statistics_error() of a first fit without every fifth
- * size. Options: CALIBRATE_SIZES, CALIBRATE_ITEMS, GAMMA_MIN, GAMMA_MAX, NON_UNIFORM,
- * DEPTH_GAMMA_MAX, SIZE_AXES, SEED. On failure and NEUMETA_CANCELLED the manifold is as it was.
- * Bits do not depend on threads.
+ * size. Options: CALIBRATE_SIZES, CALIBRATE_ITEMS, GAMMA_MIN, GAMMA_MAX, GAMMA_GAP,
+ * NON_UNIFORM, DEPTH_GAMMA_MAX, SIZE_AXES, SEED. On failure and NEUMETA_CANCELLED the manifold is
+ * as it was. Bits do not depend on threads.
  */
 neumeta_status nmi_calibrate_manifold(nmi_manifold *manifold, nmi_dataset *dataset,
                                       const nmi_options *options, nmi_watch watch, void *user,

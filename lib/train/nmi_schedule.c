@@ -2,6 +2,8 @@
 /* Phases are kept as given: what they mean depends on the topology they are used with. */
 #include "nmi_schedule.h"
 
+#include "nmi_range.h"
+
 #include <string.h>
 
 enum { FIRST_PHASE_KEY = NEUMETA_KEY_EPOCHS, LAST_PHASE_KEY = NEUMETA_KEY_NORM_STATISTICS };
@@ -37,11 +39,9 @@ static neumeta_status check_options(nmi_context *context, const nmi_options *opt
         if (key->number < FIRST_PHASE_KEY || key->number > LAST_PHASE_KEY)
             return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "%s is not a setting of a phase",
                             key->name);
-    double low = nmi_options_real(options, NEUMETA_KEY_GAMMA_MIN);
-    double high = nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX);
-    if (low > high)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "GAMMA_MIN is %g, must not be above GAMMA_MAX, which is %g", low, high);
+    neumeta_status status = nmi_range_check(context, options);
+    if (status != NEUMETA_OK)
+        return status;
     int64_t count = 0;
     const int64_t *milestones = nmi_options_ints(options, NEUMETA_KEY_MILESTONES, &count);
     for (int64_t i = 1; i < count; i++)

@@ -16,6 +16,7 @@ static const int32_t manifold_keys[] = {
     NEUMETA_KEY_SIZE_AXES,
     NEUMETA_KEY_GAMMA_MIN,
     NEUMETA_KEY_GAMMA_MAX,
+    NEUMETA_KEY_GAMMA_GAP,
     NEUMETA_KEY_NON_UNIFORM,
     NEUMETA_KEY_DEPTH_GAMMA_MAX,
     NEUMETA_KEY_INR_INIT,
@@ -168,8 +169,7 @@ static void read_objective(const nmi_options *options, nmi_settings *s)
     s->teacher = nmi_options_choice(options, NEUMETA_KEY_DISTILLATION_TEACHER);
     s->smoothing = nmi_options_real(options, NEUMETA_KEY_LABEL_SMOOTHING);
     s->draw = nmi_options_choice(options, NEUMETA_KEY_SIZE_DRAW);
-    s->gamma_min = nmi_options_real(options, NEUMETA_KEY_GAMMA_MIN);
-    s->gamma_max = nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX);
+    s->range = nmi_range_read(options);
     s->non_uniform = nmi_options_real(options, NEUMETA_KEY_NON_UNIFORM);
     s->depth_gamma_max = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX);
     s->start = nmi_options_choice(options, NEUMETA_KEY_INR_INIT);
@@ -253,16 +253,6 @@ double nmi_settings_reconstruction_at(const nmi_settings *settings, double epoch
            share * (settings->reconstruction_end - settings->reconstruction);
 }
 
-/* One of the axis' sizes between two compressions; `draw` in [0, 1). */
-static int64_t size_between(const nmi_axis *axis, double gamma_min, double gamma_max, double draw)
-{
-    int64_t low = nmi_axis_size_at(axis, gamma_max);
-    int64_t high = nmi_axis_size_at(axis, gamma_min);
-    int64_t choices = (high - low) / axis->step + 1;
-    int64_t choice = (int64_t)(draw * (double)choices);
-    return low + (choice < choices ? choice : choices - 1) * axis->step;
-}
-
 void nmi_settings_draw_sizes(const nmi_settings *settings, const nmi_topology *topology,
                              const bool *varies, int64_t index, uint64_t key, int64_t *sizes)
 {
@@ -270,14 +260,15 @@ void nmi_settings_draw_sizes(const nmi_settings *settings, const nmi_topology *t
     double common = nmi_random_uniform(&random);
     bool own = nmi_random_uniform(&random) < settings->non_uniform;
     double common_depth = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 1), 0);
-    double low = settings->gamma_min, high = settings->gamma_max;
-    double shallow = settings->depth_gamma_max, deep = 0;
+    nmi_range widths = settings->range;
+    nmi_range depths = {.min = 0, .max = settings->depth_gamma_max};
     nmi_graph_full_sizes(topology, sizes);
     if (settings->draw == NMI_DRAW_FULL_FIRST && index == 0)
         return;
     if (settings->draw == NMI_DRAW_SANDWICH && index < 2) {
-        low = high = index == 0 ? settings->gamma_min : settings->gamma_max;
-        shallow = deep = index == 0 ? 0 : settings->depth_gamma_max;
+        const bool widest = index == 0;
+        widths.min = widths.max = widest ? widths.min : widths.max;
+        depths.min = depths.max = widest ? depths.min : depths.max;
         own = false;
     }
     for (int32_t a = 0; a < topology->axis_count; a++) {
@@ -285,6 +276,6 @@ void nmi_settings_draw_sizes(const nmi_settings *settings, const nmi_topology *t
         const bool depth = axis->kind == NEUMETA_AXIS_DEPTH;
         double draw = own ? nmi_random_uniform(&random) : depth ? common_depth : common;
         if (varies[a])
-            sizes[a] = size_between(axis, depth ? deep : low, depth ? shallow : high, draw);
+            sizes[a] = nmi_range_size(depth ? &depths : &widths, axis, draw);
     }
 }

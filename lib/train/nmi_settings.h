@@ -5,6 +5,7 @@
 #ifndef NMI_SETTINGS_H
 #define NMI_SETTINGS_H
 
+#include "nmi_range.h"
 #include "nmi_schedule.h"
 
 enum { NMI_OPTIMIZER_SGD = 0, NMI_OPTIMIZER_ADAMW = 1 };
@@ -30,7 +31,8 @@ typedef struct nmi_settings {
     int32_t teacher;
     double smoothing;
     int32_t draw;
-    double gamma_min, gamma_max, non_uniform, depth_gamma_max;
+    nmi_range range; /* of widths */
+    double non_uniform, depth_gamma_max;
     int32_t start;
     int64_t fit_steps;
     double fit_rate;

@@ -77,12 +77,12 @@ static void list_fit_sizes(const nmi_trainer *trainer, const nmi_settings *setti
 {
     const nmi_topology *topology = trainer->topology;
     double steps = settings->fit_sizes > 1 ? (double)(settings->fit_sizes - 1) : 1;
-    double width = settings->gamma_max - settings->gamma_min;
+    double width = settings->range.max - settings->range.min;
     for (int32_t i = 0; i < settings->fit_sizes; i++)
         for (int32_t a = 0; a < topology->axis_count; a++)
             sizes[i * topology->axis_count + a] =
                 settings->fit_sizes > 1
-                    ? nmi_trainer_size_at(trainer, a, settings->gamma_min + width * i / steps)
+                    ? nmi_trainer_size_at(trainer, a, settings->range.min + width * i / steps)
                     : trainer->full_sizes[a];
 }
 
@@ -141,8 +141,7 @@ static neumeta_status start_statistics(nmi_trainer *trainer, const nmi_settings 
     const nmi_calibration how = {
         .sizes = trainer->calibrate_sizes,
         .items = trainer->calibrate_items,
-        .gamma_min = settings->gamma_min,
-        .gamma_max = settings->gamma_max,
+        .range = settings->range,
         .depth_gamma_max = settings->depth_gamma_max,
         .non_uniform = nmi_calibrate_non_uniform(settings->options),
         .moves = trainer->varies,

@@ -293,12 +293,20 @@ START_TEST(schedules_refuse_what_is_no_phase_setting)
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(context, "phase 'stem': INR_HIDDEN is not a setting of a phase");
     neumeta_options_free(options);
-    options = problem_options(context, PAIRS("gamma-min", "0.6", "gamma-max", "0.5"));
-    assert_status(context, neumeta_schedule_add_phase(schedule, "stem", 0, -1, options),
-                  NEUMETA_ERR_ARGUMENT);
-    assert_message_contains(context, "GAMMA_MIN is 0.6, must not be above GAMMA_MAX");
+    static const refusal ranges[] = {
+        {{"gamma-min", "0.6", "gamma-max", "0.5"}, "GAMMA_MIN is 0.6, must not be above GAMMA_MAX"},
+        {{"gamma-gap", "0.3"}, "GAMMA_GAP must be two compressions"},
+        {{"gamma-gap", "0.4,0.3"}, "of which the second is larger"},
+        {{"gamma-gap", "0.3,0.6", "gamma-max", "0.5"}, "must lie between GAMMA_MIN and GAMMA_MAX"},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        options = problem_options(context, ranges[i].pairs);
+        assert_status(context, neumeta_schedule_add_phase(schedule, "stem", 0, -1, options),
+                      NEUMETA_ERR_ARGUMENT);
+        assert_message_contains(context, ranges[i].message);
+        neumeta_options_free(options);
+    }
     ck_assert_int_eq(neumeta_schedule_phase_count(schedule), 0);
-    neumeta_options_free(options);
     neumeta_schedule_free(schedule);
     neumeta_context_free(context);
 }

@@ -128,6 +128,37 @@ START_TEST(sizes_are_drawn_evenly_between_the_compressions)
 }
 END_TEST
 
+START_TEST(a_gap_is_never_drawn_from)
+{
+    neumeta_context *context = test_context();
+    nmi_topology *topology = topology_of(context);
+    int32_t axis = find_axis(topology, "layer3.2.inner");
+    int64_t counts[65];
+    nmi_phase phase;
+    nmi_settings s =
+        settings_of(context, topology, &phase,
+                    (const char *const[]){"gamma-max", "0.75", "gamma-gap", "0.4375,0.5625", NULL});
+    count_sizes(&s, topology, axis, 0, counts);
+    for (int64_t h = 0; h <= 64; h++) {
+        bool drawn = (h >= 16 && h < 28) || h > 36;
+        /* 3,300 draws of 12 + 28 sizes: 82 each. */
+        ck_assert_msg(drawn ? counts[h] > 40 && counts[h] < 130 : counts[h] == 0,
+                      "size %d was drawn %d times", (int)h, (int)counts[h]);
+    }
+    nmi_options_release(phase.options);
+    s = settings_of(context, topology, &phase,
+                    (const char *const[]){"size-draw", "sandwich", "group", "2", "gamma-max", "0.9",
+                                          "gamma-gap", "0.4375,0.5625", NULL});
+    count_sizes(&s, topology, axis, 0, counts);
+    ck_assert_int_eq(counts[64], 3300);
+    count_sizes(&s, topology, axis, 1, counts);
+    ck_assert_int_eq(counts[6], 3300);
+    nmi_options_release(phase.options);
+    nmi_topology_release(topology);
+    neumeta_context_free(context);
+}
+END_TEST
+
 /* Depths have a draw of their own, from full to what DEPTH_GAMMA_MAX leaves; sandwiches begin full
  * and shallow. */
 START_TEST(depths_are_drawn_apart_from_widths)
@@ -513,6 +544,7 @@ int main(void)
     tcase_add_test(cases, rates_follow_their_course);
     tcase_add_test(cases, the_reconstruction_weight_can_fall);
     tcase_add_test(cases, sizes_are_drawn_evenly_between_the_compressions);
+    tcase_add_test(cases, a_gap_is_never_drawn_from);
     tcase_add_test(cases, depths_are_drawn_apart_from_widths);
     tcase_add_test(cases, groups_begin_full_and_sandwiches_have_two_ends);
     tcase_add_test(cases, recipes_have_the_settings_of_the_papers);
