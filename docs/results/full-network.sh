@@ -27,6 +27,29 @@ fi
     --inr-kind grid --recipe "${RECIPE:-$here/full-network.json}" --augment-shift 4 --augment-flip \
     --calibrate-sizes 512 --calibrate-items 1024 --precision "${PRECISION:-fp32}" --threads "${THREADS:-0}" \
     --seed "$seed" --resume --output "$name.safetensors"
+
+# Every compression by 64ths past the trained range's end, and 100 random sizes within it.
+case $topology in
+    resnet20-cifar) depth=3 ;;
+    resnet32-cifar) depth=5 ;;
+    resnet44-cifar) depth=7 ;;
+    resnet56-cifar) depth=9 ;;
+esac
+gammas=$(awk 'BEGIN { for (n = 0; n <= 58; n++) printf "%s%g", n ? "," : "", n / 64; print ",0.85" }')
+sizes=$(awk -v depth="$depth" 'BEGIN {
+    state = 1 # a generator of our own: rand() differs from one awk to another
+    for (n = 0; n < 100; n++) {
+        printf "%s--sizes ", n ? " " : ""
+        for (width = 16; width <= 64; width *= 2) {
+            printf "%s%d,%d", width > 16 ? "," : "", width, depth
+            for (block = 0; block < depth; block++) {
+                least = int(0.15 * width + 0.5)
+                state = state * 16807 % 2147483647
+                printf ",%d", least + state % (width - least + 1)
+            }
+        }
+    }
+}')
 # shellcheck disable=SC2086
 [ -s "$name.jsonl" ] || "$neumeta" evaluate "$name.safetensors" --data "$data" $images $held_out --split "$split" \
-    --gamma 0,0.125,0.25,0.375,0.5,0.625,0.75,0.8125,0.85,0.875 --results "$name.jsonl"
+    --gamma "$gammas" $sizes --threads "${THREADS:-0}" --results "$name.jsonl"
