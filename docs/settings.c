@@ -51,6 +51,10 @@ static const struct group {
      "`neumeta_manifold_calibrate()`, with GAMMA_MIN, GAMMA_MAX, NON_UNIFORM, DEPTH_GAMMA_MAX, "
      "SIZE_AXES\n"
      "and SEED; `neumeta_network_calibrate()` (CALIBRATE_ITEMS); `neumeta_trainer_create()`."},
+    {180, "Fronts and budgets",
+     "`neumeta_manifold_search()` (SEARCH_EVALUATIONS to FRONT_ENTRIES, with GAMMA_MAX, "
+     "DEPTH_GAMMA_MAX,\nSIZE_AXES and SEED) and `neumeta_manifold_fit_budget()` (MAX_PARAMETERS to "
+     "MIN_SCORE).\n[methods/budgets.md](methods/budgets.md) says what they do."},
 };
 
 static void put(page *out, const char *format, ...)

@@ -78,6 +78,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_ERR_CALLBACK (-8)   /**< a callback of the caller reported failure */
 #define NEUMETA_ERR_NUMERIC (-9)    /**< a value became infinite or not a number */
 #define NEUMETA_ERR_UNSUPPORTED (-10) /**< valid, but this library cannot treat it */
+#define NEUMETA_ERR_INFEASIBLE (-11)  /**< no network keeps the budget */
 
 /** Levels of log lines; see neumeta_context_set_log(). */
 #define NEUMETA_LOG_ERROR 1
@@ -250,6 +251,16 @@ typedef int32_t neumeta_status;
 /* Calibration */
 #define NEUMETA_KEY_CALIBRATE_SIZES 170
 #define NEUMETA_KEY_CALIBRATE_ITEMS 171
+/* Fronts and budgets */
+#define NEUMETA_KEY_SEARCH_EVALUATIONS 180
+#define NEUMETA_KEY_SEARCH_ITEMS 181
+#define NEUMETA_KEY_WIDTH_MULTIPLE 182
+#define NEUMETA_KEY_FRONT_ENTRIES 183
+#define NEUMETA_KEY_MAX_PARAMETERS 190
+#define NEUMETA_KEY_MAX_MULTIPLY_ADDS 191
+#define NEUMETA_KEY_MAX_BYTES 192
+#define NEUMETA_KEY_MAX_LATENCY_US 193
+#define NEUMETA_KEY_MIN_SCORE 194
 /** @} */
 
 /** @name Handles
@@ -294,8 +305,9 @@ typedef int32_t (*neumeta_write_fn)(void *user, const void *data, int64_t size);
  *  that runs the trainer. It may read metrics and
  *  cancel, nothing else. Any result but 0 stops training with NEUMETA_CANCELLED. */
 typedef int32_t (*neumeta_progress_fn)(void *user, neumeta_trainer *trainer);
-/** Called after each size that neumeta_manifold_calibrate() has measured, with the share done, up
- *  to 1. Any result but 0 stops it with NEUMETA_CANCELLED. */
+/** Called after each size that neumeta_manifold_calibrate() has measured or
+ *  neumeta_manifold_search() has judged, with the share done, up to 1. Any result but 0 stops it
+ *  with NEUMETA_CANCELLED. */
 typedef int32_t (*neumeta_watch_fn)(void *user, double done);
 /** @} */
 
@@ -800,6 +812,74 @@ NEUMETA_API neumeta_status neumeta_manifold_calibrate(neumeta_manifold *manifold
  *  for its present parameters; else 0. */
 NEUMETA_API neumeta_status neumeta_manifold_calibrated(const neumeta_manifold *manifold,
                                                        int32_t *calibrated);
+/** @} */
+
+/** @name Fronts and budgets
+ *  A front is a list of sizes that a search found to be worth having, each with its measured
+ *  accuracy and its costs (docs/methods/budgets.md). The manifold keeps it, in its file too, until
+ *  training or another calibration changes the networks that it yields.
+ *  @{ */
+
+/**
+ * Search for the manifold's front: sizes, not uniform in general, than which no others that were
+ * tried score better on held-out items at the same cost, in multiply-adds, parameters, bytes or
+ * latency.
+ *
+ * @param dataset  Has held-out items, which training must not have seen. The front's scores are
+ *                 accuracies over all of them.
+ * @param options  SEARCH_EVALUATIONS, SEARCH_ITEMS, WIDTH_MULTIPLE, FRONT_ENTRIES, GAMMA_MAX,
+ *                 DEPTH_GAMMA_MAX (the range of training serves best), SIZE_AXES, SEED.
+ * @param watch    NULL: nobody. `user` is handed to it.
+ * @return NEUMETA_CANCELLED if `watch` stopped it; NEUMETA_ERR_STATE if nothing is held out, or if
+ *         norms are not calibrated; NEUMETA_ERR_SHAPE; NEUMETA_ERR_CALLBACK. The manifold then has
+ *         the front that it had.
+ * @note Time: SEARCH_EVALUATIONS * SEARCH_ITEMS and FRONT_ENTRIES * all held-out items, forward.
+ *       Sizes and scores depend on SEED alone, latencies on the machine.
+ */
+NEUMETA_API neumeta_status neumeta_manifold_search(neumeta_manifold *manifold,
+                                                   neumeta_dataset *dataset,
+                                                   const neumeta_options *options,
+                                                   neumeta_watch_fn watch, void *user);
+/** Number of entries of the front; 0 if there is none, -1 for NULL. */
+NEUMETA_API int32_t neumeta_manifold_front_count(const neumeta_manifold *manifold);
+/** Held-out items that the scores are means of, and name of the kernels that the latencies were
+ *  measured with, which lives as long as the front. Outputs may be NULL.
+ *  @return NEUMETA_ERR_STATE if there is no front. */
+NEUMETA_API neumeta_status neumeta_manifold_front_origin(const neumeta_manifold *manifold,
+                                                         int64_t *items, const char **kernels);
+/** The entry-th entry, from 0, by rising multiply-adds: sizes (`count` is the number of axes),
+ *  accuracy from 0 to 1, trainable parameters, multiply-adds of one item (half of the FLOPs of
+ *  neumeta_topology_cost()), bytes of all tensors, and microseconds for one item on one thread of
+ *  the machine that searched. Outputs may be NULL.
+ *  @return NEUMETA_ERR_STATE if there is no front; NEUMETA_ERR_ARGUMENT past the last entry. */
+NEUMETA_API neumeta_status neumeta_manifold_front_entry(const neumeta_manifold *manifold,
+                                                        int32_t entry, int64_t *sizes,
+                                                        int32_t count, double *score,
+                                                        int64_t *parameters,
+                                                        int64_t *multiply_adds, int64_t *bytes,
+                                                        double *latency_us);
+/**
+ * The best sizes for a budget: those of the front's entry with the highest score that keeps it,
+ * enlarged towards the next better entry as far as the budget allows; with MIN_SCORE those of the
+ * entry with the fewest multiply-adds that reaches it. A manifold without a front gives the largest
+ * uniform sizes that keep the budget.
+ *
+ * @param budget      MAX_PARAMETERS, MAX_MULTIPLY_ADDS and MAX_BYTES, which are never exceeded;
+ *                    MAX_LATENCY_US, for which entries are measured here, and not enlarged;
+ *                    MIN_SCORE. What is not set is not bounded.
+ * @param sizes       Receives the sizes, one for each axis.
+ * @param count       The number of axes.
+ * @param score       NULL, or receives the score of the entry; NaN without a front.
+ * @param latency_us  NULL, or receives the latency measured here; NaN without MAX_LATENCY_US.
+ * @return NEUMETA_ERR_INFEASIBLE naming a bound that no network on offer keeps and the least there
+ *         is; NEUMETA_ERR_STATE for MIN_SCORE without a front.
+ * @note Time: about a millisecond; with MAX_LATENCY_US some ten milliseconds for each of a few
+ *       entries.
+ */
+NEUMETA_API neumeta_status neumeta_manifold_fit_budget(const neumeta_manifold *manifold,
+                                                       const neumeta_options *budget,
+                                                       int64_t *sizes, int32_t count,
+                                                       double *score, double *latency_us);
 /** @} */
 
 /** @name Schedules

@@ -45,7 +45,7 @@ typedef struct cli_command {
     int (*run)(cli *);
 } cli_command;
 
-extern const cli_command cmd_fetch, cmd_train, cmd_calibrate, cmd_evaluate, cmd_inspect,
+extern const cli_command cmd_fetch, cmd_train, cmd_calibrate, cmd_search, cmd_evaluate, cmd_inspect,
     cmd_materialize, cmd_smooth, cmd_bench, cmd_plot;
 extern const cli_command *const cli_commands[]; /* ends with NULL */
 extern const cli_option cli_common_options[];   /* of every command */
@@ -99,7 +99,7 @@ int cli_set_json(const cli *c, neumeta_options *options, const char *where, cons
 char *cli_json_text(const json_t *value);
 int cli_read_json(const cli *c, const char *path, json_t **value);
 
-/* --- saying things (cli_report.c, cli_table.c) --- */
+/* --- saying things (cli_report.c, cli_table.c, cli_watch.c) --- */
 
 #if defined(__GNUC__)
 #define CLI_FORMAT __attribute__((format(printf, 2, 3)))
@@ -145,6 +145,18 @@ typedef struct cli_progress {
 void cli_progress_begin(cli_progress *progress, const cli *c, const char *name);
 int32_t cli_progress_step(void *progress, neumeta_trainer *trainer);
 void cli_progress_end(cli_progress *progress);
+
+/* The same for calls with a neumeta_watch_fn: catches signals from the beginning on. */
+typedef struct cli_watch {
+    const cli *c;
+    const char *doing, *name; /* "calibrating", what */
+    bool line;                /* progress on one line of a terminal, not as JSON lines */
+    double start, next;
+} cli_watch;
+void cli_watch_begin(cli_watch *watch, const cli *c, const char *doing, const char *name);
+int32_t cli_watch_step(void *watch, double done);
+/* CLI_CANCELLED, without a sentence, if interrupted; else what cli_check() says. */
+int cli_watch_end(const cli_watch *watch, neumeta_status status);
 
 /* A column takes member `key` of each row; reals are shown times `scale` with `decimals`. */
 typedef struct cli_column {
@@ -226,6 +238,8 @@ typedef struct cli_model {
     int32_t axes;
 } cli_model;
 int cli_model_open(const cli *c, const cli_data *data, const char *path, cli_model *model);
+/* The same, and refuses files of other kinds. */
+int cli_manifold_open(const cli *c, const char *path, cli_model *model);
 void cli_model_release(cli_model *model);
 /* The network at these sizes (of a network: its own), to be freed, and the milliseconds that making
  * it took. */
@@ -247,6 +261,17 @@ bool cli_axis_varies(const neumeta_topology *topology, int32_t axis);
 /* Adds "gamma" (unless NaN), "sizes" (of the axes that vary), "parameters", "multiply_adds". */
 int cli_describe(const cli *c, const neumeta_topology *topology, const int64_t *sizes, double gamma,
                  json_t *row);
+
+/* --- fronts and budgets (cli_front.c) --- */
+
+extern const cli_column cli_front_columns[];
+/* One row for each entry of the manifold's front. */
+int cli_front(const cli *c, const cli_model *model, json_t *rows);
+extern const cli_keys cli_budget_keys[];
+/* Whether a budget is given, and the sizes for it; adds what is known of "accuracy" and
+ * "latency_us" to the row. */
+bool cli_has_budget(const cli *c);
+int cli_budget(const cli *c, const cli_model *model, int64_t *sizes, json_t *row);
 
 /* The JSON header of a safetensors file. */
 int cli_header(const cli *c, const char *path, json_t **header);

@@ -229,6 +229,16 @@ int cli_model_open(const cli *c, const cli_data *data, const char *path, cli_mod
     return code;
 }
 
+int cli_manifold_open(const cli *c, const char *path, cli_model *model)
+{
+    json_t *header = NULL;
+    int code = cli_header(c, path, &header);
+    if (code == CLI_OK && strcmp(cli_header_kind(header), "manifold") != 0)
+        code = cli_fail(c, "%s is no manifold", path);
+    json_decref(header);
+    return code == CLI_OK ? cli_model_open(c, NULL, path, model) : code;
+}
+
 void cli_model_release(cli_model *model)
 {
     neumeta_options_free(model->sampling);

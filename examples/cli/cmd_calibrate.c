@@ -2,9 +2,6 @@
 /* neumeta calibrate: statistics of a manifold's norms, as functions of the sizes. */
 #include "cli_schedule.h"
 
-#include <math.h>
-#include <unistd.h>
-
 static const cli_option options[] = {
     {"data", "FOLDER", "folder with the images (see neumeta fetch)"},
     {"output", "FILE", "the calibrated manifold (default: the file itself)"},
@@ -18,48 +15,21 @@ static const cli_keys keys[] = {
     {0, 0},
 };
 
-typedef struct watcher {
-    const cli *c;
-    const char *name;
-    bool line; /* progress on one line of a terminal, not as JSON lines */
-    double start, next;
-} watcher;
-
-static int32_t watch(void *user, double done)
-{
-    watcher *w = user;
-    const double now = cli_seconds();
-    if (!w->c->quiet && w->line) {
-        fprintf(stderr, "\r%s: calibrating, %d %%\033[K", w->name, (int)(100 * done));
-    } else if (!w->c->quiet && (now >= w->next || done >= 1)) {
-        json_t *row = json_pack("{s:s, s:s, s:f, s:f}", "event", "progress", "calibrating", w->name,
-                                "progress", done, "seconds", round(10 * (now - w->start)) / 10);
-        json_dumpf(row, stderr, JSON_COMPACT | JSON_REAL_PRECISION(6));
-        fputc('\n', stderr);
-        json_decref(row);
-        w->next = now + CLI_LINE_SECONDS;
-    }
-    return cli_interrupted();
-}
-
 int cli_calibrate(const cli *c, neumeta_manifold *manifold, neumeta_dataset *dataset,
                   const char *name)
 {
     neumeta_options *draw = NULL;
     double error = 0;
-    watcher w = {c, name, isatty(STDERR_FILENO) == 1, cli_seconds(), 0};
+    cli_watch watch;
     int code = cli_draw_settings(c, &draw);
     if (code == CLI_OK) {
-        cli_catch_signals();
-        neumeta_status status =
-            neumeta_manifold_calibrate(manifold, dataset, draw, watch, &w, &error);
-        if (w.line && !c->quiet)
-            fprintf(stderr, "\r\033[K");
-        code = status == NEUMETA_CANCELLED ? CLI_CANCELLED : cli_check(c, status, name);
+        cli_watch_begin(&watch, c, "calibrating", name);
+        code = cli_watch_end(&watch, neumeta_manifold_calibrate(manifold, dataset, draw,
+                                                                cli_watch_step, &watch, &error));
     }
     if (code == CLI_OK)
         cli_note(c, "calibrated in %.0f s; off by %.3f standard deviations at sizes left out",
-                 cli_seconds() - w.start, error);
+                 cli_seconds() - watch.start, error);
     neumeta_options_free(draw);
     return code;
 }

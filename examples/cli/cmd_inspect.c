@@ -142,9 +142,27 @@ static void add_metadata(const json_t *header, json_t *facts)
     const char *name;
     json_t *value;
     json_object_foreach (json_object_get(header, "__metadata__"), name, value) {
-        if (json_is_string(value) && strcmp(name, "neumeta.topology") != 0)
+        if (json_is_string(value) && strcmp(name, "neumeta.topology") != 0 &&
+            strncmp(name, "neumeta.front", 13) != 0)
             add_fact(facts, name, json_incref(value));
     }
+}
+
+/* The front's table, and what was measured how. */
+static int show_front(const cli *c, const cli_model *model, json_t *all, json_t *facts)
+{
+    int64_t items = 0;
+    const char *kernels = NULL;
+    json_t *rows = json_array();
+    int code = cli_front(c, model, rows);
+    if (code == CLI_OK)
+        code = cli_check(c, neumeta_manifold_front_origin(model->manifold, &items, &kernels), NULL);
+    if (code == CLI_OK) {
+        add_fact(facts, "held-out items of the front", json_integer(items));
+        add_fact(facts, "kernels of the front's latencies", json_string(kernels));
+    }
+    add_part(c, all, "front", rows, cli_front_columns);
+    return code;
 }
 
 static int show_manifold(const cli *c, const char *path, json_t *all, json_t *facts)
@@ -156,6 +174,8 @@ static int show_manifold(const cli *c, const char *path, json_t *all, json_t *fa
         return code;
     code = cli_check(c, neumeta_manifold_parameters(model.manifold, &parameters), path);
     add_fact(facts, "parameters of the manifold", json_integer(parameters));
+    if (code == CLI_OK && neumeta_manifold_front_count(model.manifold) > 0)
+        code = show_front(c, &model, all, facts);
     if (code == CLI_OK)
         code = show_topology(c, model.topology, NULL, all, facts);
     cli_model_release(&model);

@@ -2,6 +2,7 @@
 /* neumeta materialize: one network out of a manifold, as a file of its own. */
 #include "cli.h"
 
+#include <math.h>
 #include <sys/stat.h>
 
 static const cli_option options[] = {
@@ -14,6 +15,7 @@ static const cli_option options[] = {
 static const cli_keys keys[] = {{NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW},
                                 {NEUMETA_KEY_CLEAN_SAMPLE, NEUMETA_KEY_CLEAN_SAMPLE},
                                 {NEUMETA_KEY_PRECISION, NEUMETA_KEY_PRECISION},
+                                {NEUMETA_KEY_MAX_PARAMETERS, NEUMETA_KEY_MIN_SCORE},
                                 {0, 0}};
 static const cli_column columns[] = {
     {"output", "output", 1, 0},
@@ -22,24 +24,42 @@ static const cli_column columns[] = {
     {"parameters", "parameters", 1, 0},
     {"multiply_adds", "multiply-adds", 1, 0},
     {"bytes", "bytes", 1, 0},
+    {"latency_us", "latency us", 1, 1},
+    {"accuracy", "accuracy %", 100, 2},
     {"materialize_ms", "make ms", 1, 2},
     {NULL, NULL, 0, 0},
 };
 
 static int report(const cli *c, const cli_model *model, const cli_size_list *list,
-                  const char *output, double milliseconds)
+                  const char *output, double milliseconds, json_t *row)
 {
     struct stat about;
-    json_t *row = json_pack("{s:s}", "output", output);
-    json_t *rows = json_pack("[o]", row);
     int code = cli_describe(c, model->topology, list->sizes, list->gammas[0], row);
-    if (code == CLI_OK) {
-        if (stat(output, &about) == 0)
-            json_object_set_new(row, "bytes", json_integer((json_int_t)about.st_size));
-        json_object_set_new(row, "materialize_ms", json_real(milliseconds));
-        cli_print_rows(c, rows, columns);
-    }
+    if (code != CLI_OK)
+        return code;
+    json_object_set_new(row, "output", json_string(output));
+    if (stat(output, &about) == 0)
+        json_object_set_new(row, "bytes", json_integer((json_int_t)about.st_size));
+    json_object_set_new(row, "materialize_ms", json_real(milliseconds));
+    json_t *rows = json_pack("[O]", row);
+    cli_print_rows(c, rows, columns);
     json_decref(rows);
+    return code;
+}
+
+/* The one size that the options or the budget ask for. */
+static int choose_size(const cli *c, const cli_model *model, cli_size_list *list, json_t *row)
+{
+    const bool budget = cli_has_budget(c);
+    if (budget && (cli_flag(c, "gamma") || cli_flag(c, "size") || cli_flag(c, "sizes")))
+        return cli_usage(c, "give either sizes or a budget");
+    int code = cli_sizes(c, model, list);
+    if (code == CLI_OK && list->count != 1)
+        code = cli_usage(c, "these options ask for %zu networks, must be one", list->count);
+    if (code == CLI_OK && budget) {
+        list->gammas[0] = NAN;
+        code = cli_budget(c, model, list->sizes, row);
+    }
     return code;
 }
 
@@ -50,29 +70,23 @@ static int run(cli *c)
     cli_size_list list = {.sizes = NULL};
     neumeta_network *network = NULL;
     double milliseconds = 0;
+    json_t *row = json_object();
     int code = cli_require(c, "output", &output);
     if (code == CLI_OK && c->operand_count != 1)
         code = cli_usage(c, "give one manifold file");
     if (code == CLI_OK)
         code = cli_check_output(c, output, true);
-    json_t *header = NULL;
     if (code == CLI_OK)
-        code = cli_header(c, c->operands[0], &header);
-    if (code == CLI_OK && cli_header_kind(header)[0] != 'm')
-        code = cli_fail(c, "%s is no manifold", c->operands[0]);
-    json_decref(header);
+        code = cli_manifold_open(c, c->operands[0], &model);
     if (code == CLI_OK)
-        code = cli_model_open(c, NULL, c->operands[0], &model);
-    if (code == CLI_OK)
-        code = cli_sizes(c, &model, &list);
-    if (code == CLI_OK && list.count != 1)
-        code = cli_usage(c, "these options ask for %zu networks, must be one", list.count);
+        code = choose_size(c, &model, &list, row);
     if (code == CLI_OK)
         code = cli_model_network(c, &model, list.sizes, &network, &milliseconds);
     if (code == CLI_OK)
         code = cli_check(c, neumeta_network_save(network, output), NULL);
     if (code == CLI_OK)
-        code = report(c, &model, &list, output, milliseconds);
+        code = report(c, &model, &list, output, milliseconds, row);
+    json_decref(row);
     neumeta_network_free(network);
     cli_sizes_release(&list);
     cli_model_release(&model);
@@ -85,9 +99,15 @@ const cli_command cmd_materialize = {
     .synopsis = "MANIFOLD --output FILE [OPTION...]",
     .text =
         "Writes an ordinary network, which needs the manifold no more. Without --gamma, --size or "
-        "--sizes it\nis the full one; sizes outside the trained range are extrapolated. Prints "
-        "parameters,\nmultiply-adds of one image, bytes of the file, and the time it took.\n",
+        "--sizes it\nis the full one; sizes outside the trained range are extrapolated. A budget "
+        "(--max-..., --min-score)\ntakes the best sizes that neumeta search has found for it "
+        "instead; "
+        "without a front, the largest uniform\nones. Prints parameters, multiply-adds of one "
+        "image, "
+        "bytes of the file, the accuracy that the front\npromises, and the time it took.\n",
     .examples = "  neumeta materialize manifold.safetensors --gamma 0.5 --output half.safetensors\n"
+                "  neumeta materialize manifold.safetensors --max-multiply-adds 20000000 "
+                "--output 20m.safetensors\n"
                 "  neumeta materialize manifold.safetensors --size 'layer3.*=40' --samples 100 "
                 "--output m40.safetensors\n",
     .options = options,

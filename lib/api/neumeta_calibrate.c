@@ -3,23 +3,12 @@
 #include "nmi_api.h"
 #include "nmi_calibrate.h"
 
-typedef struct watcher {
-    neumeta_watch_fn watch;
-    void *user;
-} watcher;
-
-static bool pass_on(void *user, double done)
-{
-    const watcher *to = user;
-    return to->watch != NULL && to->watch(to->user, done) != 0;
-}
-
 neumeta_status neumeta_manifold_calibrate(neumeta_manifold *manifold, neumeta_dataset *dataset,
                                           const neumeta_options *options, neumeta_watch_fn watch,
                                           void *user, double *error)
 {
     nmi_context *ctx = nmi_api_context(manifold);
-    watcher to = {watch, user};
+    nmi_api_watcher to = {watch, user};
     double ignored;
     neumeta_status status = nmi_api_begin(ctx);
     if (status != NEUMETA_OK)
@@ -28,7 +17,7 @@ neumeta_status neumeta_manifold_calibrate(neumeta_manifold *manifold, neumeta_da
     if ((status = NMI_API_HANDLE(ctx, dataset)) == NEUMETA_OK &&
         (status = NMI_API_OPTIONAL(ctx, options)) == NEUMETA_OK) {
         nmi_dataset_retain(dataset);
-        status = nmi_calibrate_manifold(manifold, dataset, options, pass_on, &to,
+        status = nmi_calibrate_manifold(manifold, dataset, options, nmi_api_pass_on, &to,
                                         error != NULL ? error : &ignored);
         nmi_dataset_release(dataset);
     }

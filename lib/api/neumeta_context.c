@@ -36,6 +36,8 @@ const char *neumeta_status_name(neumeta_status status)
         return "a callback failed";
     case NEUMETA_ERR_NUMERIC:
         return "value not finite";
+    case NEUMETA_ERR_INFEASIBLE:
+        return "no network fits";
     case NEUMETA_ERR_UNSUPPORTED:
         return "not supported";
     default:

@@ -104,4 +104,16 @@ static inline neumeta_status nmi_api_gamma(const nmi_topology *topology, double 
     return NMI_API_NEED(context, sizes);
 }
 
+/* A neumeta_watch_fn, or none, as the nmi_watch of calls that take long. */
+typedef struct nmi_api_watcher {
+    neumeta_watch_fn watch;
+    void *user;
+} nmi_api_watcher;
+
+static inline bool nmi_api_pass_on(void *user, double done)
+{
+    const nmi_api_watcher *to = user;
+    return to->watch != NULL && to->watch(to->user, done) != 0;
+}
+
 #endif

@@ -26,7 +26,8 @@ enum {
     NMI_RANDOM_ORDER = 4,
     NMI_RANDOM_AUGMENT = 5,
     NMI_RANDOM_SMOOTH = 6,
-    NMI_RANDOM_FIT = 7
+    NMI_RANDOM_FIT = 7,
+    NMI_RANDOM_SEARCH = 8
 };
 
 uint64_t nmi_random_at(uint64_t key, uint64_t position);

@@ -49,6 +49,23 @@ neumeta_status nmi_graph_cost(const nmi_topology *topology, const int64_t *sizes
     return status;
 }
 
+neumeta_status nmi_graph_values(const nmi_topology *topology, const int64_t *sizes, int64_t *values)
+{
+    nmi_context *context = topology->object.context;
+    nmi_shape *shapes = nmi_alloc_array(context, topology->node_count, sizeof *shapes);
+    if (shapes == NULL)
+        return NEUMETA_ERR_MEMORY;
+    *values = 0;
+    neumeta_status status = nmi_graph_shapes(topology, sizes, shapes);
+    for (int32_t t = 0; t < topology->tensor_count && status == NEUMETA_OK; t++) {
+        int64_t dims[4];
+        if (nmi_graph_tensor_dims(topology, sizes, shapes, t, dims) > 0)
+            *values += dims[0] * dims[1] * dims[2] * dims[3];
+    }
+    nmi_free(context, shapes);
+    return status;
+}
+
 /* --- tensors --------------------------------------------------------------------------------- */
 
 bool nmi_role_is_trainable(nmi_role role)

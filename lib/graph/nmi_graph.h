@@ -155,6 +155,9 @@ void nmi_graph_sizes_at(const nmi_topology *topology, double gamma, int64_t *siz
 int64_t nmi_axis_size_at(const nmi_axis *axis, double gamma);
 neumeta_status nmi_graph_cost(const nmi_topology *topology, const int64_t *sizes,
                               int64_t *parameters, int64_t *flops);
+/* Of all tensors, running statistics included. */
+neumeta_status nmi_graph_values(const nmi_topology *topology, const int64_t *sizes,
+                                int64_t *values);
 /* -1 counts from the end; NEUMETA_ERR_ARGUMENT names the number and the range. */
 neumeta_status nmi_graph_block_number(const nmi_topology *topology, int64_t number, int32_t *out);
 /* Whether `block` goes on with the stage of block `before`: its output has the same shape, and it

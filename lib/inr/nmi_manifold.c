@@ -277,6 +277,7 @@ void nmi_manifold_release(nmi_manifold *manifold)
     for (int32_t k = 0; k < NMI_INR_KINDS; k++)
         nmi_inr_kind_at(k)->release(manifold);
     nmi_statistics_free(manifold->statistics);
+    nmi_front_free(manifold->front);
     for (int32_t t = 0; manifold->fields != NULL && t < manifold->topology->tensor_count; t++)
         nmi_free(context, manifold->fields[t].parameters);
     nmi_free(context, manifold->fields);
@@ -305,16 +306,6 @@ int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold)
     return total;
 }
 
-const char *nmi_manifold_held_tensor(const nmi_manifold *manifold, int32_t axis)
-{
-    const nmi_topology *topology = manifold->topology;
-    for (int32_t t = 0; t < topology->tensor_count; t++)
-        if (!manifold->fields[t].morphing && manifold->fields[t].parameter_count > 0 &&
-            nmi_graph_tensor_depends(topology, t, axis))
-            return topology->tensors[t].name;
-    return NULL;
-}
-
 bool nmi_manifold_has_norms(const nmi_manifold *manifold)
 {
     for (int32_t n = 0; n < manifold->topology->node_count; n++)
@@ -327,30 +318,11 @@ void nmi_manifold_forget_statistics(nmi_manifold *manifold)
 {
     nmi_statistics_free(manifold->statistics);
     manifold->statistics = NULL;
+    nmi_manifold_forget_front(manifold);
 }
 
-void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *sizes)
+void nmi_manifold_forget_front(nmi_manifold *manifold)
 {
-    const nmi_topology *topology = manifold->topology;
-    nmi_graph_sizes_at(topology, gamma, sizes);
-    for (int32_t a = 0; a < topology->axis_count; a++)
-        if (nmi_manifold_held_tensor(manifold, a) != NULL)
-            sizes[a] = topology->axes[a].max;
-}
-
-neumeta_status nmi_manifold_check_sizes(const nmi_manifold *manifold, const int64_t *sizes)
-{
-    const nmi_topology *topology = manifold->topology;
-    for (int32_t a = 0; a < topology->axis_count; a++) {
-        const nmi_axis *axis = &topology->axes[a];
-        if (axis->kind != NEUMETA_AXIS_WIDTH || sizes[a] == axis->max)
-            continue;
-        const char *held = nmi_manifold_held_tensor(manifold, a);
-        if (held != NULL)
-            return nmi_fail(manifold->object.context, NEUMETA_ERR_SHAPE,
-                            "axis '%s' is %lld, must be at its maximum %lld: tensor '%s' "
-                            "depends on it and is held directly",
-                            axis->name, (long long)sizes[a], (long long)axis->max, held);
-    }
-    return NEUMETA_OK;
+    nmi_front_free(manifold->front);
+    manifold->front = NULL;
 }

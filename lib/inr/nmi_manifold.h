@@ -11,6 +11,7 @@
 
 #include "nmi_channel_map.h"
 #include "nmi_file.h"
+#include "nmi_front.h"
 #include "nmi_graph.h"
 #include "nmi_inr.h"
 #include "nmi_inr_mlp.h"
@@ -56,10 +57,14 @@ struct neumeta_manifold {
     nmi_mlp mlp;                   /* what all MLPs have in common */
     nmi_channel_map map;           /* what the channels of narrow networks are */
     nmi_statistics *statistics;    /* of norms, for the present parameters; NULL: not calibrated */
+    nmi_front *front;              /* of the present parameters; NULL: not searched */
     /* per-worker buffers, sized when threads are known */
     struct nmi_mlp_scratch *mlp_scratch;
     struct nmi_grid_scratch *grid_scratch;
 };
+
+/* Called by what takes long with the share done, up to 1; true stops it. */
+typedef bool (*nmi_watch)(void *user, double done);
 
 /* INRs are random, directly held tensors zero. */
 neumeta_status nmi_manifold_create(nmi_context *context, nmi_topology *topology,
@@ -114,8 +119,7 @@ struct nmi_fit {
     int64_t steps; /* for each INR */
     double rate;
     uint64_t key;
-    /* Called after each step with the share done, up to 1; true stops. May be NULL. */
-    bool (*watch)(void *user, double done);
+    nmi_watch watch; /* after each step; may be NULL */
     void *user;
 };
 
@@ -138,14 +142,21 @@ void nmi_manifold_hold(nmi_manifold *manifold, const nmi_network *reference);
 neumeta_status nmi_manifold_check_sizes(const nmi_manifold *manifold, const int64_t *sizes);
 /* Name of a directly held tensor that follows the axis, NULL if there is none. */
 const char *nmi_manifold_held_tensor(const nmi_manifold *manifold, int32_t axis);
+/* The axes whose sizes a call varies, for options that may have SIZE_AXES: those it names, else the
+ * inner widths that no directly held tensor follows and, if `depths`, the depths.
+ * NEUMETA_ERR_ARGUMENT names an axis that cannot vary. */
+neumeta_status nmi_manifold_mark_axes(const nmi_manifold *manifold, const nmi_options *options,
+                                      bool depths, bool *moves);
 /* nmi_graph_sizes_at() on the axes that no directly held tensor follows. */
 void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *sizes);
 
 /* Whether emissions depend on noise: some MLP has the plain encoding. */
 bool nmi_manifold_samples(const nmi_manifold *manifold);
 bool nmi_manifold_has_norms(const nmi_manifold *manifold);
-/* What every change of parameters must be followed by. */
+/* What every change of parameters must be followed by: the front is forgotten, too. */
 void nmi_manifold_forget_statistics(nmi_manifold *manifold);
+/* Where parameters change and statistics are kept. */
+void nmi_manifold_forget_front(nmi_manifold *manifold);
 
 /* Parameters of all fields. */
 int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold);

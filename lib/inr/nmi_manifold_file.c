@@ -2,16 +2,17 @@
 /*
  * Manifolds as safetensors files: topology and settings in the metadata, each INR split into its
  * layers ("conv.weight/inr.0.weight"), directly held tensors under their own names, and what
- * nmi_statistics_file.c adds.
+ * nmi_statistics_file.c and nmi_front_file.c add.
  */
 #include "nmi_archive.h"
 #include "nmi_emission.h"
+#include "nmi_front_file.h"
 #include "nmi_statistics_file.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* A tensor of the file but for statistics: one part of an INR, or a directly held tensor. */
+/* A tensor of the file but for statistics and the front: one part of an INR, or a directly held tensor. */
 typedef struct entry {
     char name[2 * NMI_SAFETENSORS_NAME]; /* the writer refuses longer ones than it may have */
     int32_t rank;
@@ -170,6 +171,8 @@ static neumeta_status collect(const nmi_manifold *manifold, nmi_safetensors_writ
         status = nmi_safetensors_add(*writer, e.name, NMI_DTYPE_F32, e.rank, e.dims, e.data);
     if (status == NEUMETA_OK && manifold->statistics != NULL)
         status = nmi_statistics_add(manifold->statistics, *writer);
+    if (status == NEUMETA_OK && manifold->front != NULL)
+        status = nmi_front_add(manifold->front, *writer);
     return status;
 }
 
@@ -222,6 +225,9 @@ static bool is_expected(walk *w, const char *name)
     for (int32_t i = 0; statistics != NULL && nmi_statistics_entry(statistics, i, &matrix); i++)
         if (strcmp(matrix.name, name) == 0)
             return true;
+    for (int i = 0; w->manifold->front != NULL && i < NMI_FRONT_TENSORS; i++)
+        if (strcmp(nmi_front_tensors[i], name) == 0)
+            return true;
     return false;
 }
 
@@ -229,6 +235,7 @@ static neumeta_status read_entries(const nmi_safetensors *file, walk *w)
 {
     nmi_statistics *statistics = w->manifold->statistics;
     int32_t count = statistics != NULL ? 2 * statistics->norm_count : 0;
+    count += w->manifold->front != NULL ? NMI_FRONT_TENSORS : 0;
     neumeta_status status = statistics != NULL ? nmi_statistics_read(file, statistics) : NEUMETA_OK;
     entry e;
     for (; status == NEUMETA_OK && next_entry(w, &e); count++)
@@ -270,6 +277,8 @@ static neumeta_status read_manifold(const nmi_safetensors *file, nmi_manifold **
     neumeta_status status = read_plan(file, &manifold);
     if (status == NEUMETA_OK)
         status = nmi_statistics_find(file, manifold->topology, &manifold->statistics);
+    if (status == NEUMETA_OK)
+        status = nmi_front_read(file, manifold, &manifold->front);
     if (status == NEUMETA_OK)
         status = check_amount(file, manifold);
     if (status == NEUMETA_OK)

@@ -88,11 +88,10 @@ static neumeta_status evaluate_batch(nmi_network *network, nmi_dataset *dataset,
     return NEUMETA_OK;
 }
 
-neumeta_status nmi_network_evaluate(nmi_network *network, nmi_dataset *dataset, int32_t split,
-                                    double *loss, double *score)
+neumeta_status nmi_network_evaluate_some(nmi_network *network, nmi_dataset *dataset, int32_t split,
+                                         int64_t items, double *loss, double *score)
 {
     nmi_context *context = network->object.context;
-    int64_t items = nmi_dataset_count(dataset, split);
     batch_buffers buffers = {0};
     double sum = 0.0;
     int64_t right = 0;
@@ -109,4 +108,11 @@ neumeta_status nmi_network_evaluate(nmi_network *network, nmi_dataset *dataset, 
     if (status == NEUMETA_OK && score != NULL)
         *score = (double)right / (double)items;
     return status;
+}
+
+neumeta_status nmi_network_evaluate(nmi_network *network, nmi_dataset *dataset, int32_t split,
+                                    double *loss, double *score)
+{
+    return nmi_network_evaluate_some(network, dataset, split, nmi_dataset_count(dataset, split),
+                                     loss, score);
 }

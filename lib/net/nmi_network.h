@@ -67,5 +67,8 @@ int64_t nmi_network_output_floats(const nmi_network *network); /* of one item */
 int64_t nmi_network_input_floats(const nmi_network *network);
 neumeta_status nmi_network_evaluate(nmi_network *network, nmi_dataset *dataset, int32_t split,
                                     double *loss, double *score);
+/* The same over the first `items` of the split, of which there must be so many. */
+neumeta_status nmi_network_evaluate_some(nmi_network *network, nmi_dataset *dataset, int32_t split,
+                                         int64_t items, double *loss, double *score);
 
 #endif

@@ -66,51 +66,6 @@ double nmi_calibrate_non_uniform(const nmi_options *options)
                : unset;
 }
 
-/* Whether an axis that SIZE_AXES names can vary. */
-static neumeta_status check_axis(const nmi_manifold *manifold, const nmi_calibration *how,
-                                 int64_t number)
-{
-    nmi_context *context = manifold->object.context;
-    const nmi_topology *topology = manifold->topology;
-    if (number < 0 || number >= topology->axis_count)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "SIZE_AXES names axis %lld, the topology has 0 to %d", (long long)number,
-                        (int)topology->axis_count - 1);
-    const nmi_axis *axis = &topology->axes[number];
-    const char *held = nmi_manifold_held_tensor(manifold, (int32_t)number);
-    if (axis->kind == NEUMETA_AXIS_DEPTH && how->depth_gamma_max <= 0)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "SIZE_AXES names '%s', a depth, which varies only if DEPTH_GAMMA_MAX is "
-                        "above 0",
-                        axis->name);
-    if (held != NULL)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "axis '%s' cannot vary: tensor '%s' depends on it and is held directly",
-                        axis->name, held);
-    return NEUMETA_OK;
-}
-
-/* The axes that training varies if it is not told otherwise, or those of SIZE_AXES. */
-static neumeta_status mark_axes(const nmi_manifold *manifold, const nmi_options *options,
-                                const nmi_calibration *how, bool *moves)
-{
-    const nmi_topology *topology = manifold->topology;
-    int64_t count = 0;
-    const int64_t *given = nmi_options_ints(options, NEUMETA_KEY_SIZE_AXES, &count);
-    neumeta_status status = NEUMETA_OK;
-    for (int32_t a = 0; a < topology->axis_count && count == 0; a++)
-        moves[a] = topology->axes[a].kind == NEUMETA_AXIS_DEPTH
-                       ? how->depth_gamma_max > 0
-                       : nmi_graph_axis_is_inner(topology, a) &&
-                             nmi_manifold_held_tensor(manifold, a) == NULL;
-    for (int64_t i = 0; i < count && status == NEUMETA_OK; i++) {
-        status = check_axis(manifold, how, given[i]);
-        if (status == NEUMETA_OK)
-            moves[given[i]] = true;
-    }
-    return status;
-}
-
 /* --- samples ---------------------------------------------------------------------------------- */
 
 static neumeta_status take_parts(parts *c, nmi_dataset *dataset)
@@ -248,7 +203,9 @@ neumeta_status nmi_calibrate_manifold(nmi_manifold *manifold, nmi_dataset *datas
         return status;
     bool *moves = nmi_alloc_zero_array(context, manifold->topology->axis_count, sizeof *moves);
     how.moves = moves;
-    status = moves != NULL ? mark_axes(manifold, options, &how, moves) : NEUMETA_ERR_MEMORY;
+    status = moves != NULL
+                 ? nmi_manifold_mark_axes(manifold, options, how.depth_gamma_max > 0, moves)
+                 : NEUMETA_ERR_MEMORY;
     if (status == NEUMETA_OK)
         status = nmi_calibrate(manifold, dataset, &how, error);
     nmi_free(context, moves);

@@ -13,16 +13,13 @@
 /* NON_UNIFORM; unset: as much of either, whatever training draws. */
 double nmi_calibrate_non_uniform(const nmi_options *options);
 
-/* Called between sizes with the share done; true stops. */
-typedef bool (*nmi_watch)(void *user, double done);
-
 typedef struct nmi_calibration {
     int64_t sizes, items; /* CALIBRATE_SIZES, CALIBRATE_ITEMS */
     nmi_range range;
     double non_uniform, depth_gamma_max;
     const bool *moves; /* [axis_count] */
     uint64_t seed;
-    nmi_watch watch; /* may be NULL */
+    nmi_watch watch; /* between sizes; may be NULL */
     void *user;
 } nmi_calibration;
 

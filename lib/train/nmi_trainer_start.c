@@ -160,6 +160,7 @@ neumeta_status nmi_trainer_start_inrs(nmi_trainer *trainer)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
     neumeta_status status = NEUMETA_OK;
+    nmi_manifold_forget_front(trainer->manifold);
     if (settings->statistics == NMI_NORM_BATCH || settings->start != NMI_START_RANDOM)
         nmi_manifold_forget_statistics(trainer->manifold);
     if (settings->start == NMI_START_CLONED)

@@ -317,6 +317,8 @@ neumeta_status nmi_trainer_train(nmi_trainer *trainer)
     }
     if (trainer->manifold != NULL && settings->statistics == NMI_NORM_BATCH)
         nmi_manifold_forget_statistics(trainer->manifold);
+    else if (trainer->manifold != NULL)
+        nmi_manifold_forget_front(trainer->manifold);
     trainer->position.step++;
     trainer->position.steps++;
     trainer->position.draws += settings->group;

@@ -218,6 +218,28 @@ static void run_calibration(faults *f)
     run_files(f);
 }
 
+/* Latencies differ from run to run, and so may entries that are there for theirs alone. */
+static void run_search(faults *f)
+{
+    const int32_t axes = neumeta_topology_axis_count(f->topology);
+    int64_t sizes[FAULT_AXES] = {0};
+    double score = 0;
+    fault_options(f, FAULT_PAIRS("max-latency-us", "1e9"));
+    attempt(f, neumeta_manifold_fit_budget(f->manifold, f->options, sizes, axes, NULL, NULL));
+    fault_digest(f, sizes, sizeof sizes);
+    fault_options(f, FAULT_PAIRS("search-evaluations", "16", "search-items", "2", "front-entries",
+                                 "4", "width-multiple", "1", "gamma-max", "0.7"));
+    attempt(f, neumeta_manifold_search(f->manifold, f->dataset, f->options, NULL, NULL));
+    attempt(f, neumeta_manifold_fit_budget(f->manifold, NULL, sizes, axes, &score, NULL));
+    fault_digest(f, &score, sizeof score);
+    attempt(f, neumeta_manifold_save(f->manifold, f->path));
+    neumeta_manifold_free(f->manifold);
+    f->manifold = NULL;
+    attempt_new(f, &f->manifold, neumeta_manifold_load(f->context, f->path, &f->manifold));
+    attempt(f, neumeta_manifold_fit_budget(f->manifold, NULL, sizes, axes, &score, NULL));
+    fault_digest(f, &score, sizeof score);
+}
+
 /* A phase with batch statistics, judged by measured ones, and one that keeps fitted ones. */
 static void run_normed_training(faults *f)
 {
@@ -249,6 +271,7 @@ static const fault_scenario scenarios[] = {
     {"plain training", prepare_plain, run_plain, 1},
     {"calibration", prepare_normed, run_calibration, 1},
     {"training with norms", prepare_normed, run_normed_training, 1},
+    {"fronts and budgets", prepare_manifold, run_search, 9},
 };
 
 /* --- steps that take nothing --- */

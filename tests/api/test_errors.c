@@ -428,6 +428,18 @@ static neumeta_status call_calibrate_network(faults *f)
     return neumeta_network_calibrate(f->network, f->dataset, f->options);
 }
 
+static neumeta_status call_search(faults *f)
+{
+    return neumeta_manifold_search(f->manifold, f->dataset, f->options, NULL, NULL);
+}
+
+static neumeta_status call_fit_budget(faults *f)
+{
+    int64_t sizes[FAULT_AXES];
+    return neumeta_manifold_fit_budget(f->manifold, f->options, sizes,
+                                       neumeta_topology_axis_count(f->topology), NULL, NULL);
+}
+
 static neumeta_status call_recipe(faults *f)
 {
     neumeta_schedule *schedule = NULL;
@@ -455,7 +467,7 @@ static neumeta_status call_plain(faults *f)
 typedef struct use {
     const char *name;
     options_call call;
-    int32_t used[4][2];
+    int32_t used[5][2];
 } use;
 
 static void refuse_unused(faults *f, const use *u)
@@ -463,7 +475,7 @@ static void refuse_unused(faults *f, const use *u)
     int32_t key, refused = 0;
     for (int32_t i = 0; (key = neumeta_key_at(i)) != 0; i++) {
         bool used = false;
-        for (int r = 0; r < 4; r++)
+        for (int r = 0; r < 5; r++)
             used = used || (key >= u->used[r][0] && key <= u->used[r][1]);
         if (used)
             continue;
@@ -499,6 +511,10 @@ START_TEST(every_call_refuses_every_setting_that_it_does_not_use)
         {"manifold_materialize", call_materialize, {{45, 45}, {69, 72}, {74, 74}, {150, 150}}},
         {"manifold_calibrate", call_calibrate, {{45, 45}, {127, 130}, {145, 145}, {170, 171}}},
         {"network_calibrate", call_calibrate_network, {{171, 171}}},
+        {"manifold_search",
+         call_search,
+         {{45, 45}, {127, 127}, {129, 129}, {145, 145}, {180, 183}}},
+        {"manifold_fit_budget", call_fit_budget, {{190, 194}}},
         {"schedule_create_recipe", call_recipe, {{100, 159}}},
         {"schedule_add_phase", call_phase, {{100, 159}}},
         {"trainer_create", call_trainer, {{45, 45}, {160, 161}}},

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Budgets: the best entry of a front that keeps the bounds, widened towards the next better one as
+ * far as they allow. A manifold without a front gives the uniform sizes that fit.
+ */
+#include "nmi_budget.h"
+
+#include "nmi_latency.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    UNIFORM = 64,  /* compressions that stand in for a front */
+    STEPS = 64,    /* of the way from one entry to the next */
+    MEASURED = 16, /* most entries whose latency one call measures */
+};
+
+static const int32_t cost_keys[NMI_COSTS] = {NEUMETA_KEY_MAX_PARAMETERS,
+                                             NEUMETA_KEY_MAX_MULTIPLY_ADDS, NEUMETA_KEY_MAX_BYTES};
+static const char *const cost_names[NMI_COSTS] = {"parameters", "multiply-adds", "bytes"};
+
+typedef struct fit {
+    nmi_context *context;
+    const nmi_front *front;
+    int64_t most[NMI_COSTS]; /* INT64_MAX: no bound */
+    double most_latency;     /* INFINITY: no bound */
+    double least_score;      /* 0: none */
+    double *measured;        /* [count] latencies measured here; 0: not yet */
+    double scale;            /* of this machine's latencies to the front's */
+} fit;
+
+static neumeta_status read_options(fit *f, const nmi_options *options)
+{
+    static const int32_t keys[] = {NEUMETA_KEY_MAX_PARAMETERS, NEUMETA_KEY_MAX_MULTIPLY_ADDS,
+                                   NEUMETA_KEY_MAX_BYTES, NEUMETA_KEY_MAX_LATENCY_US,
+                                   NEUMETA_KEY_MIN_SCORE};
+    for (int32_t c = 0; c < NMI_COSTS; c++)
+        f->most[c] = nmi_options_has(options, cost_keys[c]) ? nmi_options_int(options, cost_keys[c])
+                                                            : INT64_MAX;
+    f->most_latency = nmi_options_has(options, NEUMETA_KEY_MAX_LATENCY_US)
+                          ? nmi_options_real(options, NEUMETA_KEY_MAX_LATENCY_US)
+                          : (double)INFINITY;
+    f->least_score = nmi_options_real(options, NEUMETA_KEY_MIN_SCORE);
+    return nmi_options_allow(f->context, options, "manifold fit_budget", keys,
+                             (int32_t)(sizeof keys / sizeof *keys));
+}
+
+/* --- uniform sizes, where there is no front --------------------------------------------------- */
+
+static neumeta_status make_uniform(const nmi_manifold *manifold, nmi_front **out)
+{
+    const nmi_topology *topology = manifold->topology;
+    const size_t row = (size_t)topology->axis_count * sizeof(int64_t);
+    neumeta_status status = nmi_front_create(topology, UNIFORM, out);
+    int32_t count = 0;
+    for (int32_t i = 1; i <= UNIFORM && status == NEUMETA_OK; i++) {
+        int64_t *sizes = (*out)->sizes + (int64_t)count * topology->axis_count;
+        int64_t *costs = (*out)->costs + (int64_t)count * NMI_COSTS;
+        nmi_manifold_sizes_at(manifold, 1 - (double)i / UNIFORM, sizes);
+        if (count > 0 && memcmp(sizes, sizes - topology->axis_count, row) == 0)
+            continue;
+        status = nmi_front_measure(topology, sizes, costs);
+        (*out)->scores[count] = (double)NAN;
+        /* Only their proportions count before one has been measured. */
+        (*out)->latencies[count] = (double)costs[NMI_COST_MULTIPLY_ADDS] + 1;
+        count++;
+    }
+    if (status == NEUMETA_OK) {
+        (*out)->count = count;
+        return status;
+    }
+    nmi_front_free(*out);
+    *out = NULL;
+    return status;
+}
+
+/* --- the best entry that keeps the bounds ------------------------------------------------------
+ */
+
+static bool keeps(const fit *f, const int64_t *costs)
+{
+    for (int32_t c = 0; c < NMI_COSTS; c++)
+        if (costs[c] > f->most[c])
+            return false;
+    return true;
+}
+
+static bool is_candidate(const fit *f, int32_t entry)
+{
+    return keeps(f, nmi_front_costs(f->front, entry)) &&
+           (f->least_score <= 0 || f->front->scores[entry] >= f->least_score);
+}
+
+static double latency_of(const fit *f, int32_t entry)
+{
+    return f->measured[entry] > 0 ? f->measured[entry] : f->front->latencies[entry] * f->scale;
+}
+
+/* Entries are in the order of their multiply-adds: the fewest that reach a score, the best score
+ * with the fewest multiply-adds, or where no score is known the most multiply-adds. */
+static bool is_better(const fit *f, int32_t entry, int32_t than)
+{
+    const double *scores = f->front->scores;
+    if (than < 0)
+        return true;
+    if (f->least_score > 0)
+        return false;
+    return isnan(scores[entry]) || scores[entry] > scores[than];
+}
+
+static int32_t choose(const fit *f, bool measured_only)
+{
+    int32_t best = -1;
+    for (int32_t i = 0; i < f->front->count; i++)
+        if (is_candidate(f, i) && (!measured_only || f->measured[i] > 0) &&
+            (isinf(f->most_latency) || latency_of(f, i) <= f->most_latency) &&
+            is_better(f, i, best))
+            best = i;
+    return best;
+}
+
+static int32_t quickest(const fit *f)
+{
+    int32_t best = -1;
+    for (int32_t i = 0; i < f->front->count; i++)
+        if (is_candidate(f, i) && (best < 0 || latency_of(f, i) < latency_of(f, best)))
+            best = i;
+    return best;
+}
+
+/* Names the first bound that nothing keeps, with the least that there is. */
+static neumeta_status explain(const fit *f)
+{
+    const nmi_front *front = f->front;
+    double best = 0;
+    for (int32_t c = 0; c < NMI_COSTS; c++) {
+        int64_t least = INT64_MAX;
+        for (int32_t i = 0; i < front->count; i++)
+            least = nmi_front_costs(front, i)[c] < least ? nmi_front_costs(front, i)[c] : least;
+        if (least > f->most[c])
+            return nmi_fail(f->context, NEUMETA_ERR_INFEASIBLE,
+                            "%s is %lld, the smallest network on offer has %lld %s",
+                            nmi_key_find(cost_keys[c])->name, (long long)f->most[c],
+                            (long long)least, cost_names[c]);
+    }
+    for (int32_t i = 0; i < front->count; i++)
+        if (keeps(f, nmi_front_costs(front, i)) && front->scores[i] > best)
+            best = front->scores[i];
+    if (f->least_score > 0 && best < f->least_score)
+        return nmi_fail(f->context, NEUMETA_ERR_INFEASIBLE,
+                        "MIN_SCORE is %g, the best network on offer within the other bounds has %g",
+                        f->least_score, best);
+    return nmi_fail(f->context, NEUMETA_ERR_INFEASIBLE,
+                    "each bound can be kept, but no network on offer keeps them all");
+}
+
+/* --- latency ------------------------------------------------------------------------------------
+ */
+
+/* The larger of two measurements: a lucky one must not let an entry pass. */
+static neumeta_status measure(fit *f, nmi_latency *latency, int32_t entry)
+{
+    const int64_t *sizes = nmi_front_sizes(f->front, entry);
+    double first = 0, second = 0;
+    neumeta_status status = nmi_latency_measure(latency, sizes, &first);
+    if (status == NEUMETA_OK)
+        status = nmi_latency_measure(latency, sizes, &second);
+    f->measured[entry] = first > second ? first : second;
+    f->scale = f->measured[entry] / f->front->latencies[entry];
+    return status;
+}
+
+/* Measures whatever looks best by the latencies known so far, which each measurement scales, until
+ * that has been measured itself. */
+static neumeta_status choose_by_latency(fit *f, nmi_topology *topology, int32_t *entry)
+{
+    nmi_latency *latency = NULL;
+    neumeta_status status = nmi_latency_create(topology, &latency);
+    for (int32_t n = 0; n < MEASURED && status == NEUMETA_OK; n++) {
+        int32_t next = choose(f, false);
+        next = next >= 0 ? next : quickest(f);
+        if (f->measured[next] > 0)
+            break;
+        status = measure(f, latency, next);
+    }
+    nmi_latency_free(latency);
+    if (status != NEUMETA_OK)
+        return status;
+    *entry = choose(f, true);
+    if (*entry < 0)
+        return nmi_fail(f->context, NEUMETA_ERR_INFEASIBLE,
+                        "MAX_LATENCY_US is %g, the quickest network on offer takes %.4g "
+                        "microseconds here",
+                        f->most_latency, latency_of(f, quickest(f)));
+    return NEUMETA_OK;
+}
+
+/* --- slack --------------------------------------------------------------------------------------
+ */
+
+/* The next entry that promises more than this one; -1 if it is the best. */
+static int32_t next_better(const fit *f, int32_t entry)
+{
+    const double *scores = f->front->scores;
+    for (int32_t i = entry + 1; i < f->front->count; i++)
+        if (isnan(scores[i]) || scores[i] > scores[entry])
+            return i;
+    return -1;
+}
+
+static neumeta_status try_sizes(const fit *f, const int64_t *sizes, bool *fits)
+{
+    int64_t costs[NMI_COSTS];
+    neumeta_status status = nmi_front_measure(f->front->topology, sizes, costs);
+    *fits = status == NEUMETA_OK && keeps(f, costs);
+    return status;
+}
+
+/* Sizes `step` STEPS-ths of the way from `a` to `b`, on the axes' steps. */
+static void interpolate(const nmi_topology *topology, const int64_t *a, const int64_t *b,
+                        int64_t step, int64_t *sizes)
+{
+    for (int32_t i = 0; i < topology->axis_count; i++) {
+        const int64_t unit = topology->axes[i].step;
+        sizes[i] = a[i] + (b[i] - a[i]) / unit * step / STEPS * unit;
+    }
+}
+
+/* Widens `sizes` by single steps of an axis after the other up to `limit`, while that fits. */
+static neumeta_status widen(const fit *f, const int64_t *limit, int64_t *sizes)
+{
+    const nmi_topology *topology = f->front->topology;
+    neumeta_status status = NEUMETA_OK;
+    bool any = true;
+    while (any && status == NEUMETA_OK) {
+        any = false;
+        for (int32_t i = 0; i < topology->axis_count && status == NEUMETA_OK; i++) {
+            bool fits = false;
+            if (sizes[i] >= limit[i])
+                continue;
+            sizes[i] += topology->axes[i].step;
+            status = try_sizes(f, sizes, &fits);
+            if (!fits)
+                sizes[i] -= topology->axes[i].step;
+            any = any || fits;
+        }
+    }
+    return status;
+}
+
+static neumeta_status fill(const fit *f, int32_t entry, int64_t *sizes)
+{
+    const nmi_topology *topology = f->front->topology;
+    const int32_t next = next_better(f, entry);
+    const int64_t *from = nmi_front_sizes(f->front, entry);
+    neumeta_status status = NEUMETA_OK;
+    bool fits = false;
+    if (next < 0)
+        return status;
+    const int64_t *to = nmi_front_sizes(f->front, next);
+    for (int64_t step = STEPS - 1; step >= 0 && !fits && status == NEUMETA_OK; step--) {
+        interpolate(topology, from, to, step, sizes);
+        status = try_sizes(f, sizes, &fits);
+    }
+    return status == NEUMETA_OK ? widen(f, to, sizes) : status;
+}
+
+/* --- all together -------------------------------------------------------------------------------
+ */
+
+static neumeta_status fit_front(fit *f, nmi_topology *topology, int64_t *sizes, double *score,
+                                double *latency)
+{
+    const bool timed = isfinite(f->most_latency);
+    int32_t entry = quickest(f);
+    neumeta_status status = NEUMETA_OK;
+    if (entry < 0)
+        return explain(f);
+    if (timed)
+        status = choose_by_latency(f, topology, &entry);
+    else
+        entry = choose(f, false);
+    if (status != NEUMETA_OK)
+        return status;
+    memcpy(sizes, nmi_front_sizes(f->front, entry), (size_t)topology->axis_count * sizeof *sizes);
+    *score = f->front->scores[entry];
+    *latency = timed ? f->measured[entry] : (double)NAN;
+    return timed || f->least_score > 0 ? NEUMETA_OK : fill(f, entry, sizes);
+}
+
+neumeta_status nmi_budget_fit(const nmi_manifold *manifold, const nmi_options *options,
+                              int64_t *sizes, double *score, double *latency)
+{
+    nmi_context *context = manifold->object.context;
+    fit f = {.context = context, .front = manifold->front, .scale = 1};
+    nmi_front *uniform = NULL;
+    neumeta_status status = read_options(&f, options);
+    if (status == NEUMETA_OK && f.front == NULL && f.least_score > 0)
+        status = nmi_fail(context, NEUMETA_ERR_STATE,
+                          "MIN_SCORE needs a front, which neumeta_manifold_search() finds");
+    if (status == NEUMETA_OK && f.front == NULL) {
+        status = make_uniform(manifold, &uniform);
+        f.front = uniform;
+    }
+    if (status == NEUMETA_OK) {
+        f.measured = nmi_alloc_zero_array(context, f.front->count, sizeof *f.measured);
+        status = f.measured != NULL ? fit_front(&f, manifold->topology, sizes, score, latency)
+                                    : NEUMETA_ERR_MEMORY;
+    }
+    nmi_free(context, f.measured);
+    nmi_front_free(uniform);
+    return status;
+}

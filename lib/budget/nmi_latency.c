@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* Measured latencies: medians, which a neighbour's short interruptions do not move. */
+#include "nmi_latency.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+enum { WARM_RUNS = 2, LEAST_RUNS = 5, MOST_RUNS = 64, VECTOR = 16 };
+static const double most_microseconds = 1e4; /* of the runs that count */
+
+struct nmi_latency {
+    nmi_context *context; /* that asked */
+    nmi_context *own;     /* of one thread */
+    nmi_topology *topology;
+    float *input, *output; /* of one item */
+};
+
+static double microseconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return 1e6 * (double)now.tv_sec + 1e-3 * (double)now.tv_nsec;
+}
+
+/* Messages belong to the context of whoever asked. */
+static neumeta_status tell(const nmi_latency *latency, neumeta_status status)
+{
+    if (status == NEUMETA_OK)
+        return status;
+    return nmi_fail(latency->context, status, "%s", latency->own->message);
+}
+
+/* The topology as the own context has it, and memory for one item at full sizes. */
+static neumeta_status take_parts(nmi_latency *latency, nmi_topology *topology)
+{
+    nmi_context *ctx = latency->context;
+    nmi_network *network = NULL, *shared = NULL;
+    int64_t *full = nmi_alloc_array(ctx, topology->axis_count, sizeof *full);
+    if (full == NULL)
+        return NEUMETA_ERR_MEMORY;
+    nmi_graph_full_sizes(topology, full);
+    neumeta_status status = nmi_network_create(ctx, topology, full, &network);
+    nmi_free(ctx, full);
+    if (status == NEUMETA_OK)
+        status = tell(latency, nmi_network_share(network, latency->own, &shared));
+    if (status == NEUMETA_OK) {
+        latency->topology = shared->topology;
+        nmi_topology_retain(latency->topology);
+        latency->input =
+            nmi_alloc_zero_array(ctx, nmi_network_input_floats(network), sizeof(float));
+        latency->output = nmi_alloc_array(ctx, nmi_network_output_floats(network), sizeof(float));
+        if (latency->input == NULL || latency->output == NULL)
+            status = NEUMETA_ERR_MEMORY;
+    }
+    nmi_network_release(shared);
+    nmi_network_release(network);
+    return status;
+}
+
+neumeta_status nmi_latency_create(nmi_topology *topology, nmi_latency **out)
+{
+    nmi_context *ctx = topology->object.context;
+    nmi_latency *latency = nmi_alloc_zero(ctx, sizeof *latency);
+    *out = NULL;
+    if (latency == NULL)
+        return NEUMETA_ERR_MEMORY;
+    latency->context = ctx;
+    neumeta_status status =
+        nmi_context_create(ctx->allocate, ctx->release, ctx->allocator_user, &latency->own);
+    if (status != NEUMETA_OK)
+        status = nmi_fail(ctx, status, "no memory for a context to measure in");
+    if (status == NEUMETA_OK) {
+        latency->own->kernels = ctx->kernels;
+        status = take_parts(latency, topology);
+    }
+    if (status == NEUMETA_OK)
+        *out = latency;
+    else
+        nmi_latency_free(latency);
+    return status;
+}
+
+void nmi_latency_free(nmi_latency *latency)
+{
+    if (latency == NULL)
+        return;
+    nmi_context *ctx = latency->context;
+    nmi_topology_release(latency->topology);
+    if (latency->own != NULL)
+        nmi_context_release(latency->own);
+    nmi_free(ctx, latency->input);
+    nmi_free(ctx, latency->output);
+    nmi_free(ctx, latency);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static neumeta_status time_runs(const nmi_latency *latency, nmi_network *network,
+                                double *microseconds)
+{
+    double times[MOST_RUNS], spent = 0;
+    int32_t runs = -WARM_RUNS;
+    while (runs < LEAST_RUNS || (runs < MOST_RUNS && spent < most_microseconds)) {
+        const double start = microseconds_now();
+        neumeta_status status = nmi_network_run(network, latency->input, 1, latency->output);
+        if (status != NEUMETA_OK)
+            return status;
+        if (runs >= 0) {
+            times[runs] = microseconds_now() - start;
+            spent += times[runs];
+        }
+        runs++;
+    }
+    qsort(times, (size_t)runs, sizeof *times, by_size);
+    *microseconds = times[runs / 2];
+    return NEUMETA_OK;
+}
+
+neumeta_status nmi_latency_measure(nmi_latency *latency, const int64_t *sizes, double *microseconds)
+{
+    nmi_network *network = NULL;
+    neumeta_status status = nmi_network_create(latency->own, latency->topology, sizes, &network);
+    if (status == NEUMETA_OK)
+        status = time_runs(latency, network, microseconds);
+    nmi_network_release(network);
+    return tell(latency, status);
+}
+
+neumeta_status nmi_latency_guess(const nmi_topology *topology, const int64_t *sizes, double *guess)
+{
+    nmi_context *ctx = topology->object.context;
+    nmi_shape *shapes = nmi_alloc_array(ctx, topology->node_count, sizeof *shapes);
+    if (shapes == NULL)
+        return NEUMETA_ERR_MEMORY;
+    neumeta_status status = nmi_graph_shapes(topology, sizes, shapes);
+    *guess = 0;
+    for (int32_t n = 0; n < topology->node_count && status == NEUMETA_OK; n++) {
+        const nmi_node *node = &topology->nodes[n];
+        const bool conv = node->op == NEUMETA_OP_CONV;
+        if ((!conv && node->op != NEUMETA_OP_LINEAR) || !nmi_graph_live(topology, sizes, n))
+            continue;
+        const int64_t vectors = (shapes[n].channels + VECTOR - 1) / VECTOR;
+        const int64_t taps = conv ? node->kernel * node->kernel : 1;
+        *guess += (double)(vectors * VECTOR) * (double)shapes[node->inputs[0]].channels *
+                  (double)taps * (double)shapes[n].height * (double)shapes[n].width;
+    }
+    nmi_free(ctx, shapes);
+    return status;
+}

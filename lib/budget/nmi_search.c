@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An evolutionary search over sizes that need not be uniform: uniform compressions first, then
+ * neighbours and crosses of whatever is not beaten. Many are judged by some held-out items; those
+ * that are left in the end by all of them, since the best of many short measurements owe a part of
+ * their scores to luck.
+ */
+#include "nmi_search.h"
+
+#include "nmi_kernels.h"
+#include "nmi_latency.h"
+#include "nmi_variation.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    GAMMAS = 9, /* uniform compressions that the search begins with */
+    DEPTHS = 4, /* shares of the largest depth cut, with every */
+    EVERY = 4,  /* so-manieth of those compressions */
+    GIVE_UP = 256
+};
+
+typedef struct search {
+    nmi_manifold *manifold;
+    nmi_dataset *dataset;
+    int32_t evaluations, entries;
+    int64_t items, all; /* held-out items of a trial, and of the front */
+    int64_t multiple;
+    double gamma_max, depth_gamma_max;
+    uint64_t seed;
+    nmi_watch watch;
+    void *user;
+    double done, total; /* items */
+    nmi_variation variation;
+    nmi_trials trials, finalists;
+    int32_t *rungs, *list;
+    int64_t *sizes;
+} search;
+
+static neumeta_status read_options(search *s, const nmi_options *options)
+{
+    static const int32_t keys[] = {NEUMETA_KEY_SEARCH_EVALUATIONS, NEUMETA_KEY_SEARCH_ITEMS,
+                                   NEUMETA_KEY_WIDTH_MULTIPLE,     NEUMETA_KEY_FRONT_ENTRIES,
+                                   NEUMETA_KEY_GAMMA_MAX,          NEUMETA_KEY_DEPTH_GAMMA_MAX,
+                                   NEUMETA_KEY_SIZE_AXES,          NEUMETA_KEY_SEED};
+    nmi_context *context = s->manifold->object.context;
+    s->evaluations = (int32_t)nmi_options_int(options, NEUMETA_KEY_SEARCH_EVALUATIONS);
+    s->entries = (int32_t)nmi_options_int(options, NEUMETA_KEY_FRONT_ENTRIES);
+    s->all = nmi_dataset_count(s->dataset, NEUMETA_SPLIT_HELD_OUT);
+    s->items = nmi_options_int(options, NEUMETA_KEY_SEARCH_ITEMS);
+    s->items = s->items < s->all ? s->items : s->all;
+    s->multiple = nmi_options_int(options, NEUMETA_KEY_WIDTH_MULTIPLE);
+    s->gamma_max = nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX);
+    s->depth_gamma_max = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX);
+    s->seed = nmi_options_has(options, NEUMETA_KEY_SEED)
+                  ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
+                  : context->seed;
+    neumeta_status status = nmi_options_allow(context, options, "manifold search", keys,
+                                              (int32_t)(sizeof keys / sizeof *keys));
+    if (status == NEUMETA_OK && s->all == 0)
+        status = nmi_fail(context, NEUMETA_ERR_STATE,
+                          "the dataset has no held-out items (HELD_OUT), and a search judges sizes "
+                          "by items that training has not seen");
+    s->total = (double)s->evaluations * (double)s->items;
+    if (s->items < s->all)
+        s->total += (double)s->entries * (double)s->all;
+    return status;
+}
+
+/* --- trials ----------------------------------------------------------------------------------- */
+
+/* Accuracy of the network at s->sizes on the first `items` held-out ones. */
+static neumeta_status judge(search *s, int64_t items, double *score)
+{
+    nmi_network *network = NULL;
+    neumeta_status status = nmi_manifold_materialize(s->manifold, s->sizes, NULL, &network);
+    if (status == NEUMETA_OK)
+        status = nmi_network_evaluate_some(network, s->dataset, NEUMETA_SPLIT_HELD_OUT, items, NULL,
+                                           score);
+    nmi_network_release(network);
+    s->done += (double)items;
+    if (status == NEUMETA_OK && s->watch != NULL && s->watch(s->user, s->done / s->total))
+        status = NEUMETA_CANCELLED;
+    return status;
+}
+
+static bool is_over(const search *s)
+{
+    return s->trials.count == s->evaluations;
+}
+
+/* Of the network at s->sizes, its latency guessed. */
+static neumeta_status find_costs(const search *s, double costs[NMI_TRIAL_COSTS])
+{
+    int64_t exact[NMI_COSTS];
+    neumeta_status status = nmi_front_measure(s->manifold->topology, s->sizes, exact);
+    for (int32_t c = 0; c < NMI_COSTS && status == NEUMETA_OK; c++)
+        costs[c] = (double)exact[c];
+    return status == NEUMETA_OK
+               ? nmi_latency_guess(s->manifold->topology, s->sizes, &costs[NMI_TRIAL_LATENCY])
+               : status;
+}
+
+/* Tries s->rungs unless they were tried before. */
+static neumeta_status try_rungs(search *s)
+{
+    double costs[NMI_TRIAL_COSTS], score = 0;
+    if (is_over(s) || nmi_trials_has(&s->trials, s->rungs))
+        return NEUMETA_OK;
+    nmi_variation_sizes(&s->variation, s->rungs, s->sizes);
+    neumeta_status status = find_costs(s, costs);
+    if (status == NEUMETA_OK)
+        status = judge(s, s->items, &score);
+    if (status == NEUMETA_OK)
+        nmi_trials_add(&s->trials, s->rungs, costs, score);
+    return status;
+}
+
+static neumeta_status try_uniform(search *s)
+{
+    neumeta_status status = NEUMETA_OK;
+    for (int32_t d = 0; d <= DEPTHS; d++)
+        for (int32_t g = 0; g < GAMMAS && status == NEUMETA_OK; g += d > 0 ? EVERY : 1) {
+            nmi_variation_uniform(&s->variation, s->gamma_max * g / (GAMMAS - 1),
+                                  s->depth_gamma_max * d / DEPTHS, s->rungs);
+            status = try_rungs(s);
+        }
+    return status;
+}
+
+/* Ends early if there seems to be nothing left to try. */
+static neumeta_status try_variations(search *s)
+{
+    nmi_random random = nmi_random_start(nmi_random_key(s->seed, NMI_RANDOM_SEARCH, 0));
+    neumeta_status status = NEUMETA_OK;
+    int32_t attempt = 0;
+    while (!is_over(s) && s->variation.moving_count > 0 && attempt < GIVE_UP &&
+           status == NEUMETA_OK) {
+        const int32_t before = s->trials.count;
+        nmi_variation_propose(&s->variation, &s->trials, attempt, &random, s->rungs);
+        status = try_rungs(s);
+        attempt = s->trials.count > before ? 0 : attempt + 1;
+    }
+    return status;
+}
+
+/* --- the front -------------------------------------------------------------------------------- */
+
+/* Judges one that is left by all held-out items and measures its latency. */
+static neumeta_status judge_finalist(search *s, nmi_latency *latency, int32_t trial)
+{
+    const int32_t *rungs = nmi_trials_rungs(&s->trials, trial);
+    double costs[NMI_TRIAL_COSTS], score = s->trials.scores[trial];
+    memcpy(costs, nmi_trials_costs(&s->trials, trial), sizeof costs);
+    nmi_variation_sizes(&s->variation, rungs, s->sizes);
+    neumeta_status status = nmi_latency_measure(latency, s->sizes, &costs[NMI_TRIAL_LATENCY]);
+    if (status == NEUMETA_OK && s->items < s->all)
+        status = judge(s, s->all, &score);
+    if (status == NEUMETA_OK)
+        nmi_trials_add(&s->finalists, rungs, costs, score);
+    return status;
+}
+
+static neumeta_status judge_finalists(search *s)
+{
+    const int32_t count = nmi_trials_list(&s->trials, s->entries, s->list);
+    nmi_latency *latency = NULL;
+    neumeta_status status =
+        nmi_trials_create(s->trials.context, s->trials.axes, count, &s->finalists);
+    if (status == NEUMETA_OK)
+        status = nmi_latency_create(s->manifold->topology, &latency);
+    for (int32_t i = 0; i < count && status == NEUMETA_OK; i++)
+        status = judge_finalist(s, latency, s->list[i]);
+    nmi_latency_free(latency);
+    return status;
+}
+
+static neumeta_status keep_front(search *s)
+{
+    const nmi_trials *from = &s->finalists;
+    const int32_t count = nmi_trials_list(from, from->count, s->list);
+    nmi_front *front = NULL;
+    neumeta_status status = nmi_front_create(s->manifold->topology, count, &front);
+    for (int32_t i = 0; i < count && status == NEUMETA_OK; i++) {
+        const int32_t trial = s->list[i];
+        int64_t *sizes = front->sizes + (int64_t)i * from->axes;
+        nmi_variation_sizes(&s->variation, nmi_trials_rungs(from, trial), sizes);
+        front->scores[i] = from->scores[trial];
+        front->latencies[i] = nmi_trials_costs(from, trial)[NMI_TRIAL_LATENCY];
+        status = nmi_front_measure(front->topology, sizes, front->costs + (int64_t)i * NMI_COSTS);
+    }
+    if (status != NEUMETA_OK) {
+        nmi_front_free(front);
+        return status;
+    }
+    front->items = s->all;
+    snprintf(front->kernels, sizeof front->kernels, "%s", front->context->kernels->name);
+    nmi_manifold_forget_front(s->manifold);
+    s->manifold->front = front;
+    return NEUMETA_OK;
+}
+
+/* --- all together ----------------------------------------------------------------------------- */
+
+static neumeta_status take_parts(search *s, const nmi_options *options)
+{
+    const nmi_topology *topology = s->manifold->topology;
+    nmi_context *context = topology->object.context;
+    bool *moves = nmi_alloc_zero_array(context, topology->axis_count, sizeof *moves);
+    s->rungs = nmi_alloc_array(context, topology->axis_count, sizeof *s->rungs);
+    s->list = nmi_alloc_array(context, s->evaluations, sizeof *s->list);
+    s->sizes = nmi_alloc_array(context, topology->axis_count, sizeof *s->sizes);
+    neumeta_status status =
+        moves != NULL && s->rungs != NULL && s->list != NULL && s->sizes != NULL
+            ? nmi_manifold_mark_axes(s->manifold, options, s->depth_gamma_max > 0, moves)
+            : NEUMETA_ERR_MEMORY;
+    if (status == NEUMETA_OK)
+        status = nmi_variation_create(topology, moves, s->gamma_max, s->depth_gamma_max,
+                                      s->multiple, &s->variation);
+    if (status == NEUMETA_OK)
+        status = nmi_trials_create(context, topology->axis_count, s->evaluations, &s->trials);
+    nmi_free(context, moves);
+    return status;
+}
+
+static void give_parts(search *s)
+{
+    nmi_context *context = s->manifold->object.context;
+    nmi_variation_free(&s->variation);
+    nmi_trials_free(&s->trials);
+    nmi_trials_free(&s->finalists);
+    nmi_free(context, s->rungs);
+    nmi_free(context, s->list);
+    nmi_free(context, s->sizes);
+}
+
+neumeta_status nmi_search(nmi_manifold *manifold, nmi_dataset *dataset, const nmi_options *options,
+                          nmi_watch watch, void *user)
+{
+    nmi_context *context = manifold->object.context;
+    search s = {.manifold = manifold, .dataset = dataset, .watch = watch, .user = user};
+    s.trials.context = s.finalists.context = context;
+    neumeta_status status = read_options(&s, options);
+    if (status == NEUMETA_OK)
+        status = take_parts(&s, options);
+    if (status == NEUMETA_OK)
+        status = try_uniform(&s);
+    if (status == NEUMETA_OK)
+        status = try_variations(&s);
+    if (status == NEUMETA_OK)
+        status = judge_finalists(&s);
+    if (status == NEUMETA_OK)
+        status = keep_front(&s);
+    give_parts(&s);
+    return status;
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* Ladders of sizes, and steps on them. */
+#include "nmi_variation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- ladders ---------------------------------------------------------------------------------- */
+
+static bool is_rung(const nmi_axis *axis, int64_t size, int64_t lowest, int64_t multiple)
+{
+    return axis->kind == NEUMETA_AXIS_DEPTH || size == lowest || size == axis->max ||
+           size % multiple == 0;
+}
+
+static neumeta_status make_ladder(nmi_context *context, const nmi_axis *axis, int64_t lowest,
+                                  int64_t multiple, nmi_ladder *out)
+{
+    const int64_t most = (axis->max - lowest) / axis->step + 1;
+    out->sizes = nmi_alloc_array(context, most, sizeof *out->sizes);
+    if (out->sizes == NULL)
+        return NEUMETA_ERR_MEMORY;
+    for (int64_t size = lowest; size <= axis->max; size += axis->step)
+        if (is_rung(axis, size, lowest, multiple))
+            out->sizes[out->count++] = size;
+    return NEUMETA_OK;
+}
+
+neumeta_status nmi_variation_create(const nmi_topology *topology, const bool *moves,
+                                    double gamma_max, double depth_gamma_max, int64_t multiple,
+                                    nmi_variation *out)
+{
+    nmi_context *context = topology->object.context;
+    *out = (nmi_variation){.topology = topology};
+    out->ladders = nmi_alloc_zero_array(context, topology->axis_count, sizeof *out->ladders);
+    out->moving = nmi_alloc_array(context, topology->axis_count, sizeof *out->moving);
+    if (out->ladders == NULL || out->moving == NULL)
+        return NEUMETA_ERR_MEMORY;
+    neumeta_status status = NEUMETA_OK;
+    for (int32_t a = 0; a < topology->axis_count && status == NEUMETA_OK; a++) {
+        const nmi_axis *axis = &topology->axes[a];
+        const double gamma = axis->kind == NEUMETA_AXIS_DEPTH ? depth_gamma_max : gamma_max;
+        const int64_t lowest = moves[a] ? nmi_axis_size_at(axis, gamma) : axis->max;
+        status = make_ladder(context, axis, lowest, multiple, &out->ladders[a]);
+        if (status == NEUMETA_OK && out->ladders[a].count > 1)
+            out->moving[out->moving_count++] = a;
+    }
+    return status;
+}
+
+void nmi_variation_free(nmi_variation *variation)
+{
+    if (variation->topology == NULL)
+        return;
+    nmi_context *context = variation->topology->object.context;
+    for (int32_t a = 0; variation->ladders != NULL && a < variation->topology->axis_count; a++)
+        nmi_free(context, variation->ladders[a].sizes);
+    nmi_free(context, variation->ladders);
+    nmi_free(context, variation->moving);
+}
+
+void nmi_variation_sizes(const nmi_variation *variation, const int32_t *rungs, int64_t *sizes)
+{
+    for (int32_t a = 0; a < variation->topology->axis_count; a++)
+        sizes[a] = variation->ladders[a].sizes[rungs[a]];
+}
+
+static int32_t nearest_rung(const nmi_ladder *ladder, int64_t size)
+{
+    int32_t nearest = 0;
+    for (int32_t r = 1; r < ladder->count; r++)
+        if (llabs(ladder->sizes[r] - size) <= llabs(ladder->sizes[nearest] - size))
+            nearest = r;
+    return nearest;
+}
+
+void nmi_variation_uniform(const nmi_variation *variation, double gamma, double depth_gamma,
+                           int32_t *rungs)
+{
+    for (int32_t a = 0; a < variation->topology->axis_count; a++) {
+        const nmi_axis *axis = &variation->topology->axes[a];
+        const bool depth = axis->kind == NEUMETA_AXIS_DEPTH;
+        rungs[a] = nearest_rung(&variation->ladders[a],
+                                nmi_axis_size_at(axis, depth ? depth_gamma : gamma));
+    }
+}
+
+/* --- proposals -------------------------------------------------------------------------------- */
+
+enum {
+    CHANGES = 3,    /* most axes that one proposal changes */
+    PATIENCE = 128, /* attempts after which anything goes */
+    FAR = 4         /* one step in so many goes over several rungs */
+};
+
+/* One that stays, each with equal probability. */
+static const int32_t *draw_parent(const nmi_trials *trials, nmi_random *random)
+{
+    int64_t staying = 0;
+    int32_t trial = 0;
+    for (int32_t i = 0; i < trials->count; i++)
+        staying += nmi_trials_stays(trials, i);
+    int64_t left = nmi_random_below(random, staying);
+    while (!nmi_trials_stays(trials, trial) || left-- > 0)
+        trial++;
+    return nmi_trials_rungs(trials, trial);
+}
+
+/* Moves an axis that can go there by a rung or several; none if none can. */
+static void step_axis(const nmi_variation *variation, bool up, nmi_random *random, int32_t *rungs)
+{
+    const int32_t first = (int32_t)nmi_random_below(random, variation->moving_count);
+    for (int32_t i = 0; i < variation->moving_count; i++) {
+        const int32_t axis = variation->moving[(first + i) % variation->moving_count];
+        const int32_t room = up ? variation->ladders[axis].count - 1 - rungs[axis] : rungs[axis];
+        if (room == 0)
+            continue;
+        const bool far = nmi_random_below(random, FAR) == 0;
+        const int32_t step = far ? 1 + (int32_t)nmi_random_below(random, room) : 1;
+        rungs[axis] += up ? step : -step;
+        return;
+    }
+}
+
+static void cross(const nmi_variation *variation, const int32_t *other, nmi_random *random,
+                  int32_t *rungs)
+{
+    for (int32_t i = 0; i < variation->moving_count; i++)
+        if (nmi_random_below(random, 2) == 0)
+            rungs[variation->moving[i]] = other[variation->moving[i]];
+}
+
+void nmi_variation_propose(const nmi_variation *variation, const nmi_trials *trials,
+                           int32_t attempt, nmi_random *random, int32_t *rungs)
+{
+    enum { NARROW, WIDEN, TRADE, CROSS, WAYS };
+    memcpy(rungs, draw_parent(trials, random), (size_t)trials->axes * sizeof *rungs);
+    const int64_t way = nmi_random_below(random, WAYS);
+    if (attempt >= PATIENCE) {
+        for (int32_t i = 0; i < variation->moving_count; i++) {
+            const int32_t axis = variation->moving[i];
+            rungs[axis] = (int32_t)nmi_random_below(random, variation->ladders[axis].count);
+        }
+        return;
+    }
+    if (way == CROSS) {
+        cross(variation, draw_parent(trials, random), random, rungs);
+        return;
+    }
+    for (int64_t changes = 1 + nmi_random_below(random, CHANGES); changes > 0; changes--) {
+        if (way != WIDEN)
+            step_axis(variation, false, random, rungs);
+        if (way != NARROW)
+            step_axis(variation, true, random, rungs);
+    }
+}

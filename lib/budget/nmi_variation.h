@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sizes that a search may try, as rungs of a ladder for each axis, and new sizes out of those
+ * that did well.
+ */
+#ifndef NMI_VARIATION_H
+#define NMI_VARIATION_H
+
+#include "nmi_random.h"
+#include "nmi_trials.h"
+
+/* What an axis may be, rising; one size where it does not move. */
+typedef struct nmi_ladder {
+    int64_t *sizes;
+    int32_t count;
+} nmi_ladder;
+
+typedef struct nmi_variation {
+    const nmi_topology *topology;
+    nmi_ladder *ladders; /* [axis_count] */
+    int32_t *moving;     /* axes with more than one rung */
+    int32_t moving_count;
+} nmi_variation;
+
+/* Rungs between the sizes at the largest compressions and the maximum, both included: of a width
+ * the multiples of `multiple`, of a depth all. Axes not in `moves` ([axis_count]) stay full. */
+neumeta_status nmi_variation_create(const nmi_topology *topology, const bool *moves,
+                                    double gamma_max, double depth_gamma_max, int64_t multiple,
+                                    nmi_variation *out);
+void nmi_variation_free(nmi_variation *variation);
+
+void nmi_variation_sizes(const nmi_variation *variation, const int32_t *rungs, int64_t *sizes);
+/* The rungs nearest to the sizes at these compressions of widths and of depths. */
+void nmi_variation_uniform(const nmi_variation *variation, double gamma, double depth_gamma,
+                           int32_t *rungs);
+/* Another trial's neighbour, a cross of two, or after many `attempts` any sizes at all. Some trial
+ * must stay. */
+void nmi_variation_propose(const nmi_variation *variation, const nmi_trials *trials,
+                           int32_t attempt, nmi_random *random, int32_t *rungs);
+
+#endif

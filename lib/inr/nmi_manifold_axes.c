@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* Which sizes a manifold's networks can have: axes that directly held tensors follow stay full. */
+#include "nmi_manifold.h"
+
+const char *nmi_manifold_held_tensor(const nmi_manifold *manifold, int32_t axis)
+{
+    const nmi_topology *topology = manifold->topology;
+    for (int32_t t = 0; t < topology->tensor_count; t++)
+        if (!manifold->fields[t].morphing && manifold->fields[t].parameter_count > 0 &&
+            nmi_graph_tensor_depends(topology, t, axis))
+            return topology->tensors[t].name;
+    return NULL;
+}
+
+void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *sizes)
+{
+    const nmi_topology *topology = manifold->topology;
+    nmi_graph_sizes_at(topology, gamma, sizes);
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        if (nmi_manifold_held_tensor(manifold, a) != NULL)
+            sizes[a] = topology->axes[a].max;
+}
+
+neumeta_status nmi_manifold_check_sizes(const nmi_manifold *manifold, const int64_t *sizes)
+{
+    const nmi_topology *topology = manifold->topology;
+    for (int32_t a = 0; a < topology->axis_count; a++) {
+        const nmi_axis *axis = &topology->axes[a];
+        if (axis->kind != NEUMETA_AXIS_WIDTH || sizes[a] == axis->max)
+            continue;
+        const char *held = nmi_manifold_held_tensor(manifold, a);
+        if (held != NULL)
+            return nmi_fail(manifold->object.context, NEUMETA_ERR_SHAPE,
+                            "axis '%s' is %lld, must be at its maximum %lld: tensor '%s' "
+                            "depends on it and is held directly",
+                            axis->name, (long long)sizes[a], (long long)axis->max, held);
+    }
+    return NEUMETA_OK;
+}
+
+/* Whether an axis that SIZE_AXES names can vary. */
+static neumeta_status check_axis(const nmi_manifold *manifold, bool depths, int64_t number)
+{
+    nmi_context *context = manifold->object.context;
+    const nmi_topology *topology = manifold->topology;
+    if (number < 0 || number >= topology->axis_count)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "SIZE_AXES names axis %lld, the topology has 0 to %d", (long long)number,
+                        (int)topology->axis_count - 1);
+    const nmi_axis *axis = &topology->axes[number];
+    const char *held = nmi_manifold_held_tensor(manifold, (int32_t)number);
+    if (axis->kind == NEUMETA_AXIS_DEPTH && !depths)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "SIZE_AXES names '%s', a depth, which varies only if DEPTH_GAMMA_MAX is "
+                        "above 0",
+                        axis->name);
+    if (held != NULL)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "axis '%s' cannot vary: tensor '%s' depends on it and is held directly",
+                        axis->name, held);
+    return NEUMETA_OK;
+}
+
+neumeta_status nmi_manifold_mark_axes(const nmi_manifold *manifold, const nmi_options *options,
+                                      bool depths, bool *moves)
+{
+    const nmi_topology *topology = manifold->topology;
+    int64_t count = 0;
+    const int64_t *given = nmi_options_ints(options, NEUMETA_KEY_SIZE_AXES, &count);
+    neumeta_status status = NEUMETA_OK;
+    for (int32_t a = 0; a < topology->axis_count && count == 0; a++)
+        moves[a] = topology->axes[a].kind == NEUMETA_AXIS_DEPTH
+                       ? depths
+                       : nmi_graph_axis_is_inner(topology, a) &&
+                             nmi_manifold_held_tensor(manifold, a) == NULL;
+    for (int64_t i = 0; i < count && status == NEUMETA_OK; i++) {
+        status = check_axis(manifold, depths, given[i]);
+        if (status == NEUMETA_OK)
+            moves[given[i]] = true;
+    }
+    return status;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* What a search may try, which trials stay, and the guess at latencies. */
+#include "nmi_latency.h"
+#include "nmi_manifolds.h"
+#include "nmi_variation.h"
+
+/* Four trials of one axis: rungs, costs, score. */
+typedef struct trial {
+    int32_t rung;
+    double costs[NMI_TRIAL_COSTS], score;
+} trial;
+
+static void add_trials(nmi_context *context, const trial *list, int32_t count, nmi_trials *trials)
+{
+    assert_ok(context, nmi_trials_create(context, 1, count, trials));
+    for (int32_t i = 0; i < count; i++)
+        nmi_trials_add(trials, &list[i].rung, list[i].costs, list[i].score);
+}
+
+START_TEST(trials_stay_while_they_are_best_in_some_cost)
+{
+    static const trial list[] = {
+        {0, {10, 100, 40, 5}, 0.5}, /* fewest parameters */
+        {1, {20, 90, 80, 5}, 0.5},  /* fewest multiply-adds */
+        {2, {20, 95, 80, 6}, 0.5},  /* beaten in all by the second, or the first */
+        {3, {30, 200, 120, 9}, 0.9},
+        {4, {30, 200, 120, 9}, 0.9}, /* the same: the earlier one stays */
+        {5, {40, 300, 160, 8}, 0.9}, /* only quicker */
+    };
+    static const bool stays[] = {true, true, false, true, false, true};
+    nmi_context *context = test_context();
+    nmi_trials trials;
+    int32_t kept[6];
+    add_trials(context, list, 6, &trials);
+    for (int32_t i = 0; i < 6; i++)
+        ck_assert_msg(nmi_trials_stays(&trials, i) == stays[i], "trial %d", (int)i);
+    ck_assert_int_eq(nmi_trials_list(&trials, 6, kept), 4);
+    ck_assert_int_eq(kept[0], 1);
+    ck_assert_int_eq(kept[1], 0);
+    ck_assert_int_eq(kept[2], 3);
+    ck_assert_int_eq(kept[3], 5);
+    const int32_t known = 3, unknown = 6;
+    ck_assert(nmi_trials_has(&trials, &known));
+    ck_assert(!nmi_trials_has(&trials, &unknown));
+    nmi_trials_free(&trials);
+    nmi_context_release(context);
+}
+END_TEST
+
+START_TEST(long_lists_lose_their_most_crowded_entries)
+{
+    static const trial list[] = {
+        {0, {1, 100, 1, 1}, 0.1}, {1, {2, 200, 2, 2}, 0.2}, {2, {3, 210, 3, 3}, 0.3},
+        {3, {4, 400, 4, 4}, 0.4}, {4, {5, 420, 5, 5}, 0.5}, {5, {6, 800, 6, 6}, 0.6},
+    };
+    nmi_context *context = test_context();
+    nmi_trials trials;
+    int32_t kept[6];
+    add_trials(context, list, 6, &trials);
+    ck_assert_int_eq(nmi_trials_list(&trials, 4, kept), 4);
+    ck_assert_int_eq(kept[0], 0);
+    ck_assert_int_eq(kept[3], 5);
+    ck_assert_int_eq(nmi_trials_list(&trials, 2, kept), 2);
+    ck_assert_int_eq(kept[0], 0);
+    ck_assert_int_eq(kept[1], 5);
+    nmi_trials_free(&trials);
+    nmi_context_release(context);
+}
+END_TEST
+
+START_TEST(rungs_are_multiples_and_both_ends)
+{
+    static const int64_t expected[] = {3, 4, 8, 12, 14};
+    nmi_context *context = test_context();
+    nmi_topology *t = make_topology(context, false); /* s 12, 14, 16; h 2 to 14; c 20 */
+    const bool moves[] = {false, true, false};
+    int32_t rungs[3];
+    int64_t sizes[3];
+    nmi_variation v;
+    assert_ok(context, nmi_variation_create(t, moves, 0.8, 0, 4, &v));
+    ck_assert_int_eq(v.ladders[0].count, 1);
+    ck_assert_int_eq(v.ladders[1].count, 5);
+    for (int32_t r = 0; r < 5; r++)
+        ck_assert_int_eq(v.ladders[1].sizes[r], expected[r]);
+    nmi_variation_uniform(&v, 0.5, 0, rungs);
+    nmi_variation_sizes(&v, rungs, sizes);
+    ck_assert_int_eq(sizes[0], 16);
+    ck_assert_int_eq(sizes[1], 8);
+    ck_assert_int_eq(sizes[2], 20);
+    nmi_variation_free(&v);
+    neumeta_topology_free(t);
+    nmi_context_release(context);
+}
+END_TEST
+
+START_TEST(proposals_lie_on_the_ladders_and_differ)
+{
+    nmi_context *context = test_context();
+    nmi_topology *t = make_topology(context, false);
+    const bool moves[] = {true, true, false};
+    const double costs[NMI_TRIAL_COSTS] = {1, 1, 1, 1};
+    int32_t rungs[3] = {0, 0, 0}, seen = 0;
+    nmi_variation v;
+    nmi_trials trials;
+    assert_ok(context, nmi_variation_create(t, moves, 0.8, 0, 1, &v));
+    assert_ok(context, nmi_trials_create(context, 3, 36, &trials));
+    nmi_trials_add(&trials, rungs, costs, 0.5);
+    nmi_random random = nmi_random_start(11);
+    for (int32_t attempt = 0; attempt < 4000; attempt++) {
+        nmi_variation_propose(&v, &trials, attempt, &random, rungs);
+        for (int32_t a = 0; a < 3; a++)
+            ck_assert(rungs[a] >= 0 && rungs[a] < v.ladders[a].count);
+        if (!nmi_trials_has(&trials, rungs)) {
+            nmi_trials_add(&trials, rungs, costs, 0.5);
+            seen++;
+        }
+    }
+    ck_assert_int_eq(seen, v.ladders[0].count * v.ladders[1].count - 1);
+    nmi_trials_free(&trials);
+    nmi_variation_free(&v);
+    neumeta_topology_free(t);
+    nmi_context_release(context);
+}
+END_TEST
+
+START_TEST(guesses_count_whole_vectors)
+{
+    nmi_context *context = test_context();
+    nmi_topology *t = NULL;
+    double narrow = 0, wide = 0, more = 0;
+    int64_t sizes[64];
+    assert_ok(context, nmi_topology_create_builtin(context, "resnet20-cifar", NULL, &t));
+    nmi_graph_full_sizes(t, sizes);
+    int32_t axis = 0;
+    while (strcmp(t->axes[axis].name, "layer2.0.inner") != 0)
+        axis++;
+    sizes[axis] = 17;
+    assert_ok(context, nmi_latency_guess(t, sizes, &narrow));
+    sizes[axis] = 32;
+    assert_ok(context, nmi_latency_guess(t, sizes, &wide));
+    /* Outputs cost the same, the inputs of the second convolution do not. */
+    ck_assert(wide - narrow == 15.0 * 32 * 9 * 16 * 16);
+    sizes[axis] = 16;
+    assert_ok(context, nmi_latency_guess(t, sizes, &more));
+    ck_assert(narrow - more == 1.0 * 32 * 9 * 16 * 16 + 16.0 * 16 * 9 * 16 * 16);
+    neumeta_topology_free(t);
+    nmi_context_release(context);
+}
+END_TEST
+
+START_TEST(latencies_do_not_depend_on_the_threads_of_the_caller)
+{
+    nmi_context *context = test_context();
+    nmi_topology *t = make_topology(context, true);
+    const int64_t sizes[] = {16, 8, 20};
+    nmi_latency *latency = NULL;
+    double microseconds = 0;
+    assert_ok(context, nmi_workers_set_lanes(context, 3));
+    assert_ok(context, nmi_latency_create(t, &latency));
+    assert_ok(context, nmi_latency_measure(latency, sizes, &microseconds));
+    ck_assert(microseconds > 0);
+    nmi_latency_free(latency);
+    neumeta_topology_free(t);
+    nmi_context_release(context);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("variation");
+    TCase *cases = tcase_create("variation");
+    tcase_add_test(cases, trials_stay_while_they_are_best_in_some_cost);
+    tcase_add_test(cases, long_lists_lose_their_most_crowded_entries);
+    tcase_add_test(cases, rungs_are_multiples_and_both_ends);
+    tcase_add_test(cases, proposals_lie_on_the_ladders_and_differ);
+    tcase_add_test(cases, guesses_count_whole_vectors);
+    tcase_add_test(cases, latencies_do_not_depend_on_the_threads_of_the_caller);
+    suite_add_tcase(suite, cases);
+    return test_main(suite);
+}
