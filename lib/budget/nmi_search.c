@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An evolutionary search over sizes that need not be uniform: uniform compressions first, then
- * neighbours and crosses of whatever is not beaten. Many are judged by some held-out items; those
- * that are left in the end by all of them, since the best of many short measurements owe a part of
- * their scores to luck.
+ * neighbours and crosses of whatever is not beaten, of many the one that promises most. Sizes are
+ * tried on some held-out items; those that are left in the end on all of them, since the best of
+ * many short measurements owe a part of their scores to luck.
  */
 #include "nmi_search.h"
 
 #include "nmi_kernels.h"
 #include "nmi_latency.h"
-#include "nmi_variation.h"
+#include "nmi_surrogate.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum {
-    GAMMAS = 9, /* uniform compressions that the search begins with */
-    DEPTHS = 4, /* shares of the largest depth cut, with every */
-    EVERY = 4,  /* so-manieth of those compressions */
-    GIVE_UP = 256
+    GAMMAS = 9,     /* uniform compressions that the search begins with */
+    DEPTHS = 4,     /* shares of the largest depth cut, with every */
+    EVERY = 4,      /* so-manieth of those compressions */
+    PROPOSALS = 64, /* for one trial */
+    GIVE_UP = 64    /* trials without a new proposal, after which none is expected */
 };
 
 typedef struct search {
@@ -33,8 +34,10 @@ typedef struct search {
     void *user;
     double done, total; /* items */
     nmi_variation variation;
+    nmi_surrogate surrogate;
     nmi_trials trials, finalists;
-    int32_t *rungs, *list;
+    double *promises; /* [evaluations] scores of the trials as the surrogate has them */
+    int32_t *rungs, *best, *list;
     int64_t *sizes;
 } search;
 
@@ -112,8 +115,10 @@ static neumeta_status try_rungs(search *s)
     neumeta_status status = find_costs(s, costs);
     if (status == NEUMETA_OK)
         status = judge(s, s->items, &score);
-    if (status == NEUMETA_OK)
+    if (status == NEUMETA_OK) {
         nmi_trials_add(&s->trials, s->rungs, costs, score);
+        nmi_surrogate_add(&s->surrogate, s->rungs, score);
+    }
     return status;
 }
 
@@ -129,18 +134,60 @@ static neumeta_status try_uniform(search *s)
     return status;
 }
 
-/* Ends early if there seems to be nothing left to try. */
+/* How much more s->rungs promise than any trial that costs no more. */
+static neumeta_status find_gain(search *s, int32_t cost, double *gain)
+{
+    double costs[NMI_TRIAL_COSTS], best = 0;
+    nmi_variation_sizes(&s->variation, s->rungs, s->sizes);
+    neumeta_status status = find_costs(s, costs);
+    for (int32_t i = 0; i < s->trials.count && status == NEUMETA_OK; i++)
+        if (nmi_trials_costs(&s->trials, i)[cost] <= costs[cost] && s->promises[i] > best)
+            best = s->promises[i];
+    *gain = nmi_surrogate_predict(&s->surrogate, s->rungs) - best;
+    return status;
+}
+
+/* Leaves the most promising one of many new proposals in s->rungs, each cost's turn to decide. */
+static neumeta_status propose(search *s, nmi_random *random, bool *found)
+{
+    const int32_t parent = nmi_variation_parent(&s->trials, random);
+    const int32_t cost = s->trials.count % NMI_TRIAL_COSTS;
+    const size_t row = (size_t)s->trials.axes * sizeof *s->rungs;
+    neumeta_status status = NEUMETA_OK;
+    double most = 0;
+    nmi_surrogate_fit(&s->surrogate);
+    for (int32_t i = 0; i < s->trials.count; i++)
+        s->promises[i] = nmi_surrogate_predict(&s->surrogate, nmi_trials_rungs(&s->trials, i));
+    *found = false;
+    for (int32_t i = 0; i < PROPOSALS && status == NEUMETA_OK; i++) {
+        double gain = 0;
+        nmi_variation_propose(&s->variation, &s->trials, parent, random, s->rungs);
+        if (nmi_trials_has(&s->trials, s->rungs))
+            continue;
+        status = find_gain(s, cost, &gain);
+        if (status == NEUMETA_OK && (!*found || gain > most)) {
+            memcpy(s->best, s->rungs, row);
+            most = gain;
+            *found = true;
+        }
+    }
+    if (*found)
+        memcpy(s->rungs, s->best, row);
+    return status;
+}
+
 static neumeta_status try_variations(search *s)
 {
     nmi_random random = nmi_random_start(nmi_random_key(s->seed, NMI_RANDOM_SEARCH, 0));
     neumeta_status status = NEUMETA_OK;
-    int32_t attempt = 0;
-    while (!is_over(s) && s->variation.moving_count > 0 && attempt < GIVE_UP &&
+    int32_t failures = 0;
+    while (!is_over(s) && s->variation.moving_count > 0 && failures < GIVE_UP &&
            status == NEUMETA_OK) {
-        const int32_t before = s->trials.count;
-        nmi_variation_propose(&s->variation, &s->trials, attempt, &random, s->rungs);
-        status = try_rungs(s);
-        attempt = s->trials.count > before ? 0 : attempt + 1;
+        bool found = false;
+        status = propose(s, &random, &found);
+        if (status == NEUMETA_OK && found)
+            status = try_rungs(s);
+        failures = found ? 0 : failures + 1;
     }
     return status;
 }
@@ -209,15 +256,20 @@ static neumeta_status take_parts(search *s, const nmi_options *options)
     nmi_context *context = topology->object.context;
     bool *moves = nmi_alloc_zero_array(context, topology->axis_count, sizeof *moves);
     s->rungs = nmi_alloc_array(context, topology->axis_count, sizeof *s->rungs);
+    s->best = nmi_alloc_array(context, topology->axis_count, sizeof *s->best);
     s->list = nmi_alloc_array(context, s->evaluations, sizeof *s->list);
+    s->promises = nmi_alloc_array(context, s->evaluations, sizeof *s->promises);
     s->sizes = nmi_alloc_array(context, topology->axis_count, sizeof *s->sizes);
     neumeta_status status =
-        moves != NULL && s->rungs != NULL && s->list != NULL && s->sizes != NULL
+        moves != NULL && s->rungs != NULL && s->best != NULL && s->list != NULL &&
+                s->promises != NULL && s->sizes != NULL
             ? nmi_manifold_mark_axes(s->manifold, options, s->depth_gamma_max > 0, moves)
             : NEUMETA_ERR_MEMORY;
     if (status == NEUMETA_OK)
         status = nmi_variation_create(topology, moves, s->gamma_max, s->depth_gamma_max,
                                       s->multiple, &s->variation);
+    if (status == NEUMETA_OK)
+        status = nmi_surrogate_create(&s->variation, &s->surrogate);
     if (status == NEUMETA_OK)
         status = nmi_trials_create(context, topology->axis_count, s->evaluations, &s->trials);
     nmi_free(context, moves);
@@ -227,11 +279,14 @@ static neumeta_status take_parts(search *s, const nmi_options *options)
 static void give_parts(search *s)
 {
     nmi_context *context = s->manifold->object.context;
+    nmi_surrogate_free(&s->surrogate);
     nmi_variation_free(&s->variation);
     nmi_trials_free(&s->trials);
     nmi_trials_free(&s->finalists);
     nmi_free(context, s->rungs);
+    nmi_free(context, s->best);
     nmi_free(context, s->list);
+    nmi_free(context, s->promises);
     nmi_free(context, s->sizes);
 }
 
@@ -240,7 +295,7 @@ neumeta_status nmi_search(nmi_manifold *manifold, nmi_dataset *dataset, const nm
 {
     nmi_context *context = manifold->object.context;
     search s = {.manifold = manifold, .dataset = dataset, .watch = watch, .user = user};
-    s.trials.context = s.finalists.context = context;
+    s.surrogate.context = s.trials.context = s.finalists.context = context;
     neumeta_status status = read_options(&s, options);
     if (status == NEUMETA_OK)
         status = take_parts(&s, options);

@@ -88,13 +88,11 @@ void nmi_variation_uniform(const nmi_variation *variation, double gamma, double 
 /* --- proposals -------------------------------------------------------------------------------- */
 
 enum {
-    CHANGES = 3,    /* most axes that one proposal changes */
-    PATIENCE = 128, /* attempts after which anything goes */
-    FAR = 4         /* one step in so many goes over several rungs */
+    CHANGES = 3, /* most axes that one proposal changes */
+    FAR = 4      /* one step in so many goes over several rungs */
 };
 
-/* One that stays, each with equal probability. */
-static const int32_t *draw_parent(const nmi_trials *trials, nmi_random *random)
+int32_t nmi_variation_parent(const nmi_trials *trials, nmi_random *random)
 {
     int64_t staying = 0;
     int32_t trial = 0;
@@ -103,7 +101,7 @@ static const int32_t *draw_parent(const nmi_trials *trials, nmi_random *random)
     int64_t left = nmi_random_below(random, staying);
     while (!nmi_trials_stays(trials, trial) || left-- > 0)
         trial++;
-    return nmi_trials_rungs(trials, trial);
+    return trial;
 }
 
 /* Moves an axis that can go there by a rung or several; none if none can. */
@@ -130,21 +128,15 @@ static void cross(const nmi_variation *variation, const int32_t *other, nmi_rand
             rungs[variation->moving[i]] = other[variation->moving[i]];
 }
 
-void nmi_variation_propose(const nmi_variation *variation, const nmi_trials *trials,
-                           int32_t attempt, nmi_random *random, int32_t *rungs)
+void nmi_variation_propose(const nmi_variation *variation, const nmi_trials *trials, int32_t parent,
+                           nmi_random *random, int32_t *rungs)
 {
     enum { NARROW, WIDEN, TRADE, CROSS, WAYS };
-    memcpy(rungs, draw_parent(trials, random), (size_t)trials->axes * sizeof *rungs);
+    memcpy(rungs, nmi_trials_rungs(trials, parent), (size_t)trials->axes * sizeof *rungs);
     const int64_t way = nmi_random_below(random, WAYS);
-    if (attempt >= PATIENCE) {
-        for (int32_t i = 0; i < variation->moving_count; i++) {
-            const int32_t axis = variation->moving[i];
-            rungs[axis] = (int32_t)nmi_random_below(random, variation->ladders[axis].count);
-        }
-        return;
-    }
     if (way == CROSS) {
-        cross(variation, draw_parent(trials, random), random, rungs);
+        const int32_t other = nmi_variation_parent(trials, random);
+        cross(variation, nmi_trials_rungs(trials, other), random, rungs);
         return;
     }
     for (int64_t changes = 1 + nmi_random_below(random, CHANGES); changes > 0; changes--) {

@@ -33,9 +33,10 @@ void nmi_variation_sizes(const nmi_variation *variation, const int32_t *rungs, i
 /* The rungs nearest to the sizes at these compressions of widths and of depths. */
 void nmi_variation_uniform(const nmi_variation *variation, double gamma, double depth_gamma,
                            int32_t *rungs);
-/* Another trial's neighbour, a cross of two, or after many `attempts` any sizes at all. Some trial
- * must stay. */
-void nmi_variation_propose(const nmi_variation *variation, const nmi_trials *trials,
-                           int32_t attempt, nmi_random *random, int32_t *rungs);
+/* A trial that stays, each with equal probability; there must be one. */
+int32_t nmi_variation_parent(const nmi_trials *trials, nmi_random *random);
+/* Neighbours of that trial and crosses with another one that stays. */
+void nmi_variation_propose(const nmi_variation *variation, const nmi_trials *trials, int32_t parent,
+                           nmi_random *random, int32_t *rungs);
 
 #endif

@@ -60,7 +60,7 @@ gives 0 "version" --version
 gives 2 "no command"
 gives 2 "unknown command" fly
 says "no command 'fly'"
-for command in fetch train calibrate evaluate inspect materialize smooth bench plot; do
+for command in fetch train calibrate search evaluate inspect materialize smooth bench plot; do
     gives 0 "help of $command" $command --help
     prints "Examples:"
     gives 2 "unknown option of $command" $command --no-such-option
@@ -328,6 +328,44 @@ gives 2 "a teacher of an unknown topology" train $tiny --loss-distillation 1 \
 says "--teacher-topology is 'cube'"
 gives 2 "a topology without a teacher" train $tiny --teacher-topology lenet --output x.safetensors
 says "says nothing without --teacher"
+
+# --- fronts and budgets ---
+searched="--data idx --held-out 20 --search-evaluations 20 --search-items 10 --width-multiple 1"
+gives 0 "search" search m.safetensors $searched --gamma-max 0.7 --output front.safetensors --json
+passes "a front is JSON" is_json_lines out
+cp out front.jsonl
+says '"searching":"m.safetensors"'
+says "found "
+gives 0 "a plot of the front" plot front.jsonl --output front.svg
+gives 0 "a table of the front" search m.safetensors $searched --output again.safetensors
+prints "latency us"
+gives 0 "inspect shows the front" inspect front.safetensors
+prints "held-out items of the front"
+prints "accuracy %"
+gives 0 "also as JSON" inspect front.safetensors --json
+passes "as many entries" python3 -c 'import json; assert len(json.load(open("out"))["front"]) == \
+len(open("front.jsonl").readlines())'
+gives 0 "a budget" materialize front.safetensors --max-parameters 2000 --output small.safetensors --json
+passes "is kept" python3 -c 'import json; row = json.load(open("out")); \
+assert row["parameters"] <= 2000 and "accuracy" in row'
+gives 0 "a latency" materialize front.safetensors --max-latency-us 1e9 --output small.safetensors
+prints "latency us"
+gives 0 "a score" materialize front.safetensors --min-score 0.01 --output small.safetensors
+gives 0 "a budget without a front" materialize m.safetensors --max-multiply-adds 100000 \
+    --output small.safetensors
+gives 1 "a score without a front" materialize m.safetensors --min-score 0.01 --output x.safetensors
+says "MIN_SCORE needs a front"
+gives 1 "too small a budget" materialize front.safetensors --max-bytes 10 --output x.safetensors
+says "MAX_BYTES is 10, the smallest network on offer has"
+one_sentence
+gives 2 "a budget beside sizes" materialize front.safetensors --max-bytes 10 --gamma 0.5 \
+    --output x.safetensors
+says "either sizes or a budget"
+gives 1 "search without images held out" search m.safetensors --data idx
+says "HELD_OUT"
+gives 2 "search of two files" search m.safetensors m.safetensors --data idx
+gives 1 "search of a network" search whole.safetensors --data idx --held-out 20
+says "is no manifold"
 
 gives 0 "inspect a manifold" inspect m.safetensors --json
 passes "inspect of a manifold is JSON" is_json_lines out

@@ -107,7 +107,7 @@ START_TEST(proposals_lie_on_the_ladders_and_differ)
     nmi_trials_add(&trials, rungs, costs, 0.5);
     nmi_random random = nmi_random_start(11);
     for (int32_t attempt = 0; attempt < 4000; attempt++) {
-        nmi_variation_propose(&v, &trials, attempt, &random, rungs);
+        nmi_variation_propose(&v, &trials, nmi_variation_parent(&trials, &random), &random, rungs);
         for (int32_t a = 0; a < 3; a++)
             ck_assert(rungs[a] >= 0 && rungs[a] < v.ladders[a].count);
         if (!nmi_trials_has(&trials, rungs)) {
