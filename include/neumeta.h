@@ -833,7 +833,7 @@ NEUMETA_API neumeta_status neumeta_manifold_calibrated(const neumeta_manifold *m
  * @return NEUMETA_CANCELLED if `watch` stopped it; NEUMETA_ERR_STATE if nothing is held out, or if
  *         norms are not calibrated; NEUMETA_ERR_SHAPE; NEUMETA_ERR_CALLBACK. The manifold then has
  *         the front that it had.
- * @note Time: SEARCH_EVALUATIONS * SEARCH_ITEMS and FRONT_ENTRIES * all held-out items, forward.
+ * @note Time: SEARCH_EVALUATIONS * SEARCH_ITEMS and 2 FRONT_ENTRIES * all held-out items, forward.
  *       Sizes and scores depend on SEED alone, latencies on the machine.
  */
 NEUMETA_API neumeta_status neumeta_manifold_search(neumeta_manifold *manifold,

@@ -18,6 +18,7 @@ enum {
     GAMMAS = 9,     /* uniform compressions that the search begins with */
     DEPTHS = 4,     /* shares of the largest depth cut, with every */
     EVERY = 4,      /* so-manieth of those compressions */
+    FINALISTS = 2,  /* for each entry of the front */
     PROPOSALS = 64, /* for one trial */
     GIVE_UP = 64    /* trials without a new proposal, after which none is expected */
 };
@@ -67,7 +68,7 @@ static neumeta_status read_options(search *s, const nmi_options *options)
                           "by items that training has not seen");
     s->total = (double)s->evaluations * (double)s->items;
     if (s->items < s->all)
-        s->total += (double)s->entries * (double)s->all;
+        s->total += FINALISTS * (double)s->entries * (double)s->all;
     return status;
 }
 
@@ -211,8 +212,11 @@ static neumeta_status judge_finalist(search *s, nmi_latency *latency, int32_t tr
 
 static neumeta_status judge_finalists(search *s)
 {
-    const int32_t count = nmi_trials_list(&s->trials, s->entries, s->list);
+    const int32_t count =
+        nmi_trials_list(&s->trials, FINALISTS * s->entries, NMI_TRIAL_COSTS, s->list);
     nmi_latency *latency = NULL;
+    if (s->items < s->all) /* now that it is known how many there are */
+        s->total = s->done + (double)count * (double)s->all;
     neumeta_status status =
         nmi_trials_create(s->trials.context, s->trials.axes, count, &s->finalists);
     if (status == NEUMETA_OK)
@@ -226,7 +230,7 @@ static neumeta_status judge_finalists(search *s)
 static neumeta_status keep_front(search *s)
 {
     const nmi_trials *from = &s->finalists;
-    const int32_t count = nmi_trials_list(from, from->count, s->list);
+    const int32_t count = nmi_trials_list(from, s->entries, NMI_COSTS, s->list);
     nmi_front *front = NULL;
     neumeta_status status = nmi_front_create(s->manifold->topology, count, &front);
     for (int32_t i = 0; i < count && status == NEUMETA_OK; i++) {

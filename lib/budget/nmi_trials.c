@@ -2,6 +2,7 @@
 /* Which of the sizes that were tried are worth keeping. */
 #include "nmi_trials.h"
 
+#include <math.h>
 #include <string.h>
 
 neumeta_status nmi_trials_create(nmi_context *context, int32_t axes, int32_t capacity,
@@ -77,28 +78,49 @@ bool nmi_trials_stays(const nmi_trials *trials, int32_t trial)
     return trials->beaten[trial] != (1 << NMI_TRIAL_COSTS) - 1;
 }
 
-static double multiply_adds(const nmi_trials *trials, int32_t trial)
+/* What would be missed in one cost without the entry at `place`. */
+static double loss_in_cost(const nmi_trials *trials, const int32_t *list, int32_t count,
+                           int32_t place, int32_t cost)
 {
-    return nmi_trials_costs(trials, trial)[NMI_COST_MULTIPLY_ADDS];
+    const int32_t trial = list[place];
+    const double mine = nmi_trials_costs(trials, trial)[cost], score = trials->scores[trial];
+    double best = 0, next = (double)INFINITY;
+    for (int32_t i = 0; i < count; i++) {
+        const double theirs = nmi_trials_costs(trials, list[i])[cost];
+        const double other = trials->scores[list[i]];
+        if (i != place && theirs <= mine && other > best)
+            best = other;
+        if (i != place && other >= score && theirs < next)
+            next = theirs;
+    }
+    if (best >= score)
+        return 0;
+    return (score - best) * (isinf(next) ? 1 : log((next + 1) / (mine + 1)));
 }
 
-/* Place of the entry, neither first nor last, whose neighbours are nearest to each other. */
-static int32_t most_crowded(const nmi_trials *trials, const int32_t *list, int32_t count)
+static int32_t least_missed(const nmi_trials *trials, const int32_t *list, int32_t count,
+                            int32_t costs)
 {
-    int32_t place = 1;
-    double nearest = 0;
-    for (int32_t i = 1; i + 1 < count; i++) {
-        const double ratio =
-            multiply_adds(trials, list[i + 1]) / (multiply_adds(trials, list[i - 1]) + 1);
-        if (i == 1 || ratio < nearest) {
-            nearest = ratio;
+    int32_t place = 0;
+    double least = (double)INFINITY;
+    for (int32_t i = 0; i < count; i++) {
+        double loss = 0;
+        for (int32_t c = 0; c < costs; c++)
+            loss = fmax(loss, loss_in_cost(trials, list, count, i, c));
+        if (loss < least) {
+            least = loss;
             place = i;
         }
     }
     return place;
 }
 
-int32_t nmi_trials_list(const nmi_trials *trials, int32_t most, int32_t *list)
+static double multiply_adds(const nmi_trials *trials, int32_t trial)
+{
+    return nmi_trials_costs(trials, trial)[NMI_COST_MULTIPLY_ADDS];
+}
+
+int32_t nmi_trials_list(const nmi_trials *trials, int32_t most, int32_t costs, int32_t *list)
 {
     int32_t count = 0;
     for (int32_t i = 0; i < trials->count; i++) {
@@ -111,8 +133,8 @@ int32_t nmi_trials_list(const nmi_trials *trials, int32_t most, int32_t *list)
         list[place] = i;
         count++;
     }
-    while (count > most && count > 2) {
-        const int32_t place = most_crowded(trials, list, count);
+    while (count > most) {
+        const int32_t place = least_missed(trials, list, count, costs);
         memmove(list + place, list + place + 1, (size_t)(count - place - 1) * sizeof *list);
         count--;
     }

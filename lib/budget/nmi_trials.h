@@ -36,9 +36,13 @@ bool nmi_trials_stays(const nmi_trials *trials, int32_t trial);
 
 /*
  * Writes those that stay to `list` ([capacity]) by rising multiply-adds and returns how many.
- * Beyond `most` it leaves out, one after another, the one without which the gap between its
- * neighbours' multiply-adds is smallest, as a ratio; the first and the last one stay.
+ * Beyond `most` it leaves out, one after another, the one that would be missed least. In one cost,
+ * an entry would be missed for
+ *
+ *     (its score - best score of a cheaper one) * ln(cost of the next one as good / its cost),
+ *
+ * the area between two staircases; what counts is the largest of these in the first `costs` costs.
  */
-int32_t nmi_trials_list(const nmi_trials *trials, int32_t most, int32_t *list);
+int32_t nmi_trials_list(const nmi_trials *trials, int32_t most, int32_t costs, int32_t *list);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Any bytes as a manifold file: refused with a sentence, or a manifold that yields a network at its
- * smallest sizes. */
-#include "nmi_manifold.h"
+ * smallest sizes, and at those of its front. */
+#include "nmi_budget.h"
 
 #include <stdlib.h>
 
@@ -22,7 +22,11 @@ static void use(nmi_context *context, nmi_manifold *manifold)
     nmi_network *network = NULL;
     int64_t *sizes = malloc((size_t)(topology->axis_count + 1) * sizeof *sizes);
     int64_t parameters = 0, flops = 0;
+    double score, latency;
     require(sizes != NULL);
+    if (manifold->front != NULL)
+        require(nmi_budget_fit(manifold, NULL, sizes, &score, &latency) == NEUMETA_OK &&
+                nmi_graph_check_sizes(topology, sizes, topology->axis_count) == NEUMETA_OK);
     nmi_manifold_sizes_at(manifold, 0.9, sizes);
     if (nmi_graph_cost(topology, sizes, &parameters, &flops) == NEUMETA_OK &&
         parameters <= LARGEST) {

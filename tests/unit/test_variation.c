@@ -2,7 +2,9 @@
 /* What a search may try, which trials stay, and the guess at latencies. */
 #include "nmi_latency.h"
 #include "nmi_manifolds.h"
-#include "nmi_variation.h"
+#include "nmi_surrogate.h"
+
+#include <math.h>
 
 /* Four trials of one axis: rungs, costs, score. */
 typedef struct trial {
@@ -34,7 +36,7 @@ START_TEST(trials_stay_while_they_are_best_in_some_cost)
     add_trials(context, list, 6, &trials);
     for (int32_t i = 0; i < 6; i++)
         ck_assert_msg(nmi_trials_stays(&trials, i) == stays[i], "trial %d", (int)i);
-    ck_assert_int_eq(nmi_trials_list(&trials, 6, kept), 4);
+    ck_assert_int_eq(nmi_trials_list(&trials, 6, NMI_TRIAL_COSTS, kept), 4);
     ck_assert_int_eq(kept[0], 1);
     ck_assert_int_eq(kept[1], 0);
     ck_assert_int_eq(kept[2], 3);
@@ -47,22 +49,27 @@ START_TEST(trials_stay_while_they_are_best_in_some_cost)
 }
 END_TEST
 
-START_TEST(long_lists_lose_their_most_crowded_entries)
+START_TEST(long_lists_lose_what_is_missed_least)
 {
     static const trial list[] = {
-        {0, {1, 100, 1, 1}, 0.1}, {1, {2, 200, 2, 2}, 0.2}, {2, {3, 210, 3, 3}, 0.3},
-        {3, {4, 400, 4, 4}, 0.4}, {4, {5, 420, 5, 5}, 0.5}, {5, {6, 800, 6, 6}, 0.6},
+        {0, {1, 100, 1, 1}, 0.1},  {1, {2, 200, 2, 2}, 0.2}, {2, {3, 210, 3, 3}, 0.21},
+        {3, {4, 400, 4, 4}, 0.4},  {4, {5, 410, 5, 5}, 0.5}, {5, {6, 800, 6, 6}, 0.6},
+        {6, {7, 900, 7, 0}, 0.05}, /* there for its latency alone */
     };
     nmi_context *context = test_context();
     nmi_trials trials;
-    int32_t kept[6];
-    add_trials(context, list, 6, &trials);
-    ck_assert_int_eq(nmi_trials_list(&trials, 4, kept), 4);
-    ck_assert_int_eq(kept[0], 0);
-    ck_assert_int_eq(kept[3], 5);
-    ck_assert_int_eq(nmi_trials_list(&trials, 2, kept), 2);
-    ck_assert_int_eq(kept[0], 0);
-    ck_assert_int_eq(kept[1], 5);
+    int32_t kept[7];
+    add_trials(context, list, 7, &trials);
+    ck_assert_int_eq(nmi_trials_list(&trials, 7, NMI_COSTS, kept), 7);
+    ck_assert_int_eq(kept[6], 6);
+    ck_assert_int_eq(nmi_trials_list(&trials, 6, NMI_COSTS, kept), 6);
+    ck_assert_int_eq(kept[5], 5);
+    ck_assert_int_eq(nmi_trials_list(&trials, 5, NMI_COSTS, kept), 5);
+    ck_assert_int_eq(kept[1], 1);
+    ck_assert_int_eq(kept[2], 3); /* 2 has gone: hardly better than 1 */
+    ck_assert_int_eq(nmi_trials_list(&trials, 1, NMI_COSTS, kept), 1);
+    ck_assert_int_eq(nmi_trials_list(&trials, 6, NMI_TRIAL_COSTS, kept), 6);
+    ck_assert_int_eq(kept[5], 6);
     nmi_trials_free(&trials);
     nmi_context_release(context);
 }
@@ -123,6 +130,39 @@ START_TEST(proposals_lie_on_the_ladders_and_differ)
 }
 END_TEST
 
+/* Scores that are such a function of the compressions are found again. */
+START_TEST(a_surrogate_learns_its_own_kind_of_score)
+{
+    nmi_context *context = test_context();
+    nmi_topology *t = make_topology(context, false);
+    const bool moves[] = {true, true, false};
+    nmi_variation v;
+    nmi_surrogate surrogate;
+    assert_ok(context, nmi_variation_create(t, moves, 0.9, 0, 1, &v));
+    assert_ok(context, nmi_surrogate_create(&v, &surrogate));
+    ck_assert_int_eq(surrogate.terms, 7);
+    for (int32_t pass = 0; pass < 2; pass++) {
+        for (int32_t s = 0; s < v.ladders[0].count; s++)
+            for (int32_t h = 0; h < v.ladders[1].count; h++) {
+                const int32_t rungs[3] = {s, h, 0};
+                const double us = 1 - (double)v.ladders[0].sizes[s] / 16;
+                const double uh = 1 - (double)v.ladders[1].sizes[h] / 14;
+                const double score = 0.9 - 0.1 * us - 0.3 * uh * uh - 0.2 * pow((us + uh) / 2, 3);
+                if (pass == 0)
+                    for (int32_t copies = 0; copies < 20; copies++)
+                        nmi_surrogate_add(&surrogate, rungs, score);
+                else
+                    ck_assert(fabs(nmi_surrogate_predict(&surrogate, rungs) - score) < 5e-3);
+            }
+        nmi_surrogate_fit(&surrogate);
+    }
+    nmi_surrogate_free(&surrogate);
+    nmi_variation_free(&v);
+    neumeta_topology_free(t);
+    nmi_context_release(context);
+}
+END_TEST
+
 START_TEST(guesses_count_whole_vectors)
 {
     nmi_context *context = test_context();
@@ -170,9 +210,10 @@ int main(void)
     Suite *suite = suite_create("variation");
     TCase *cases = tcase_create("variation");
     tcase_add_test(cases, trials_stay_while_they_are_best_in_some_cost);
-    tcase_add_test(cases, long_lists_lose_their_most_crowded_entries);
+    tcase_add_test(cases, long_lists_lose_what_is_missed_least);
     tcase_add_test(cases, rungs_are_multiples_and_both_ends);
     tcase_add_test(cases, proposals_lie_on_the_ladders_and_differ);
+    tcase_add_test(cases, a_surrogate_learns_its_own_kind_of_score);
     tcase_add_test(cases, guesses_count_whole_vectors);
     tcase_add_test(cases, latencies_do_not_depend_on_the_threads_of_the_caller);
     suite_add_tcase(suite, cases);
