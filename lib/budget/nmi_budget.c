@@ -26,8 +26,9 @@ typedef struct fit {
     int64_t most[NMI_COSTS]; /* INT64_MAX: no bound */
     double most_latency;     /* INFINITY: no bound */
     double least_score;      /* 0: none */
-    double *measured;        /* [count] latencies measured here; 0: not yet */
-    double scale;            /* of this machine's latencies to the front's */
+    int32_t known_count;
+    int32_t known[MEASURED];   /* entries that were measured here, */
+    double measured[MEASURED]; /* and their latencies */
 } fit;
 
 static neumeta_status read_options(fit *f, const nmi_options *options)
@@ -75,8 +76,7 @@ static neumeta_status make_uniform(const nmi_manifold *manifold, nmi_front **out
     return status;
 }
 
-/* --- the best entry that keeps the bounds ------------------------------------------------------
- */
+/* --- the best entry that keeps the bounds ---------------------------------------------------- */
 
 static bool keeps(const fit *f, const int64_t *costs)
 {
@@ -92,9 +92,38 @@ static bool is_candidate(const fit *f, int32_t entry)
            (f->least_score <= 0 || f->front->scores[entry] >= f->least_score);
 }
 
+static int32_t find_known(const fit *f, int32_t entry)
+{
+    int32_t k = 0;
+    while (k < f->known_count && f->known[k] != entry)
+        k++;
+    return k < f->known_count ? k : -1;
+}
+
+/* As measured, or between what was measured of those whose stored latencies are next below and
+ * above, or in proportion to one of them. Until one is known, as stored. */
 static double latency_of(const fit *f, int32_t entry)
 {
-    return f->measured[entry] > 0 ? f->measured[entry] : f->front->latencies[entry] * f->scale;
+    const double *stored = f->front->latencies, mine = stored[entry];
+    int32_t below = -1, above = -1;
+    for (int32_t k = 0; k < f->known_count; k++) {
+        const double theirs = stored[f->known[k]];
+        if (f->known[k] == entry)
+            return f->measured[k];
+        if (theirs <= mine && (below < 0 || theirs > stored[f->known[below]]))
+            below = k;
+        if (theirs > mine && (above < 0 || theirs < stored[f->known[above]]))
+            above = k;
+    }
+    if (below < 0 && above < 0)
+        return mine;
+    if (below < 0 || above < 0) {
+        const int32_t one = below < 0 ? above : below;
+        return mine * f->measured[one] / stored[f->known[one]];
+    }
+    const double start = stored[f->known[below]], end = stored[f->known[above]];
+    return f->measured[below] +
+           (f->measured[above] - f->measured[below]) * (mine - start) / (end - start);
 }
 
 /* Entries are in the order of their multiply-adds: the fewest that reach a score, the best score
@@ -109,13 +138,15 @@ static bool is_better(const fit *f, int32_t entry, int32_t than)
     return isnan(scores[entry]) || scores[entry] > scores[than];
 }
 
-static int32_t choose(const fit *f, bool measured_only)
+/* Which candidates may be chosen: all, those whose latency should do, or those that did. */
+enum { ANY, PROMISING, PROVEN };
+
+static int32_t choose(const fit *f, int32_t among)
 {
     int32_t best = -1;
     for (int32_t i = 0; i < f->front->count; i++)
-        if (is_candidate(f, i) && (!measured_only || f->measured[i] > 0) &&
-            (isinf(f->most_latency) || latency_of(f, i) <= f->most_latency) &&
-            is_better(f, i, best))
+        if (is_candidate(f, i) && (among != PROVEN || find_known(f, i) >= 0) &&
+            (among == ANY || latency_of(f, i) <= f->most_latency) && is_better(f, i, best))
             best = i;
     return best;
 }
@@ -155,39 +186,40 @@ static neumeta_status explain(const fit *f)
                     "each bound can be kept, but no network on offer keeps them all");
 }
 
-/* --- latency ------------------------------------------------------------------------------------
- */
+/* --- latency --------------------------------------------------------------------------------- */
 
-/* The larger of two measurements: a lucky one must not let an entry pass. */
 static neumeta_status measure(fit *f, nmi_latency *latency, int32_t entry)
 {
-    const int64_t *sizes = nmi_front_sizes(f->front, entry);
-    double first = 0, second = 0;
-    neumeta_status status = nmi_latency_measure(latency, sizes, &first);
-    if (status == NEUMETA_OK)
-        status = nmi_latency_measure(latency, sizes, &second);
-    f->measured[entry] = first > second ? first : second;
-    f->scale = f->measured[entry] / f->front->latencies[entry];
+    if (f->known_count == MEASURED || find_known(f, entry) >= 0)
+        return NEUMETA_OK;
+    f->known[f->known_count] = entry;
+    neumeta_status status = nmi_latency_measure(latency, nmi_front_sizes(f->front, entry),
+                                                &f->measured[f->known_count]);
+    f->known_count += status == NEUMETA_OK;
     return status;
 }
 
-/* Measures whatever looks best by the latencies known so far, which each measurement scales, until
- * that has been measured itself. */
-static neumeta_status choose_by_latency(fit *f, nmi_topology *topology, int32_t *entry)
+/* Measures whatever looks best by the latencies known so far, until that has been measured itself.
+ * What stands in for a front has nothing but an order: there both ends come first. */
+static neumeta_status choose_by_latency(fit *f, nmi_topology *topology, bool stored, int32_t *entry)
 {
     nmi_latency *latency = NULL;
     neumeta_status status = nmi_latency_create(topology, &latency);
-    for (int32_t n = 0; n < MEASURED && status == NEUMETA_OK; n++) {
-        int32_t next = choose(f, false);
-        next = next >= 0 ? next : quickest(f);
-        if (f->measured[next] > 0)
-            break;
-        status = measure(f, latency, next);
+    if (status == NEUMETA_OK && !stored) {
+        const int32_t least = quickest(f);
+        status = measure(f, latency, choose(f, ANY));
+        if (status == NEUMETA_OK)
+            status = measure(f, latency, least);
+    }
+    for (int32_t before = -1; f->known_count > before && status == NEUMETA_OK;) {
+        const int32_t next = choose(f, PROMISING);
+        before = f->known_count;
+        status = measure(f, latency, next >= 0 ? next : quickest(f));
     }
     nmi_latency_free(latency);
     if (status != NEUMETA_OK)
         return status;
-    *entry = choose(f, true);
+    *entry = choose(f, PROVEN);
     if (*entry < 0)
         return nmi_fail(f->context, NEUMETA_ERR_INFEASIBLE,
                         "MAX_LATENCY_US is %g, the quickest network on offer takes %.4g "
@@ -196,8 +228,7 @@ static neumeta_status choose_by_latency(fit *f, nmi_topology *topology, int32_t 
     return NEUMETA_OK;
 }
 
-/* --- slack --------------------------------------------------------------------------------------
- */
+/* --- slack ----------------------------------------------------------------------------------- */
 
 /* The next entry that promises more than this one; -1 if it is the best. */
 static int32_t next_better(const fit *f, int32_t entry)
@@ -266,11 +297,10 @@ static neumeta_status fill(const fit *f, int32_t entry, int64_t *sizes)
     return status == NEUMETA_OK ? widen(f, to, sizes) : status;
 }
 
-/* --- all together -------------------------------------------------------------------------------
- */
+/* --- all together ---------------------------------------------------------------------------- */
 
-static neumeta_status fit_front(fit *f, nmi_topology *topology, int64_t *sizes, double *score,
-                                double *latency)
+static neumeta_status fit_front(fit *f, nmi_topology *topology, bool stored, int64_t *sizes,
+                                double *score, double *latency)
 {
     const bool timed = isfinite(f->most_latency);
     int32_t entry = quickest(f);
@@ -278,14 +308,14 @@ static neumeta_status fit_front(fit *f, nmi_topology *topology, int64_t *sizes, 
     if (entry < 0)
         return explain(f);
     if (timed)
-        status = choose_by_latency(f, topology, &entry);
+        status = choose_by_latency(f, topology, stored, &entry);
     else
-        entry = choose(f, false);
+        entry = choose(f, ANY);
     if (status != NEUMETA_OK)
         return status;
     memcpy(sizes, nmi_front_sizes(f->front, entry), (size_t)topology->axis_count * sizeof *sizes);
     *score = f->front->scores[entry];
-    *latency = timed ? f->measured[entry] : (double)NAN;
+    *latency = timed ? latency_of(f, entry) : (double)NAN;
     return timed || f->least_score > 0 ? NEUMETA_OK : fill(f, entry, sizes);
 }
 
@@ -293,7 +323,7 @@ neumeta_status nmi_budget_fit(const nmi_manifold *manifold, const nmi_options *o
                               int64_t *sizes, double *score, double *latency)
 {
     nmi_context *context = manifold->object.context;
-    fit f = {.context = context, .front = manifold->front, .scale = 1};
+    fit f = {.context = context, .front = manifold->front};
     nmi_front *uniform = NULL;
     neumeta_status status = read_options(&f, options);
     if (status == NEUMETA_OK && f.front == NULL && f.least_score > 0)
@@ -303,12 +333,8 @@ neumeta_status nmi_budget_fit(const nmi_manifold *manifold, const nmi_options *o
         status = make_uniform(manifold, &uniform);
         f.front = uniform;
     }
-    if (status == NEUMETA_OK) {
-        f.measured = nmi_alloc_zero_array(context, f.front->count, sizeof *f.measured);
-        status = f.measured != NULL ? fit_front(&f, manifold->topology, sizes, score, latency)
-                                    : NEUMETA_ERR_MEMORY;
-    }
-    nmi_free(context, f.measured);
+    if (status == NEUMETA_OK)
+        status = fit_front(&f, manifold->topology, uniform == NULL, sizes, score, latency);
     nmi_front_free(uniform);
     return status;
 }

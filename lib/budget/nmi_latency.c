@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Measured latencies: medians, which a neighbour's short interruptions do not move. */
+/* Measured latencies: medians of medians, which a neighbour's interruptions hardly move. */
 #include "nmi_latency.h"
 
 #include <stdlib.h>
 #include <time.h>
 
-enum { WARM_RUNS = 2, LEAST_RUNS = 5, MOST_RUNS = 64, VECTOR = 16 };
-static const double most_microseconds = 1e4; /* of the runs that count */
+enum { WARM_RUNS = 2, LEAST_RUNS = 3, MOST_RUNS = 64, ROUNDS = 3, VECTOR = 16 };
+static const double most_microseconds = 5e3; /* of a round, unless the fewest runs take longer */
 
 struct nmi_latency {
     nmi_context *context; /* that asked */
@@ -99,8 +99,14 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static neumeta_status time_runs(const nmi_latency *latency, nmi_network *network,
-                                double *microseconds)
+static double median(double *values, int32_t count)
+{
+    qsort(values, (size_t)count, sizeof *values, by_size);
+    return values[count / 2];
+}
+
+static neumeta_status time_round(const nmi_latency *latency, nmi_network *network,
+                                 double *microseconds)
 {
     double times[MOST_RUNS], spent = 0;
     int32_t runs = -WARM_RUNS;
@@ -115,17 +121,19 @@ static neumeta_status time_runs(const nmi_latency *latency, nmi_network *network
         }
         runs++;
     }
-    qsort(times, (size_t)runs, sizeof *times, by_size);
-    *microseconds = times[runs / 2];
+    *microseconds = median(times, runs);
     return NEUMETA_OK;
 }
 
 neumeta_status nmi_latency_measure(nmi_latency *latency, const int64_t *sizes, double *microseconds)
 {
     nmi_network *network = NULL;
+    double rounds[ROUNDS];
     neumeta_status status = nmi_network_create(latency->own, latency->topology, sizes, &network);
+    for (int32_t r = 0; r < ROUNDS && status == NEUMETA_OK; r++)
+        status = time_round(latency, network, &rounds[r]);
     if (status == NEUMETA_OK)
-        status = time_runs(latency, network, microseconds);
+        *microseconds = median(rounds, ROUNDS);
     nmi_network_release(network);
     return tell(latency, status);
 }

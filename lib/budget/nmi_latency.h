@@ -16,7 +16,7 @@ void nmi_latency_free(nmi_latency *latency); /* NULL is fine */
 /* What orders networks much as their latency does, on every machine alike: multiply-adds, with
  * output channels counted in whole vectors. */
 neumeta_status nmi_latency_guess(const nmi_topology *topology, const int64_t *sizes, double *guess);
-/* The median of some runs, in about ten milliseconds unless a few runs take longer. */
+/* In about 15 milliseconds, unless a dozen runs take longer. */
 neumeta_status nmi_latency_measure(nmi_latency *latency, const int64_t *sizes,
                                    double *microseconds);
 
