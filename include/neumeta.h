@@ -261,6 +261,8 @@ typedef int32_t neumeta_status;
 #define NEUMETA_KEY_MAX_BYTES 192
 #define NEUMETA_KEY_MAX_LATENCY_US 193
 #define NEUMETA_KEY_MIN_SCORE 194
+/* Files */
+#define NEUMETA_KEY_STORAGE 210
 /** @} */
 
 /** @name Handles
@@ -674,6 +676,24 @@ NEUMETA_API neumeta_status neumeta_network_share(const neumeta_network *network,
  *  this name is as it was. neumeta_network_load() reads it; so does any other reader of the
  *  format. */
 NEUMETA_API neumeta_status neumeta_network_save(const neumeta_network *network, const char *path);
+/** The same in fewer bits: what is loaded again is what rounding left.
+ *  @param options  STORAGE; NULL: as neumeta_network_save().
+ *  @return NEUMETA_ERR_NUMERIC naming the tensor with a number that the type cannot hold. */
+NEUMETA_API neumeta_status neumeta_network_save_as(const neumeta_network *network, const char *path,
+                                                   const neumeta_options *options);
+/** Bytes of a network's fingerprint. */
+#define NEUMETA_FINGERPRINT_BYTES 32
+/**
+ * What tells a network from any other: SHA-256 of its topology, sizes and tensors.
+ *
+ * Bits do not depend on threads or host, and files keep it; rounding to fewer bits changes it.
+ *
+ * @param fingerprint  Receives NEUMETA_FINGERPRINT_BYTES bytes.
+ * @param count        That number.
+ * @note Time: a few milliseconds for each million of parameters.
+ */
+NEUMETA_API neumeta_status neumeta_network_fingerprint(const neumeta_network *network,
+                                                       uint8_t *fingerprint, int64_t count);
 /** Number of tensors at the network's sizes, running statistics included; -1 for NULL. */
 NEUMETA_API int32_t neumeta_network_tensor_count(const neumeta_network *network);
 /** The index-th tensor, from 0: `dims` receives 4 entries, the first `rank` of them meaningful;
@@ -748,6 +768,12 @@ NEUMETA_API void neumeta_manifold_free(neumeta_manifold *manifold);
 /** Write topology, settings and all parameters as safetensors, atomically. */
 NEUMETA_API neumeta_status neumeta_manifold_save(const neumeta_manifold *manifold,
                                                  const char *path);
+/** The same with all parameters in fewer bits: what is loaded again is what rounding left.
+ *  @param options  STORAGE; NULL: as neumeta_manifold_save().
+ *  @return NEUMETA_ERR_NUMERIC naming the tensor with a number that the type cannot hold. */
+NEUMETA_API neumeta_status neumeta_manifold_save_as(const neumeta_manifold *manifold,
+                                                    const char *path,
+                                                    const neumeta_options *options);
 /** Hand the same bytes to `write`, piece by piece, to be kept anywhere; `user` is handed to it. The
  *  counterpart of neumeta_manifold_load_memory().
  *  @return NEUMETA_ERR_CALLBACK if `write` failed; NEUMETA_ERR_MEMORY. */

@@ -46,7 +46,7 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cmd_fetch, cmd_train, cmd_calibrate, cmd_search, cmd_evaluate, cmd_inspect,
-    cmd_materialize, cmd_smooth, cmd_bench, cmd_plot;
+    cmd_materialize, cmd_convert, cmd_smooth, cmd_bench, cmd_plot;
 extern const cli_command *const cli_commands[]; /* ends with NULL */
 extern const cli_option cli_common_options[];   /* of every command */
 
@@ -245,6 +245,9 @@ void cli_model_release(cli_model *model);
  * it took. */
 int cli_model_network(const cli *c, const cli_model *model, const int64_t *sizes,
                       neumeta_network **network, double *milliseconds);
+
+enum { CLI_FINGERPRINT = 2 * NEUMETA_FINGERPRINT_BYTES + 1 };
+int cli_fingerprint(const cli *c, const neumeta_network *network, char text[CLI_FINGERPRINT]);
 
 /* Sizes to evaluate, one after another in `sizes`, each with the gamma it came from (NaN: none). */
 typedef struct cli_size_list {

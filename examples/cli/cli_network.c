@@ -248,6 +248,16 @@ void cli_model_release(cli_model *model)
     memset(model, 0, sizeof *model);
 }
 
+int cli_fingerprint(const cli *c, const neumeta_network *network, char text[CLI_FINGERPRINT])
+{
+    uint8_t bytes[NEUMETA_FINGERPRINT_BYTES];
+    text[0] = '\0';
+    const int code = cli_check(c, neumeta_network_fingerprint(network, bytes, sizeof bytes), NULL);
+    for (int i = 0; i < NEUMETA_FINGERPRINT_BYTES && code == CLI_OK; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    return code;
+}
+
 int cli_model_network(const cli *c, const cli_model *model, const int64_t *sizes,
                       neumeta_network **network, double *milliseconds)
 {

@@ -187,6 +187,11 @@ static int show_network(const cli *c, const char *path, json_t *all, json_t *fac
     neumeta_network *network = NULL;
     neumeta_topology *topology = NULL;
     int code = cli_network(c, NULL, NULL, path, &network);
+    if (code == CLI_OK && path != NULL) {
+        char fingerprint[CLI_FINGERPRINT];
+        code = cli_fingerprint(c, network, fingerprint);
+        add_fact(facts, "fingerprint", json_string(fingerprint));
+    }
     if (code == CLI_OK)
         code = cli_check(c, neumeta_network_topology(network, &topology), NULL);
     if (code == CLI_OK)

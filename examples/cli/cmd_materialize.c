@@ -16,7 +16,9 @@ static const cli_keys keys[] = {{NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW},
                                 {NEUMETA_KEY_CLEAN_SAMPLE, NEUMETA_KEY_CLEAN_SAMPLE},
                                 {NEUMETA_KEY_PRECISION, NEUMETA_KEY_PRECISION},
                                 {NEUMETA_KEY_MAX_PARAMETERS, NEUMETA_KEY_MIN_SCORE},
+                                {NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE},
                                 {0, 0}};
+static const cli_keys storage_keys[] = {{NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE}, {0, 0}};
 static const cli_column columns[] = {
     {"output", "output", 1, 0},
     {"gamma", "gamma", 1, 3},
@@ -27,20 +29,37 @@ static const cli_column columns[] = {
     {"latency_us", "latency us", 1, 1},
     {"accuracy", "accuracy %", 100, 2},
     {"materialize_ms", "make ms", 1, 2},
+    {"fingerprint", "fingerprint", 1, 0},
     {NULL, NULL, 0, 0},
 };
+
+/* Of what the file holds, which STORAGE may have rounded. */
+static int read_fingerprint(const cli *c, const cli_model *model, const char *output,
+                            char text[CLI_FINGERPRINT])
+{
+    neumeta_network *network = NULL;
+    int code = cli_check(c, neumeta_network_load(model->topology, output, NULL, &network), NULL);
+    if (code == CLI_OK)
+        code = cli_fingerprint(c, network, text);
+    neumeta_network_free(network);
+    return code;
+}
 
 static int report(const cli *c, const cli_model *model, const cli_size_list *list,
                   const char *output, double milliseconds, json_t *row)
 {
     struct stat about;
+    char fingerprint[CLI_FINGERPRINT];
     int code = cli_describe(c, model->topology, list->sizes, list->gammas[0], row);
+    if (code == CLI_OK)
+        code = read_fingerprint(c, model, output, fingerprint);
     if (code != CLI_OK)
         return code;
     json_object_set_new(row, "output", json_string(output));
     if (stat(output, &about) == 0)
         json_object_set_new(row, "bytes", json_integer((json_int_t)about.st_size));
     json_object_set_new(row, "materialize_ms", json_real(milliseconds));
+    json_object_set_new(row, "fingerprint", json_string(fingerprint));
     json_t *rows = json_pack("[O]", row);
     cli_print_rows(c, rows, columns);
     json_decref(rows);
@@ -69,6 +88,7 @@ static int run(cli *c)
     cli_model model = {.manifold = NULL};
     cli_size_list list = {.sizes = NULL};
     neumeta_network *network = NULL;
+    neumeta_options *storage = NULL;
     double milliseconds = 0;
     json_t *row = json_object();
     int code = cli_require(c, "output", &output);
@@ -83,10 +103,13 @@ static int run(cli *c)
     if (code == CLI_OK)
         code = cli_model_network(c, &model, list.sizes, &network, &milliseconds);
     if (code == CLI_OK)
-        code = cli_check(c, neumeta_network_save(network, output), NULL);
+        code = cli_settings(c, storage_keys, &storage);
+    if (code == CLI_OK)
+        code = cli_check(c, neumeta_network_save_as(network, output, storage), NULL);
     if (code == CLI_OK)
         code = report(c, &model, &list, output, milliseconds, row);
     json_decref(row);
+    neumeta_options_free(storage);
     neumeta_network_free(network);
     cli_sizes_release(&list);
     cli_model_release(&model);

@@ -5,8 +5,8 @@
 #include <string.h>
 
 const cli_command *const cli_commands[] = {
-    &cmd_fetch,       &cmd_train,  &cmd_calibrate, &cmd_search, &cmd_evaluate, &cmd_inspect,
-    &cmd_materialize, &cmd_smooth, &cmd_bench,     &cmd_plot,   NULL,
+    &cmd_fetch,       &cmd_train,   &cmd_calibrate, &cmd_search, &cmd_evaluate, &cmd_inspect,
+    &cmd_materialize, &cmd_convert, &cmd_smooth,    &cmd_bench,  &cmd_plot,     NULL,
 };
 
 static void print_log(void *user, int32_t level, const char *message)

@@ -53,15 +53,22 @@ void neumeta_manifold_free(neumeta_manifold *manifold)
     nmi_manifold_release(manifold);
 }
 
-neumeta_status neumeta_manifold_save(const neumeta_manifold *manifold, const char *path)
+neumeta_status neumeta_manifold_save_as(const neumeta_manifold *manifold, const char *path,
+                                        const neumeta_options *options)
 {
     nmi_context *ctx = nmi_api_context(manifold);
     neumeta_status status = nmi_api_begin(ctx);
     if (status != NEUMETA_OK)
         return status;
-    if ((status = NMI_API_NEED(ctx, path)) == NEUMETA_OK)
-        status = nmi_manifold_save(manifold, path);
+    if ((status = NMI_API_NEED(ctx, path)) == NEUMETA_OK &&
+        (status = NMI_API_OPTIONAL(ctx, options)) == NEUMETA_OK)
+        status = nmi_manifold_save(manifold, path, options);
     return nmi_api_end(ctx, status);
+}
+
+neumeta_status neumeta_manifold_save(const neumeta_manifold *manifold, const char *path)
+{
+    return neumeta_manifold_save_as(manifold, path, NULL);
 }
 
 typedef struct receiver {

@@ -2,6 +2,7 @@
 /* Public calls on networks, except the passes that rewrite them. */
 #include "nmi_api.h"
 #include "nmi_dataset.h"
+#include "nmi_fingerprint.h"
 #include "nmi_network_file.h"
 #include "nmi_random.h"
 
@@ -222,14 +223,37 @@ neumeta_status neumeta_network_share(const neumeta_network *network, neumeta_con
     return nmi_api_end(own, status);
 }
 
-neumeta_status neumeta_network_save(const neumeta_network *network, const char *path)
+neumeta_status neumeta_network_save_as(const neumeta_network *network, const char *path,
+                                       const neumeta_options *options)
 {
     nmi_context *context = nmi_api_context(network);
     neumeta_status status = nmi_api_begin(context);
     if (status != NEUMETA_OK)
         return status;
-    if ((status = NMI_API_NEED(context, path)) == NEUMETA_OK)
-        status = nmi_network_write(network, path);
+    if ((status = NMI_API_NEED(context, path)) == NEUMETA_OK &&
+        (status = NMI_API_OPTIONAL(context, options)) == NEUMETA_OK)
+        status = nmi_network_write(network, path, options);
+    return nmi_api_end(context, status);
+}
+
+neumeta_status neumeta_network_save(const neumeta_network *network, const char *path)
+{
+    return neumeta_network_save_as(network, path, NULL);
+}
+
+neumeta_status neumeta_network_fingerprint(const neumeta_network *network, uint8_t *fingerprint,
+                                           int64_t count)
+{
+    nmi_context *context = nmi_api_context(network);
+    neumeta_status status = nmi_api_begin(context);
+    if (status != NEUMETA_OK)
+        return status;
+    if (count != NEUMETA_FINGERPRINT_BYTES)
+        status = nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                          "count is %" PRId64 ", a fingerprint has %d bytes", count,
+                          NEUMETA_FINGERPRINT_BYTES);
+    else if ((status = NMI_API_NEED(context, fingerprint)) == NEUMETA_OK)
+        status = nmi_network_fingerprint(network, fingerprint);
     return nmi_api_end(context, status);
 }
 

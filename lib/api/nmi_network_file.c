@@ -2,6 +2,8 @@
 /* Reading networks from safetensors files, whose sizes follow from the tensors, and writing. */
 #include "nmi_network_file.h"
 
+#include "nmi_archive.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -195,37 +197,6 @@ static neumeta_status infer_sizes(const reader *r)
 
 /* --- values ---------------------------------------------------------------------------------- */
 
-static float from_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static float from_half(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
-    uint32_t exponent = half >> 10 & 0x1Fu;
-    uint32_t fraction = half & 0x3FFu;
-    if (exponent == 0) {
-        float value = (float)fraction * 0x1p-24f;
-        return sign != 0 ? -value : value;
-    }
-    exponent = exponent == 0x1Fu ? 0xFFu : exponent + 112;
-    return from_bits(sign | exponent << 23 | fraction << 13);
-}
-
-/* Wider and narrower floating types; `raw` holds the entry's elements in host order. */
-static void convert(int32_t dtype, int64_t count, const void *raw, float *out)
-{
-    const double *doubles = raw;
-    const uint16_t *halves = raw;
-    for (int64_t i = 0; i < count; i++)
-        out[i] = dtype == NMI_DTYPE_F64    ? (float)doubles[i]
-                 : dtype == NMI_DTYPE_BF16 ? from_bits((uint32_t)halves[i] << 16)
-                                           : from_half(halves[i]);
-}
-
 static neumeta_status read_tensor(const reader *r, const nmi_tensor_entry *entry,
                                   const nmi_tensor *tensor)
 {
@@ -239,21 +210,10 @@ static neumeta_status read_tensor(const reader *r, const nmi_tensor_entry *entry
         return nmi_fail(r->context, NEUMETA_ERR_FORMAT, "tensor '%s' is %s, expected %s",
                         entry->name, shape_text(entry->rank, entry->dims, text),
                         shape_text(tensor->rank, tensor->dims, wanted));
-    if (entry->dtype == NMI_DTYPE_F32) {
-        nmi_tensor_copy(entry, tensor->data);
-        return NEUMETA_OK;
-    }
-    if (entry->dtype != NMI_DTYPE_F64 && entry->dtype != NMI_DTYPE_F16 &&
-        entry->dtype != NMI_DTYPE_BF16)
+    if (!nmi_tensor_copy_floats(entry, tensor->data))
         return nmi_fail(r->context, NEUMETA_ERR_FORMAT,
                         "tensor '%s' is of type %s, expected F32, F64, F16 or BF16", entry->name,
                         nmi_dtype_name(entry->dtype));
-    void *raw = nmi_alloc(r->context, (size_t)entry->bytes);
-    if (raw == NULL)
-        return NEUMETA_ERR_MEMORY;
-    nmi_tensor_copy(entry, raw);
-    convert(entry->dtype, tensor->count, raw, tensor->data);
-    nmi_free(r->context, raw);
     return NEUMETA_OK;
 }
 
@@ -280,6 +240,9 @@ neumeta_status nmi_network_read(nmi_topology *topology, const nmi_safetensors *f
     reader r = {.context = context, .topology = topology, .file = file};
     const char *map = nmi_options_text(options, NEUMETA_KEY_NAME_MAP);
     neumeta_status status = nmi_options_allow(context, options, "network_load", allowed, 1);
+    if (status == NEUMETA_OK)
+        status = nmi_archive_check(file, NMI_KIND_NETWORK, true);
+    *out = NULL;
     if (status != NEUMETA_OK)
         return status;
     r.entries = nmi_alloc_zero_array(context, topology->tensor_count, sizeof *r.entries);
@@ -304,16 +267,22 @@ neumeta_status nmi_network_read(nmi_topology *topology, const nmi_safetensors *f
     return status;
 }
 
-neumeta_status nmi_network_write(const nmi_network *network, const char *path)
+neumeta_status nmi_network_write(const nmi_network *network, const char *path,
+                                 const nmi_options *options)
 {
     const nmi_topology *topology = network->topology;
+    nmi_context *context = network->object.context;
     nmi_safetensors_writer *writer = NULL;
-    neumeta_status status = nmi_safetensors_writer_create(network->object.context, &writer);
-    for (int32_t t = 0; t < topology->tensor_count && status == NEUMETA_OK; t++)
-        if (network->tensors[t].rank > 0)
-            status = nmi_safetensors_add(writer, topology->tensors[t].name, NMI_DTYPE_F32,
-                                         network->tensors[t].rank, network->tensors[t].dims,
-                                         network->tensors[t].data);
+    int32_t dtype;
+    neumeta_status status = nmi_archive_storage(context, options, "network save", &dtype);
+    if (status == NEUMETA_OK)
+        status = nmi_archive_create(context, NMI_KIND_NETWORK, &writer);
+    for (int32_t t = 0; t < topology->tensor_count && status == NEUMETA_OK; t++) {
+        const nmi_tensor *tensor = &network->tensors[t];
+        if (tensor->rank > 0)
+            status = nmi_safetensors_add_floats(writer, topology->tensors[t].name, dtype,
+                                                tensor->rank, tensor->dims, tensor->data);
+    }
     if (status == NEUMETA_OK)
         status = nmi_safetensors_save(writer, path);
     nmi_safetensors_writer_free(writer);

@@ -15,6 +15,8 @@
  */
 neumeta_status nmi_network_read(nmi_topology *topology, const nmi_safetensors *file,
                                 const nmi_options *options, nmi_network **out);
-neumeta_status nmi_network_write(const nmi_network *network, const char *path);
+/* Option: STORAGE. */
+neumeta_status nmi_network_write(const nmi_network *network, const char *path,
+                                 const nmi_options *options);
 
 #endif

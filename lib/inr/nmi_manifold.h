@@ -169,8 +169,9 @@ neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *s
                                         const nmi_options *options, nmi_network **out);
 
 /* One safetensors file; docs/methods/inr.md lists its tensors. Reading refuses any tensor that is
- * missing, surplus or of another shape than topology and settings demand. */
-neumeta_status nmi_manifold_save(const nmi_manifold *manifold, const char *path);
+ * missing, surplus or of another shape than topology and settings demand. Option: STORAGE. */
+neumeta_status nmi_manifold_save(const nmi_manifold *manifold, const char *path,
+                                 const nmi_options *options);
 neumeta_status nmi_manifold_write(const nmi_manifold *manifold, nmi_sink sink, void *user);
 neumeta_status nmi_manifold_load_memory(nmi_context *context, const void *data, int64_t size,
                                         nmi_manifold **out);

@@ -157,7 +157,8 @@ static neumeta_status add_settings(const nmi_manifold *manifold, nmi_safetensors
 /* --- writing ----------------------------------------------------------------------------- */
 
 /* A writer that holds all of the manifold, to be freed whatever the result. */
-static neumeta_status collect(const nmi_manifold *manifold, nmi_safetensors_writer **writer)
+static neumeta_status collect(const nmi_manifold *manifold, int32_t dtype,
+                              nmi_safetensors_writer **writer)
 {
     walk w = {.manifold = manifold};
     entry e;
@@ -168,7 +169,7 @@ static neumeta_status collect(const nmi_manifold *manifold, nmi_safetensors_writ
     if (status == NEUMETA_OK)
         status = add_settings(manifold, *writer);
     while (status == NEUMETA_OK && next_entry(&w, &e))
-        status = nmi_safetensors_add(*writer, e.name, NMI_DTYPE_F32, e.rank, e.dims, e.data);
+        status = nmi_safetensors_add_floats(*writer, e.name, dtype, e.rank, e.dims, e.data);
     if (status == NEUMETA_OK && manifold->statistics != NULL)
         status = nmi_statistics_add(manifold->statistics, *writer);
     if (status == NEUMETA_OK && manifold->front != NULL)
@@ -176,10 +177,15 @@ static neumeta_status collect(const nmi_manifold *manifold, nmi_safetensors_writ
     return status;
 }
 
-neumeta_status nmi_manifold_save(const nmi_manifold *manifold, const char *path)
+neumeta_status nmi_manifold_save(const nmi_manifold *manifold, const char *path,
+                                 const nmi_options *options)
 {
-    nmi_safetensors_writer *writer;
-    neumeta_status status = collect(manifold, &writer);
+    nmi_safetensors_writer *writer = NULL;
+    int32_t dtype;
+    neumeta_status status =
+        nmi_archive_storage(manifold->object.context, options, "manifold save", &dtype);
+    if (status == NEUMETA_OK)
+        status = collect(manifold, dtype, &writer);
     if (status == NEUMETA_OK)
         status = nmi_safetensors_save(writer, path);
     nmi_safetensors_writer_free(writer);
@@ -189,7 +195,7 @@ neumeta_status nmi_manifold_save(const nmi_manifold *manifold, const char *path)
 neumeta_status nmi_manifold_write(const nmi_manifold *manifold, nmi_sink sink, void *user)
 {
     nmi_safetensors_writer *writer;
-    neumeta_status status = collect(manifold, &writer);
+    neumeta_status status = collect(manifold, NMI_DTYPE_F32, &writer);
     if (status == NEUMETA_OK)
         status = nmi_safetensors_write(writer, sink, user);
     nmi_safetensors_writer_free(writer);
@@ -216,14 +222,14 @@ static neumeta_status check_amount(const nmi_safetensors *file, const nmi_manifo
 static bool is_expected(walk *w, const char *name)
 {
     const nmi_statistics *statistics = w->manifold->statistics;
-    nmi_statistics_matrix matrix;
+    nmi_statistics_tensor tensor;
     entry e;
     rewind_walk(w);
     while (next_entry(w, &e))
         if (strcmp(e.name, name) == 0)
             return true;
-    for (int32_t i = 0; statistics != NULL && nmi_statistics_entry(statistics, i, &matrix); i++)
-        if (strcmp(matrix.name, name) == 0)
+    for (int32_t i = 0; statistics != NULL && nmi_statistics_entry(statistics, i, &tensor); i++)
+        if (strcmp(tensor.name, name) == 0)
             return true;
     for (int i = 0; w->manifold->front != NULL && i < NMI_FRONT_TENSORS; i++)
         if (strcmp(nmi_front_tensors[i], name) == 0)
@@ -234,12 +240,12 @@ static bool is_expected(walk *w, const char *name)
 static neumeta_status read_entries(const nmi_safetensors *file, walk *w)
 {
     nmi_statistics *statistics = w->manifold->statistics;
-    int32_t count = statistics != NULL ? 2 * statistics->norm_count : 0;
+    int32_t count = statistics != NULL ? nmi_statistics_entry_count(statistics) : 0;
     count += w->manifold->front != NULL ? NMI_FRONT_TENSORS : 0;
     neumeta_status status = statistics != NULL ? nmi_statistics_read(file, statistics) : NEUMETA_OK;
     entry e;
     for (; status == NEUMETA_OK && next_entry(w, &e); count++)
-        status = nmi_safetensors_read(file, e.name, NMI_DTYPE_F32, e.rank, e.dims, e.data);
+        status = nmi_safetensors_read_floats(file, e.name, e.rank, e.dims, e.data);
     if (status != NEUMETA_OK || count == nmi_safetensors_count(file))
         return status;
     for (int32_t i = 0; i < nmi_safetensors_count(file); i++) {

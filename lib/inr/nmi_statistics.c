@@ -5,18 +5,167 @@
 #include <math.h>
 #include <string.h>
 
-enum { PIECES = 32 };
+/* --- terms ------------------------------------------------------------------------------------ */
 
-/* --- dependences ------------------------------------------------------------------------------ */
+/* Most pieces of a mean and of a logarithm, which is smoother. */
+enum { PIECES_MEAN = 48, PIECES_LOGARITHM = 16, PIECES_OLDER = 32 };
+
+/* So many widths further in front have terms of their own. */
+enum { NEAREST = 2 };
+
+/* Terms, or only their number where `values` is NULL. */
+typedef struct term_list {
+    double *values;
+    int32_t count;
+} term_list;
+
+static void put(term_list *list, double value)
+{
+    if (list->values != NULL)
+        list->values[list->count] = value;
+    list->count++;
+}
 
 static bool is_depth(const nmi_topology *topology, int32_t axis)
 {
     return topology->axes[axis].kind == NEUMETA_AXIS_DEPTH;
 }
 
+/* Share of the index-th axis that is left out: 0 at full size, and where what it is the width of is
+ * not there. */
+static double compression(const nmi_topology *topology, const nmi_norm_function *norm,
+                          const int64_t *sizes, int32_t index)
+{
+    const int32_t axis = norm->axes[index];
+    if (!nmi_graph_live(topology, sizes, norm->nodes[index]))
+        return 0;
+    return 1 - (double)sizes[axis] / (double)topology->axes[axis].max;
+}
+
+/* Hats on n knots up to the reach, of which the first, at 0, is left to the constant; behind the
+ * last one it stays. A knot for each step of the width, if there are no more than `most`. */
+static void put_pieces(const nmi_statistics *s, int32_t axis, int64_t most, double u,
+                       term_list *list)
+{
+    const nmi_axis *a = &s->topology->axes[axis];
+    const int64_t last = nmi_axis_size_at(a, s->reach), steps = (a->max - last) / a->step;
+    const int64_t pieces = steps < most ? steps : most;
+    const double end = 1 - (double)last / (double)a->max;
+    for (int64_t j = 1; j <= pieces; j++)
+        put(list, fmax(1 - fabs(fmin(u / end, 1) * (double)pieces - (double)j), 0));
+}
+
+static void put_powers(double u, term_list *list)
+{
+    put(list, u);
+    put(list, u * u);
+}
+
+/* Compressions of the widths further in front: their sum, and the nearest ones. */
+typedef struct nearest {
+    int32_t widths;
+    double sum;
+    int32_t nodes[NEAREST]; /* falling */
+    double compressions[NEAREST];
+} nearest;
+
+static void insert(nearest *n, int32_t node, double u)
+{
+    n->widths++;
+    n->sum += u;
+    for (int32_t i = 0; i < NEAREST; i++)
+        if (node > n->nodes[i]) {
+            const int32_t moved = n->nodes[i];
+            const double lesser = n->compressions[i];
+            n->nodes[i] = node;
+            n->compressions[i] = u;
+            node = moved;
+            u = lesser;
+        }
+}
+
+/* Terms of single axes further in front; returns what the widths among them give together. */
+static nearest put_others(const nmi_statistics *s, const nmi_norm_function *f, const int64_t *sizes,
+                          term_list *list)
+{
+    nearest n = {.nodes = {-1, -1}};
+    for (int32_t i = f->direct_count + f->own_count; i < f->axis_count; i++) {
+        const nmi_axis *axis = &s->topology->axes[f->axes[i]];
+        const bool depth = is_depth(s->topology, f->axes[i]);
+        const double u = depth ? 0 : compression(s->topology, f, sizes, i);
+        for (int64_t d = axis->min; depth && d < axis->max; d++)
+            put(list, sizes[f->axes[i]] <= d);
+        if (!depth && s->older)
+            put_powers(u, list);
+        if (!depth)
+            insert(&n, f->nodes[i], u);
+    }
+    return n;
+}
+
+static void put_terms(const nmi_statistics *s, const nmi_norm_function *f, int target,
+                      const int64_t *sizes, term_list *list)
+{
+    put(list, 1);
+    const nearest others = put_others(s, f, sizes, list);
+    if (others.widths > 0)
+        put_powers(others.sum / others.widths, list);
+    for (int32_t i = 0; i < NEAREST && i < others.widths && others.widths > 1; i++)
+        put_powers(others.compressions[i], list);
+    for (int32_t i = 0; i < f->direct_count + f->own_count; i++) {
+        const double u = compression(s->topology, f, sizes, i);
+        if (i >= f->direct_count)
+            put_powers(u, list);
+        else
+            put_pieces(s, f->axes[i], target == NMI_MEAN ? PIECES_MEAN : PIECES_LOGARITHM, u, list);
+    }
+}
+
+/* The terms of a file of format 1. */
+static void put_older_terms(const nmi_statistics *s, const nmi_norm_function *f,
+                            const int64_t *sizes, term_list *list)
+{
+    put(list, 1);
+    const nearest others = put_others(s, f, sizes, list);
+    const double mean = others.widths > 0 ? others.sum / others.widths : 0;
+    if (others.widths > 1) {
+        put(list, mean * mean);
+        put(list, mean * mean * mean);
+    }
+    for (int32_t i = 0; i < f->direct_count + f->own_count; i++) {
+        const double u = compression(s->topology, f, sizes, i);
+        put_powers(u, list);
+        if (i >= f->direct_count)
+            continue;
+        put_pieces(s, f->axes[i], PIECES_OLDER, u, list);
+        if (others.widths > 0)
+            put(list, u * mean);
+    }
+}
+
+static void list_terms(const nmi_statistics *s, const nmi_norm_function *f, int target,
+                       const int64_t *sizes, term_list *list)
+{
+    if (s->older)
+        put_older_terms(s, f, sizes, list);
+    else
+        put_terms(s, f, target, sizes, list);
+}
+
+void nmi_statistics_terms(const nmi_statistics *statistics, int32_t norm, int target,
+                          const int64_t *sizes, double *terms)
+{
+    term_list list = {.values = terms};
+    list_terms(statistics, &statistics->norms[norm], target, sizes, &list);
+    NMI_ASSERT(list.count == statistics->norms[norm].terms[target]);
+}
+
+/* --- dependences ------------------------------------------------------------------------------ */
+
 /* What creation works with. */
 typedef struct plan {
-    nmi_shape *full;  /* at full sizes */
+    nmi_shape *full; /* at full sizes, which are */
+    int64_t *sizes;
     bool *sources;    /* [node_count] that the present norm's input is computed from */
     int32_t *firsts;  /* [axis_count] the first of them with this width, or that selects by this
                          depth;  -1: none */
@@ -43,38 +192,6 @@ static void find_sources(const nmi_statistics *s, int32_t node, const plan *p)
         for (int32_t k = 0; k < source->input_count; k++)
             p->sources[source->inputs[k]] = true;
     }
-}
-
-/* Steps of a width within reach, as far as each can have a piece of its own. */
-static int32_t count_pieces(const nmi_statistics *s, int32_t axis)
-{
-    const nmi_axis *a = &s->topology->axes[axis];
-    const int64_t steps = (a->max - nmi_axis_size_at(a, s->reach)) / a->step;
-    return (int32_t)(steps < PIECES ? steps : PIECES);
-}
-
-static int32_t count_widths(const nmi_topology *topology, const nmi_norm_function *norm)
-{
-    int32_t widths = 0;
-    for (int32_t i = norm->direct_count + norm->own_count; i < norm->axis_count; i++)
-        widths += !is_depth(topology, norm->axes[i]);
-    return widths;
-}
-
-static int32_t count_terms(const nmi_statistics *s, const nmi_norm_function *norm)
-{
-    const int32_t widths = count_widths(s->topology, norm);
-    int32_t terms = 1 + (widths > 1 ? 2 : 0);
-    for (int32_t i = 0; i < norm->axis_count; i++) {
-        const nmi_axis *axis = &s->topology->axes[norm->axes[i]];
-        if (is_depth(s->topology, norm->axes[i]))
-            terms += (int32_t)(axis->max - axis->min);
-        else
-            terms += 2;
-        if (i < norm->direct_count)
-            terms += count_pieces(s, norm->axes[i]) + (widths > 0 ? 1 : 0);
-    }
-    return terms;
 }
 
 /* Which of the groups above an axis belongs to: 0 direct, 1 own, 2 further in front. */
@@ -129,9 +246,13 @@ static neumeta_status plan_norm(nmi_statistics *s, int32_t node, plan *p)
     const neumeta_status status = list_axes(s, norm, p);
     if (status != NEUMETA_OK)
         return status;
-    norm->terms = count_terms(s, norm);
-    s->most_terms = norm->terms > s->most_terms ? norm->terms : s->most_terms;
-    s->coefficient_count += 2 * norm->terms * norm->channels;
+    for (int target = 0; target < NMI_TARGETS; target++) {
+        term_list list = {.values = NULL};
+        list_terms(s, norm, target, p->sizes, &list);
+        norm->terms[target] = list.count;
+        s->most_terms = list.count > s->most_terms ? list.count : s->most_terms;
+        s->coefficient_count += list.count * norm->channels;
+    }
     return NEUMETA_OK;
 }
 
@@ -142,13 +263,17 @@ static neumeta_status plan_norms(nmi_statistics *s)
     plan p = {
         .sources = nmi_alloc_array(context, topology->node_count, sizeof *p.sources),
         .firsts = nmi_alloc_array(context, topology->axis_count, sizeof *p.firsts),
+        .sizes = nmi_alloc_array(context, topology->axis_count, sizeof *p.sizes),
     };
     neumeta_status status = NEUMETA_ERR_MEMORY;
-    if (p.sources != NULL && p.firsts != NULL)
+    if (p.sources != NULL && p.firsts != NULL && p.sizes != NULL) {
+        nmi_graph_full_sizes(topology, p.sizes);
         status = nmi_graph_full_shapes(topology, &p.full);
+    }
     for (int32_t n = 0; n < topology->node_count && status == NEUMETA_OK; n++)
         if (topology->nodes[n].op == NEUMETA_OP_NORM)
             status = plan_norm(s, n, &p);
+    nmi_free(context, p.sizes);
     nmi_free(context, p.firsts);
     nmi_free(context, p.sources);
     nmi_free(context, p.full);
@@ -156,7 +281,7 @@ static neumeta_status plan_norms(nmi_statistics *s)
 }
 
 neumeta_status nmi_statistics_create(const nmi_topology *topology, const bool *moves, double reach,
-                                     nmi_statistics **out)
+                                     bool older, nmi_statistics **out)
 {
     nmi_context *context = topology->object.context;
     *out = NULL;
@@ -166,6 +291,7 @@ neumeta_status nmi_statistics_create(const nmi_topology *topology, const bool *m
     s->context = context;
     s->topology = topology;
     s->reach = reach;
+    s->older = older;
     s->moves = nmi_alloc_array(context, topology->axis_count, sizeof *s->moves);
     s->norms = nmi_alloc_zero_array(context, topology->node_count, sizeof *s->norms);
     neumeta_status status = NEUMETA_ERR_MEMORY;
@@ -185,15 +311,17 @@ neumeta_status nmi_statistics_allocate(nmi_statistics *statistics)
     nmi_context *context = statistics->context;
     statistics->terms = nmi_alloc_array(context, statistics->most_terms, sizeof(double));
     statistics->sums = nmi_alloc_array(context, statistics->channels, sizeof(double));
-    if (statistics->terms == NULL || statistics->sums == NULL)
+    statistics->coefficients =
+        nmi_alloc_zero_array(context, statistics->coefficient_count, sizeof(float));
+    if (statistics->terms == NULL || statistics->sums == NULL || statistics->coefficients == NULL)
         return NEUMETA_ERR_MEMORY;
-    for (int32_t i = 0; i < statistics->norm_count; i++) {
-        nmi_norm_function *norm = &statistics->norms[i];
-        norm->coefficients = nmi_alloc_zero_array(
-            statistics->context, 2 * norm->terms * norm->channels, sizeof *norm->coefficients);
-        if (norm->coefficients == NULL)
-            return NEUMETA_ERR_MEMORY;
-    }
+    float *next = statistics->coefficients;
+    for (int32_t i = 0; i < statistics->norm_count; i++)
+        for (int target = 0; target < NMI_TARGETS; target++) {
+            nmi_norm_function *norm = &statistics->norms[i];
+            norm->coefficients[target] = next;
+            next += norm->terms[target] * norm->channels;
+        }
     return NEUMETA_OK;
 }
 
@@ -202,99 +330,30 @@ void nmi_statistics_free(nmi_statistics *statistics)
     if (statistics == NULL)
         return;
     nmi_context *context = statistics->context;
-    for (int32_t i = 0; i < statistics->norm_count; i++) {
+    for (int32_t i = 0; i < statistics->norm_count; i++)
         nmi_free(context, statistics->norms[i].axes);
-        nmi_free(context, statistics->norms[i].coefficients);
-    }
     nmi_free(context, statistics->norms);
     nmi_free(context, statistics->moves);
     nmi_free(context, statistics->terms);
     nmi_free(context, statistics->sums);
+    nmi_free(context, statistics->coefficients);
     nmi_free(context, statistics);
 }
 
 /* --- values ----------------------------------------------------------------------------------- */
 
-/* Share of the index-th axis that is left out: 0 at full size, and where what it is the width of is
- * not there. */
-static double compression(const nmi_topology *topology, const nmi_norm_function *norm,
-                          const int64_t *sizes, int32_t index)
-{
-    const int32_t axis = norm->axes[index];
-    if (!nmi_graph_live(topology, sizes, norm->nodes[index]))
-        return 0;
-    return 1 - (double)sizes[axis] / (double)topology->axes[axis].max;
-}
+/* --- values ----------------------------------------------------------------------------------- */
 
-/* Hats on n knots up to the reach, of which the first, at 0, is left to the constant; behind the
- * last one it stays. */
-static double *add_pieces(const nmi_statistics *s, int32_t axis, double u, double *terms)
+/* sums[c] = sum_k phi_k coefficients[k, c]; most hats are 0. */
+static void add_up(const nmi_statistics *s, int32_t norm, int target, const int64_t *sizes)
 {
-    const nmi_axis *a = &s->topology->axes[axis];
-    const int32_t pieces = count_pieces(s, axis);
-    const double end = 1 - (double)nmi_axis_size_at(a, s->reach) / (double)a->max;
-    for (int32_t j = 1; j <= pieces; j++) {
-        const double distance = fabs(fmin(u / end, 1) * pieces - j);
-        *terms++ = fmax(1 - distance, 0);
-    }
-    return terms;
-}
-
-/* Terms of the axes further in front; returns the mean compression of the widths among them. */
-static double add_others(const nmi_statistics *s, const nmi_norm_function *f, const int64_t *sizes,
-                         double **terms)
-{
-    const nmi_topology *topology = s->topology;
-    const int32_t widths = count_widths(topology, f);
-    double sum = 0;
-    for (int32_t i = f->direct_count + f->own_count; i < f->axis_count; i++) {
-        const nmi_axis *axis = &topology->axes[f->axes[i]];
-        const bool depth = is_depth(topology, f->axes[i]);
-        const double u = depth ? 0 : compression(topology, f, sizes, i);
-        for (int64_t d = axis->min; depth && d < axis->max; d++)
-            *(*terms)++ = sizes[f->axes[i]] <= d;
-        if (depth)
-            continue;
-        *(*terms)++ = u;
-        *(*terms)++ = u * u;
-        sum += u;
-    }
-    const double mean = widths > 0 ? sum / widths : 0;
-    if (widths > 1) {
-        *(*terms)++ = mean * mean;
-        *(*terms)++ = mean * mean * mean;
-    }
-    return mean;
-}
-
-void nmi_statistics_terms(const nmi_statistics *statistics, int32_t norm, const int64_t *sizes,
-                          double *terms)
-{
-    const nmi_norm_function *f = &statistics->norms[norm];
-    double *next = terms;
-    *next++ = 1;
-    const double mean = add_others(statistics, f, sizes, &next);
-    for (int32_t i = 0; i < f->direct_count + f->own_count; i++) {
-        const double u = compression(statistics->topology, f, sizes, i);
-        *next++ = u;
-        *next++ = u * u;
-        if (i >= f->direct_count)
-            continue;
-        next = add_pieces(statistics, f->axes[i], u, next);
-        if (count_widths(statistics->topology, f) > 0)
-            *next++ = u * mean;
-    }
-    NMI_ASSERT(next - terms == f->terms);
-}
-
-/* sums[c] = sum_k terms[k] coefficients[k, c]; most hats are 0. */
-static void add_up(const nmi_norm_function *f, const double *terms, const float *coefficients,
-                   double *sums)
-{
+    const nmi_norm_function *f = &s->norms[norm];
+    double *sums = s->sums;
+    nmi_statistics_terms(s, norm, target, sizes, s->terms);
     memset(sums, 0, (size_t)f->channels * sizeof *sums);
-    for (int32_t k = 0; k < f->terms; k++) {
-        const float *row = coefficients + k * f->channels;
-        const double term = terms[k];
+    for (int32_t k = 0; k < f->terms[target]; k++) {
+        const float *row = f->coefficients[target] + k * f->channels;
+        const double term = s->terms[k];
         for (int64_t c = 0; c < f->channels && term != 0; c++)
             sums[c] += term * (double)row[c];
     }
@@ -302,7 +361,7 @@ static void add_up(const nmi_norm_function *f, const double *terms, const float 
 
 void nmi_statistics_emit(const nmi_statistics *statistics, nmi_network *network)
 {
-    double *terms = statistics->terms, *sums = statistics->sums;
+    const double *sums = statistics->sums;
     for (int32_t i = 0; i < statistics->norm_count; i++) {
         const nmi_norm_function *f = &statistics->norms[i];
         const nmi_tensor *mean = &network->tensors[f->mean];
@@ -310,11 +369,10 @@ void nmi_statistics_emit(const nmi_statistics *statistics, nmi_network *network)
         const double epsilon = statistics->topology->nodes[f->node].epsilon;
         if (mean->rank == 0)
             continue;
-        nmi_statistics_terms(statistics, i, network->sizes, terms);
-        add_up(f, terms, f->coefficients, sums);
+        add_up(statistics, i, NMI_MEAN, network->sizes);
         for (int64_t c = 0; c < mean->count; c++)
             mean->data[c] = (float)sums[c];
-        add_up(f, terms, f->coefficients + f->terms * f->channels, sums);
+        add_up(statistics, i, NMI_LOGARITHM, network->sizes);
         for (int64_t c = 0; c < mean->count; c++)
             variance->data[c] = (float)fmax(exp(sums[c]) - epsilon, 0);
     }

@@ -12,16 +12,21 @@
  *
  *     1
  *     direct widths, that is, of the inputs of the product in front of the norm: each channel more
- *         adds to the sums in its own way, so a piecewise linear function of up to PIECES pieces,
- *         besides u, u^2, and u times m
+ *         adds to the sums in its own way, so a piecewise linear function, which for the mean has
+ *         many pieces
  *     own widths, of the norm's channels: u, u^2
- *     widths further in front: u, u^2; and of their mean m: m^2, m^3
+ *     widths further in front: m, m^2, m being their mean compression; u, u^2 of the nearest two
  *     depths in front: a step at each depth
+ *
+ * Coefficients are numbers that 16 bits hold (F16), as far as these reach.
  */
 #ifndef NMI_STATISTICS_H
 #define NMI_STATISTICS_H
 
 #include "nmi_network.h"
+
+/* What the functions yield: means, and logarithms of variances. */
+enum { NMI_MEAN, NMI_LOGARITHM, NMI_TARGETS };
 
 /* One norm of the topology. */
 typedef struct nmi_norm_function {
@@ -31,9 +36,8 @@ typedef struct nmi_norm_function {
     int32_t *axes;                /* direct ones, own ones, then the others it depends on */
     int32_t *nodes;               /* for each of these the first node that brings it in */
     int32_t direct_count, own_count, axis_count;
-    int32_t terms;
-    float *coefficients; /* [2][terms][channels]: of the mean, of the logarithm; NULL until
-                            nmi_statistics_allocate() */
+    int32_t terms[NMI_TARGETS];
+    float *coefficients[NMI_TARGETS]; /* [terms][channels]; NULL until nmi_statistics_allocate() */
 } nmi_norm_function;
 
 typedef struct nmi_statistics {
@@ -41,26 +45,28 @@ typedef struct nmi_statistics {
     const nmi_topology *topology;
     bool *moves;              /* [axis_count] what the statistics may depend on */
     double reach;             /* largest compression that was measured */
+    bool older;               /* of a file of format 1, which had more terms */
     nmi_norm_function *norms; /* in the order of the nodes */
     int32_t norm_count;
     int32_t most_terms;
-    double *terms;             /* [most_terms]: room, from nmi_statistics_allocate() on */
-    double *sums;              /* [channels]: the same */
-    int64_t channels;          /* of all norms */
-    int64_t coefficient_count; /* of all norms */
+    double *terms;       /* [most_terms]: room, from nmi_statistics_allocate() on */
+    double *sums;        /* [channels]: the same */
+    int64_t channels;    /* of all norms */
+    float *coefficients; /* of all norms, one after the other */
+    int64_t coefficient_count;
 } nmi_statistics;
 
 /* What the norms' statistics depend on if the axes in `moves` ([axis_count]) do move, widths by
  * compressions up to `reach`. */
 neumeta_status nmi_statistics_create(const nmi_topology *topology, const bool *moves, double reach,
-                                     nmi_statistics **out);
+                                     bool older, nmi_statistics **out);
 /* Memory for the coefficients, zero, and for work. */
 neumeta_status nmi_statistics_allocate(nmi_statistics *statistics);
 void nmi_statistics_free(nmi_statistics *statistics); /* NULL is fine */
 
-/* phi_k of a norm at these sizes, [terms]. */
-void nmi_statistics_terms(const nmi_statistics *statistics, int32_t norm, const int64_t *sizes,
-                          double *terms);
+/* phi_k of a norm for a target at these sizes, [terms]. */
+void nmi_statistics_terms(const nmi_statistics *statistics, int32_t norm, int target,
+                          const int64_t *sizes, double *terms);
 /* Sets the running statistics of the network at its sizes. Does not allocate. */
 void nmi_statistics_emit(const nmi_statistics *statistics, nmi_network *network);
 

@@ -1,28 +1,43 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Statistics in files of manifolds and checkpoints: what the terms follow from in the metadata,
- * whose key tells whether there are any, and a matrix of coefficients for each running tensor
- * ("bn.running_mean/terms").
+ * whose key tells whether there are any, and all coefficients as one tensor. Files of format 1 have
+ * a matrix for each running tensor ("bn.running_mean/terms") instead, and other terms.
  */
 #include "nmi_statistics_file.h"
+
+#include "nmi_float16.h"
 
 #include <stdio.h>
 
 #define META_STATISTICS "neumeta.statistics"
+#define TENSOR_NAME "statistics"
+
+int32_t nmi_statistics_entry_count(const nmi_statistics *statistics)
+{
+    return statistics->older ? NMI_TARGETS * statistics->norm_count : 1;
+}
 
 bool nmi_statistics_entry(const nmi_statistics *statistics, int32_t index,
-                          nmi_statistics_matrix *out)
+                          nmi_statistics_tensor *out)
 {
-    if (index >= 2 * statistics->norm_count)
+    if (index >= nmi_statistics_entry_count(statistics))
         return false;
-    const nmi_norm_function *norm = &statistics->norms[index / 2];
-    const int32_t tensor = index % 2 != 0 ? norm->variance : norm->mean;
+    if (!statistics->older) {
+        snprintf(out->name, sizeof out->name, TENSOR_NAME);
+        out->rank = 1;
+        out->dims[0] = statistics->coefficient_count;
+        out->data = statistics->coefficients;
+        return true;
+    }
+    const int target = index % NMI_TARGETS;
+    const nmi_norm_function *norm = &statistics->norms[index / NMI_TARGETS];
+    const int32_t tensor = target == NMI_MEAN ? norm->mean : norm->variance;
     snprintf(out->name, sizeof out->name, "%s/terms", statistics->topology->tensors[tensor].name);
-    out->dims[0] = norm->terms;
+    out->rank = 2;
+    out->dims[0] = norm->terms[target];
     out->dims[1] = norm->channels;
-    out->data = norm->coefficients;
-    if (norm->coefficients != NULL && index % 2 != 0)
-        out->data += norm->terms * norm->channels;
+    out->data = norm->coefficients[target];
     return true;
 }
 
@@ -41,10 +56,22 @@ static neumeta_status add_axes(const nmi_statistics *statistics, nmi_options *op
     return status;
 }
 
+/* F16 where that loses nothing, as for all that was fitted but numbers beyond its range. */
+static int32_t choose_type(const nmi_statistics *statistics)
+{
+    for (int64_t i = 0; i < statistics->coefficient_count; i++) {
+        const float x = statistics->coefficients[i];
+        if (nmi_float_bits(nmi_f16_from_bits(nmi_f16_bits(x))) != nmi_float_bits(x))
+            return NMI_DTYPE_F32;
+    }
+    return NMI_DTYPE_F16;
+}
+
 neumeta_status nmi_statistics_add(const nmi_statistics *statistics, nmi_safetensors_writer *writer)
 {
     nmi_options *options = NULL;
-    nmi_statistics_matrix matrix;
+    nmi_statistics_tensor tensor;
+    const int32_t dtype = choose_type(statistics);
     neumeta_status status = nmi_options_create(statistics->context, &options);
     if (status == NEUMETA_OK)
         status = add_axes(statistics, options);
@@ -53,9 +80,9 @@ neumeta_status nmi_statistics_add(const nmi_statistics *statistics, nmi_safetens
     if (status == NEUMETA_OK)
         status = nmi_archive_add_options(writer, META_STATISTICS, options);
     nmi_options_release(options);
-    for (int32_t i = 0; status == NEUMETA_OK && nmi_statistics_entry(statistics, i, &matrix); i++)
-        status =
-            nmi_safetensors_add(writer, matrix.name, NMI_DTYPE_F32, 2, matrix.dims, matrix.data);
+    for (int32_t i = 0; status == NEUMETA_OK && nmi_statistics_entry(statistics, i, &tensor); i++)
+        status = nmi_safetensors_add_floats(writer, tensor.name, dtype, tensor.rank, tensor.dims,
+                                            tensor.data);
     return status;
 }
 
@@ -107,8 +134,9 @@ neumeta_status nmi_statistics_find(const nmi_safetensors *file, const nmi_topolo
             status = nmi_safetensors_within(file, NEUMETA_ERR_FORMAT);
     }
     if (status == NEUMETA_OK)
-        status = nmi_statistics_create(topology, moves,
-                                       nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX), out);
+        status =
+            nmi_statistics_create(topology, moves, nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX),
+                                  nmi_safetensors_find(file, TENSOR_NAME) == NULL, out);
     if (status == NEUMETA_ERR_UNSUPPORTED)
         status = nmi_safetensors_within(file, NEUMETA_ERR_FORMAT);
     if (status == NEUMETA_OK)
@@ -124,10 +152,10 @@ neumeta_status nmi_statistics_find(const nmi_safetensors *file, const nmi_topolo
 
 neumeta_status nmi_statistics_read(const nmi_safetensors *file, nmi_statistics *statistics)
 {
-    nmi_statistics_matrix matrix;
+    nmi_statistics_tensor tensor;
     neumeta_status status = nmi_statistics_allocate(statistics);
-    for (int32_t i = 0; status == NEUMETA_OK && nmi_statistics_entry(statistics, i, &matrix); i++)
+    for (int32_t i = 0; status == NEUMETA_OK && nmi_statistics_entry(statistics, i, &tensor); i++)
         status =
-            nmi_safetensors_read(file, matrix.name, NMI_DTYPE_F32, 2, matrix.dims, matrix.data);
+            nmi_safetensors_read_floats(file, tensor.name, tensor.rank, tensor.dims, tensor.data);
     return status;
 }

@@ -6,16 +6,18 @@
 #include "nmi_archive.h"
 #include "nmi_statistics.h"
 
-/* One matrix of coefficients as files hold it. */
-typedef struct nmi_statistics_matrix {
+/* A tensor of a file that holds coefficients. */
+typedef struct nmi_statistics_tensor {
     char name[2 * NMI_SAFETENSORS_NAME]; /* the writer refuses longer ones than it may have */
+    int32_t rank;
     int64_t dims[2];
     float *data; /* NULL until nmi_statistics_allocate() */
-} nmi_statistics_matrix;
+} nmi_statistics_tensor;
 
-/* The index-th matrix; false past the last one. */
+/* The index-th of them; false past the last one. */
 bool nmi_statistics_entry(const nmi_statistics *statistics, int32_t index,
-                          nmi_statistics_matrix *out);
+                          nmi_statistics_tensor *out);
+int32_t nmi_statistics_entry_count(const nmi_statistics *statistics);
 
 /* Everything, to a writer that borrows the coefficients. */
 neumeta_status nmi_statistics_add(const nmi_statistics *statistics, nmi_safetensors_writer *writer);

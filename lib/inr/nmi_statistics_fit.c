@@ -5,24 +5,26 @@
  *     minimise  1/n sum_s (target_s - phi_s . a)^2 + RIDGE sum_{k > 0} a_k^2
  *
  * by Cholesky's factorisation of the normal equations, in double. Channels of a norm that the same
- * samples have share the factor.
+ * samples have share the factor. Coefficients are rounded to F16, which does not show: what is
+ * fitted is off by far more.
  */
+#include "nmi_float16.h"
 #include "nmi_statistics.h"
 
 #include <math.h>
 #include <string.h>
 
-static const double RIDGE = 1e-4;
-
-enum { MEAN, LOGARITHM, TARGETS };
+static const double RIDGE = 1e-5;
 
 typedef struct regression {
     const nmi_statistics *statistics;
     const nmi_statistics_samples *samples;
     int64_t leave;
-    double *terms;  /* [count][terms] of the present norm */
+    int32_t norm;   /* the present one */
+    int target;     /* the same */
+    double *terms;  /* [count][terms] of these */
     double *factor; /* [terms][terms]: lower triangle */
-    double *right;  /* [TARGETS][terms] */
+    double *right;  /* [terms] */
 } regression;
 
 static bool is_left(int64_t sample, int64_t leave)
@@ -30,35 +32,29 @@ static bool is_left(int64_t sample, int64_t leave)
     return leave > 0 && sample % leave == leave - 1;
 }
 
-static bool has_channel(const nmi_statistics_samples *samples, const nmi_statistics *statistics,
-                        int64_t sample, int32_t norm, int64_t channel)
+static bool is_used(const regression *r, int64_t sample, int64_t channel)
 {
-    return samples->present[sample * statistics->norm_count + norm] > channel;
+    const int64_t norms = r->statistics->norm_count;
+    return !is_left(sample, r->leave) && r->samples->present[sample * norms + r->norm] > channel;
 }
 
-static bool is_used(const regression *r, int64_t sample, int32_t norm, int64_t channel)
-{
-    return !is_left(sample, r->leave) &&
-           has_channel(r->samples, r->statistics, sample, norm, channel);
-}
-
-static int64_t count_used(const regression *r, int32_t norm, int64_t channel)
+static int64_t count_used(const regression *r, int64_t channel)
 {
     int64_t count = 0;
     for (int64_t s = 0; s < r->samples->count; s++)
-        count += is_used(r, s, norm, channel);
+        count += is_used(r, s, channel);
     return count;
 }
 
 /* Factor of the normal equations' matrix of a channel. */
-static void factorise(const regression *r, int32_t norm, int64_t channel, int64_t used)
+static void factorise(const regression *r, int64_t channel, int64_t used)
 {
-    const int32_t terms = r->statistics->norms[norm].terms;
+    const int32_t terms = r->statistics->norms[r->norm].terms[r->target];
     double *a = r->factor;
     memset(a, 0, (size_t)terms * (size_t)terms * sizeof *a);
     for (int64_t s = 0; s < r->samples->count; s++) {
         const double *phi = r->terms + s * terms;
-        for (int32_t i = 0; i < terms && is_used(r, s, norm, channel); i++)
+        for (int32_t i = 0; i < terms && is_used(r, s, channel); i++)
             for (int32_t j = 0; j <= i; j++)
                 a[i * terms + j] += phi[i] * phi[j] / (double)used;
     }
@@ -93,46 +89,56 @@ static double log_spread(double variance, double epsilon)
     return log(fmax(variance + epsilon, 1e-30));
 }
 
-static void fit_channel(const regression *r, int32_t norm, int64_t channel, int64_t used)
+/* What the function of the present target should yield. */
+static double wanted(const nmi_statistics *statistics, const nmi_statistics_samples *samples,
+                     int32_t norm, int target, int64_t sample, int64_t channel)
 {
-    const nmi_norm_function *f = &r->statistics->norms[norm];
-    const double epsilon = r->statistics->topology->nodes[f->node].epsilon;
-    memset(r->right, 0, (size_t)TARGETS * (size_t)f->terms * sizeof *r->right);
-    for (int64_t s = 0; s < r->samples->count; s++) {
-        const int64_t at = s * r->statistics->channels + f->first + channel;
-        const double *phi = r->terms + s * f->terms;
-        if (!is_used(r, s, norm, channel))
-            continue;
-        const double mean = (double)r->samples->means[at] / (double)used;
-        const double spread = log_spread((double)r->samples->variances[at], epsilon) / (double)used;
-        for (int32_t k = 0; k < f->terms; k++) {
-            r->right[MEAN * f->terms + k] += phi[k] * mean;
-            r->right[LOGARITHM * f->terms + k] += phi[k] * spread;
-        }
-    }
-    for (int32_t target = 0; target < TARGETS; target++) {
-        solve(r->factor, f->terms, r->right + target * f->terms);
-        for (int32_t k = 0; k < f->terms; k++)
-            f->coefficients[(target * f->terms + k) * f->channels + channel] =
-                (float)r->right[target * f->terms + k];
-    }
+    const nmi_norm_function *f = &statistics->norms[norm];
+    const int64_t at = sample * statistics->channels + f->first + channel;
+    return target == NMI_MEAN ? (double)samples->means[at]
+                              : log_spread((double)samples->variances[at],
+                                           statistics->topology->nodes[f->node].epsilon);
 }
 
-static void fit_norm(const regression *r, int32_t norm)
+/* The nearest number that 16 bits hold, unless they do not reach so far. */
+static float round_coefficient(double x)
 {
-    const nmi_norm_function *f = &r->statistics->norms[norm];
-    const int32_t axes = r->statistics->topology->axis_count;
+    const float rounded = nmi_f16_from_bits(nmi_f16_bits((float)x));
+    return isinf(rounded) ? (float)x : rounded;
+}
+
+static void fit_channel(const regression *r, int64_t channel, int64_t used)
+{
+    const nmi_norm_function *f = &r->statistics->norms[r->norm];
+    const int32_t terms = f->terms[r->target];
+    memset(r->right, 0, (size_t)terms * sizeof *r->right);
+    for (int64_t s = 0; s < r->samples->count; s++) {
+        if (!is_used(r, s, channel))
+            continue;
+        const double value = wanted(r->statistics, r->samples, r->norm, r->target, s, channel);
+        for (int32_t k = 0; k < terms; k++)
+            r->right[k] += r->terms[s * terms + k] * value / (double)used;
+    }
+    solve(r->factor, terms, r->right);
+    for (int32_t k = 0; k < terms; k++)
+        f->coefficients[r->target][k * f->channels + channel] = round_coefficient(r->right[k]);
+}
+
+static void fit_function(const regression *r)
+{
+    const nmi_norm_function *f = &r->statistics->norms[r->norm];
+    const int32_t axes = r->statistics->topology->axis_count, terms = f->terms[r->target];
     int64_t factored = 0;
     for (int64_t s = 0; s < r->samples->count; s++)
-        nmi_statistics_terms(r->statistics, norm, r->samples->sizes + s * axes,
-                             r->terms + s * f->terms);
+        nmi_statistics_terms(r->statistics, r->norm, r->target, r->samples->sizes + s * axes,
+                             r->terms + s * terms);
     for (int64_t c = 0; c < f->channels; c++) {
-        const int64_t used = count_used(r, norm, c);
+        const int64_t used = count_used(r, c);
         if (used > 0 && used != factored) /* fewer samples have later channels, never others */
-            factorise(r, norm, c, used);
+            factorise(r, c, used);
         factored = used;
         if (used > 0)
-            fit_channel(r, norm, c, used);
+            fit_channel(r, c, used);
     }
 }
 
@@ -144,37 +150,35 @@ neumeta_status nmi_statistics_fit(nmi_statistics *statistics, const nmi_statisti
     regression r = {.statistics = statistics, .samples = samples, .leave = leave};
     r.terms = nmi_alloc_matrix(context, samples->count, terms, sizeof *r.terms);
     r.factor = nmi_alloc_matrix(context, terms, terms, sizeof *r.factor);
-    r.right = nmi_alloc_matrix(context, TARGETS, terms, sizeof *r.right);
+    r.right = nmi_alloc_array(context, terms, sizeof *r.right);
     const bool complete = r.terms != NULL && r.factor != NULL && r.right != NULL;
-    for (int32_t i = 0; i < statistics->norm_count && complete; i++)
-        fit_norm(&r, i);
+    for (r.norm = 0; r.norm < statistics->norm_count && complete; r.norm++)
+        for (r.target = 0; r.target < NMI_TARGETS; r.target++)
+            fit_function(&r);
     nmi_free(context, r.right);
     nmi_free(context, r.factor);
     nmi_free(context, r.terms);
     return complete ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
 }
 
-/* Squared errors of the channels of one norm at one sample. */
+/* Squared errors of a norm's function, summed over the channels present at one sample. */
 static double squared_error(const nmi_statistics *statistics, const nmi_statistics_samples *samples,
-                            int64_t sample, int32_t norm)
+                            int64_t sample, int32_t norm, int target)
 {
     const nmi_norm_function *f = &statistics->norms[norm];
-    const double epsilon = statistics->topology->nodes[f->node].epsilon;
     const int64_t present = samples->present[sample * statistics->norm_count + norm];
     double sum = 0;
-    nmi_statistics_terms(statistics, norm,
+    nmi_statistics_terms(statistics, norm, target,
                          samples->sizes + sample * statistics->topology->axis_count,
                          statistics->terms);
     for (int64_t c = 0; c < present; c++) {
-        const int64_t at = sample * statistics->channels + f->first + c;
-        const double spread = log_spread((double)samples->variances[at], epsilon);
-        double mean = -(double)samples->means[at], logarithm = -spread;
-        for (int32_t k = 0; k < f->terms; k++) {
-            mean += statistics->terms[k] * (double)f->coefficients[k * f->channels + c];
-            logarithm +=
-                statistics->terms[k] * (double)f->coefficients[(f->terms + k) * f->channels + c];
-        }
-        sum += mean * mean / exp(spread) + 0.25 * logarithm * logarithm;
+        double error = -wanted(statistics, samples, norm, target, sample, c);
+        for (int32_t k = 0; k < f->terms[target]; k++)
+            error += statistics->terms[k] * (double)f->coefficients[target][k * f->channels + c];
+        sum +=
+            target == NMI_MEAN
+                ? error * error / exp(wanted(statistics, samples, norm, NMI_LOGARITHM, sample, c))
+                : 0.25 * error * error;
     }
     return sum;
 }
@@ -185,7 +189,8 @@ double nmi_statistics_error(const nmi_statistics *statistics, const nmi_statisti
     double sum = 0, count = 0;
     for (int64_t s = 0; s < samples->count; s++)
         for (int32_t i = 0; i < statistics->norm_count && is_left(s, leave); i++) {
-            sum += squared_error(statistics, samples, s, i);
+            for (int target = 0; target < NMI_TARGETS; target++)
+                sum += squared_error(statistics, samples, s, i, target);
             count += (double)samples->present[s * statistics->norm_count + i];
         }
     return count > 0 ? sqrt(sum / count) : 0;

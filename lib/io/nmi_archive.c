@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NUMBER_TEXT = 32 };
+enum { NUMBER_TEXT = 32, FORMAT_WITH_CHECKSUMS = 2 };
 
 neumeta_status nmi_archive_create(nmi_context *context, const char *kind,
                                   nmi_safetensors_writer **out)
@@ -17,7 +17,9 @@ neumeta_status nmi_archive_create(nmi_context *context, const char *kind,
     neumeta_status status = nmi_safetensors_writer_create(context, &writer);
     if (status < 0)
         return status;
-    status = nmi_archive_add_number(writer, NMI_META_FORMAT, NMI_ARCHIVE_FORMAT);
+    status = nmi_safetensors_sign(writer);
+    if (status == NEUMETA_OK)
+        status = nmi_archive_add_number(writer, NMI_META_FORMAT, NMI_ARCHIVE_FORMAT);
     if (status == NEUMETA_OK)
         status = nmi_safetensors_add_text(writer, NMI_META_KIND, kind);
     if (status == NEUMETA_OK)
@@ -58,6 +60,15 @@ neumeta_status nmi_archive_add_number(nmi_safetensors_writer *writer, const char
     return nmi_safetensors_add_text(writer, key, text);
 }
 
+neumeta_status nmi_archive_storage(nmi_context *context, const nmi_options *options,
+                                   const char *call, int32_t *dtype)
+{
+    static const int32_t dtypes[] = {NMI_DTYPE_F32, NMI_DTYPE_F16, NMI_DTYPE_BF16};
+    static const int32_t keys[] = {NEUMETA_KEY_STORAGE};
+    *dtype = dtypes[nmi_options_choice(options, NEUMETA_KEY_STORAGE)];
+    return nmi_options_allow(context, options, call, keys, 1);
+}
+
 /* The text of a key, or NULL after a message. */
 static const char *require(const nmi_safetensors *file, const char *key)
 {
@@ -86,6 +97,10 @@ neumeta_status nmi_archive_check(const nmi_safetensors *file, const char *kind, 
         status = nmi_fail(context, NEUMETA_ERR_VERSION,
                           "format %lld is newer than this library, which reads up to %d",
                           (long long)format, (int)NMI_ARCHIVE_FORMAT);
+    else if (format >= FORMAT_WITH_CHECKSUMS && !nmi_safetensors_is_signed(file))
+        status = nmi_fail(context, NEUMETA_ERR_FORMAT,
+                          "damaged: a file of format %lld has checksums, and this one has none",
+                          (long long)format);
     if (status < 0)
         return nmi_safetensors_within(file, status);
     const char *found = require(file, NMI_META_KIND);

@@ -8,8 +8,9 @@
 #include "nmi_describe.h"
 #include "nmi_safetensors.h"
 
-/* Rises when an older library would misread a file; older numbers stay readable. */
-enum { NMI_ARCHIVE_FORMAT = 1 };
+/* Rises when an older library would misread a file; older numbers stay readable. From 2 on files
+ * have checksums. */
+enum { NMI_ARCHIVE_FORMAT = 2 };
 
 /* Kinds of file. */
 #define NMI_KIND_NETWORK "network"
@@ -22,7 +23,7 @@ enum { NMI_ARCHIVE_FORMAT = 1 };
 #define NMI_META_TOPOLOGY "neumeta.topology"
 #define NMI_META_OPTIONS "neumeta.options"
 
-/* A writer whose metadata begins with format and kind. */
+/* A writer whose metadata begins with checksums, format and kind. */
 neumeta_status nmi_archive_create(nmi_context *context, const char *kind,
                                   nmi_safetensors_writer **out);
 neumeta_status nmi_archive_add_topology(nmi_safetensors_writer *writer,
@@ -34,8 +35,13 @@ neumeta_status nmi_archive_add_options(nmi_safetensors_writer *writer, const cha
 neumeta_status nmi_archive_add_number(nmi_safetensors_writer *writer, const char *key,
                                       int64_t value);
 
+/* NMI_DTYPE_* by STORAGE, the only option that `call` takes; NULL options: F32. */
+neumeta_status nmi_archive_storage(nmi_context *context, const nmi_options *options,
+                                   const char *call, int32_t *dtype);
+
 /* NEUMETA_ERR_VERSION if the file is of a newer format, NEUMETA_ERR_FORMAT if it is of another
- * kind. A file without format and kind passes only if `foreign` is set. */
+ * kind or lacks the checksums of its format. A file without format and kind passes only if
+ * `foreign` is set. */
 neumeta_status nmi_archive_check(const nmi_safetensors *file, const char *kind, bool foreign);
 /* Each fails with NEUMETA_ERR_FORMAT if the key is missing or its text is not what it should be;
  * the caller releases the outputs. */

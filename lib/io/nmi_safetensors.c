@@ -2,6 +2,7 @@
 /* Reads safetensors. The file is hostile: nothing in it is used before it is checked. */
 #include "nmi_safetensors.h"
 
+#include "nmi_checksum.h"
 #include "nmi_json.h"
 #include "nmi_safetensors_bytes.h"
 
@@ -16,6 +17,7 @@ struct nmi_safetensors {
     const json_t *metadata;
     nmi_tensor_entry *entries;
     int32_t count;
+    bool is_signed;
 };
 
 static const struct {
@@ -276,11 +278,21 @@ static neumeta_status parse_file(nmi_safetensors *file, const unsigned char *byt
     if (header == 0 || bytes[8] != '{')
         return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
                         "not a safetensors file: the header does not begin with '{'");
-    neumeta_status status = nmi_json_parse(file->context, "header", (const char *)bytes + 8,
-                                           (size_t)header, &file->root);
-    if (status < 0)
-        return status;
-    return parse_entries(file, bytes + 8 + header, size - 8 - (int64_t)header);
+    const size_t begin = 8 + (size_t)header;
+    file->is_signed = nmi_checksum_is_there(bytes, begin);
+    neumeta_status status = NEUMETA_OK;
+    if (file->is_signed)
+        status = nmi_checksum_verify_header(file->context, bytes, begin);
+    if (status == NEUMETA_OK)
+        status = nmi_json_parse(file->context, "header", (const char *)bytes + 8, (size_t)header,
+                                &file->root);
+    if (status == NEUMETA_OK)
+        status = parse_entries(file, bytes + begin, size - (int64_t)begin);
+    if (status == NEUMETA_OK && file->is_signed)
+        status =
+            nmi_checksum_verify_tensors(file->context, nmi_safetensors_text(file, NMI_CHECKSUM_KEY),
+                                        file->entries, file->count);
+    return status;
 }
 
 /* --- entry points --- */
@@ -367,42 +379,9 @@ nmi_context *nmi_safetensors_context(const nmi_safetensors *file)
     return file->context;
 }
 
-void nmi_tensor_copy(const nmi_tensor_entry *entry, void *out)
+bool nmi_safetensors_is_signed(const nmi_safetensors *file)
 {
-    if (entry->bytes == 0)
-        return;
-    if (nmi_host_is_little_endian())
-        memcpy(out, entry->data, (size_t)entry->bytes);
-    else
-        nmi_copy_swapped(out, entry->data, entry->elements, nmi_dtype_size(entry->dtype));
-}
-
-static void shape_text(int32_t rank, const int64_t *dims, char *text, size_t size)
-{
-    size_t used = (size_t)snprintf(text, size, "[");
-    for (int32_t i = 0; i < rank && used < size; i++)
-        used += (size_t)snprintf(text + used, size - used, "%s%lld", i > 0 ? ", " : "",
-                                 (long long)dims[i]);
-    if (used < size)
-        snprintf(text + used, size - used, "]");
-}
-
-static neumeta_status expect(const nmi_safetensors *file, const nmi_tensor_entry *entry,
-                             int32_t dtype, int32_t rank, const int64_t *dims)
-{
-    enum { SHAPE_TEXT = 200 }; /* 8 numbers of up to 19 digits, with what separates them */
-    char found[SHAPE_TEXT], wanted[SHAPE_TEXT];
-    if (entry == NULL)
-        return nmi_fail(file->context, NEUMETA_ERR_FORMAT, "is missing");
-    bool equal = entry->dtype == dtype && entry->rank == rank;
-    for (int32_t i = 0; equal && i < rank; i++)
-        equal = entry->dims[i] == dims[i];
-    if (equal)
-        return NEUMETA_OK;
-    shape_text(entry->rank, entry->dims, found, sizeof found);
-    shape_text(rank, dims, wanted, sizeof wanted);
-    return nmi_fail(file->context, NEUMETA_ERR_FORMAT, "is %s %s, must be %s %s",
-                    nmi_dtype_name(entry->dtype), found, nmi_dtype_name(dtype), wanted);
+    return file->is_signed;
 }
 
 neumeta_status nmi_safetensors_within(const nmi_safetensors *file, neumeta_status status)
@@ -410,17 +389,4 @@ neumeta_status nmi_safetensors_within(const nmi_safetensors *file, neumeta_statu
     if (status < 0 && file->name[0] != '\0')
         nmi_fail_within(file->context, status, "'%s'", file->name);
     return status;
-}
-
-neumeta_status nmi_safetensors_read(const nmi_safetensors *file, const char *name, int32_t dtype,
-                                    int32_t rank, const int64_t *dims, void *out)
-{
-    const nmi_tensor_entry *entry = nmi_safetensors_find(file, name);
-    neumeta_status status = expect(file, entry, dtype, rank, dims);
-    if (status < 0) {
-        nmi_fail_within(file->context, status, "tensor '%s'", name);
-        return nmi_safetensors_within(file, status);
-    }
-    nmi_tensor_copy(entry, out);
-    return NEUMETA_OK;
 }

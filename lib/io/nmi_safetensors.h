@@ -49,7 +49,7 @@ typedef struct nmi_tensor_entry {
     const unsigned char *data; /* little-endian and of any alignment: nmi_tensor_copy() */
 } nmi_tensor_entry;
 
-/* Checks the whole container and keeps pointers into `data`, which is borrowed until the reader
+/* Checks the whole container, checksums included if it has them, and keeps pointers into `data`, which is borrowed until the reader
  * ends. `file_name` leads the sentences of failures ("" for none).
  * NEUMETA_ERR_FORMAT names the tensor and what is wrong; NEUMETA_ERR_MEMORY. */
 neumeta_status nmi_safetensors_parse(nmi_context *context, const char *file_name, const void *data,
@@ -67,13 +67,21 @@ const char *nmi_safetensors_text(const nmi_safetensors *file, const char *key);
 /* Puts the file's name, if it has one, before the sentence of a failure; returns `status`. */
 neumeta_status nmi_safetensors_within(const nmi_safetensors *file, neumeta_status status);
 nmi_context *nmi_safetensors_context(const nmi_safetensors *file);
+/* Whether the file has checksums, which have then been verified. */
+bool nmi_safetensors_is_signed(const nmi_safetensors *file);
 
 /* Copies all elements in the host's byte order; `out` holds entry->bytes. */
 void nmi_tensor_copy(const nmi_tensor_entry *entry, void *out);
+/* The same as floats, of which F16 and BF16 are some and F64 is rounded to one; `out` has
+ * entry->elements. False for any other type but F32. */
+bool nmi_tensor_copy_floats(const nmi_tensor_entry *entry, float *out);
 /* The tensor `name` with exactly this type and shape, copied to `out`. NEUMETA_ERR_FORMAT naming
  * what is there instead. `dims` may be NULL when `rank` is 0. */
 neumeta_status nmi_safetensors_read(const nmi_safetensors *file, const char *name, int32_t dtype,
                                     int32_t rank, const int64_t *dims, void *out);
+/* The same for a tensor of F32, F16 or BF16. */
+neumeta_status nmi_safetensors_read_floats(const nmi_safetensors *file, const char *name,
+                                           int32_t rank, const int64_t *dims, float *out);
 
 /* --- writing ----------------------------------------------------------------------------- */
 
@@ -83,6 +91,8 @@ neumeta_status nmi_safetensors_read(const nmi_safetensors *file, const char *nam
 typedef struct nmi_safetensors_writer nmi_safetensors_writer;
 
 neumeta_status nmi_safetensors_writer_create(nmi_context *context, nmi_safetensors_writer **out);
+/* The file shall have checksums; to be called before any metadata is added. */
+neumeta_status nmi_safetensors_sign(nmi_safetensors_writer *writer);
 void nmi_safetensors_writer_free(nmi_safetensors_writer *writer); /* NULL is fine */
 nmi_context *nmi_safetensors_writer_context(const nmi_safetensors_writer *writer);
 
@@ -93,6 +103,12 @@ neumeta_status nmi_safetensors_add_text(nmi_safetensors_writer *writer, const ch
  * A name that is used twice is noticed when writing. */
 neumeta_status nmi_safetensors_add(nmi_safetensors_writer *writer, const char *name, int32_t dtype,
                                    int32_t rank, const int64_t *dims, const void *data);
+
+/* Floats as elements of `dtype`, F32, F16 or BF16: the latter rounded, and so copied.
+ * NEUMETA_ERR_NUMERIC names a value that is not finite or, once rounded, would not be. */
+neumeta_status nmi_safetensors_add_floats(nmi_safetensors_writer *writer, const char *name,
+                                          int32_t dtype, int32_t rank, const int64_t *dims,
+                                          const float *values);
 
 /* Each may be called any number of times. nmi_safetensors_save() is atomic. */
 neumeta_status nmi_safetensors_write(nmi_safetensors_writer *writer, nmi_sink sink, void *user);

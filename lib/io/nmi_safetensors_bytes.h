@@ -3,9 +3,7 @@
 #ifndef NMI_SAFETENSORS_BYTES_H
 #define NMI_SAFETENSORS_BYTES_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "nmi_context.h"
 
 /* Metadata sits in the header under this name, which no tensor may have. */
 #define NMI_SAFETENSORS_METADATA "__metadata__"
@@ -16,5 +14,11 @@ bool nmi_tensor_name_is_clean(const char *name);
 bool nmi_host_is_little_endian(void);
 /* Copies `count` elements of `size` bytes, the bytes of each in reverse; no overlap. */
 void nmi_copy_swapped(void *out, const void *in, int64_t count, int32_t size);
+
+/* Elements of F16, BF16 or F64, in the host's byte order, as floats. */
+void nmi_floats_widen(int32_t dtype, int64_t count, const void *elements, float *out);
+/* Floats rounded to F16 or BF16. NEUMETA_ERR_NUMERIC names one that is none. */
+neumeta_status nmi_floats_round(nmi_context *context, int32_t dtype, int64_t count,
+                                const float *values, uint16_t *out);
 
 #endif

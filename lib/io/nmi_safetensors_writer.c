@@ -2,6 +2,7 @@
 /* Writes safetensors: collects tensors and metadata, then gives the bytes to a sink. */
 #include "nmi_safetensors.h"
 
+#include "nmi_checksum.h"
 #include "nmi_json.h"
 #include "nmi_safetensors_bytes.h"
 
@@ -12,6 +13,14 @@ struct nmi_safetensors_writer {
     json_t *metadata;          /* in order of the calls */
     nmi_tensor_entry *entries; /* names are owned; data is in the host's byte order */
     int32_t count, capacity;
+    bool is_signed;
+    struct rounded *rounded;
+};
+
+/* Values that the writer owns because it rounded them. */
+struct rounded {
+    struct rounded *next;
+    uint16_t values[];
 };
 
 neumeta_status nmi_safetensors_writer_create(nmi_context *context, nmi_safetensors_writer **out)
@@ -42,6 +51,11 @@ void nmi_safetensors_writer_free(nmi_safetensors_writer *writer)
     nmi_context *context = writer->context;
     for (int32_t i = 0; i < writer->count; i++)
         nmi_free(context, owned_name(&writer->entries[i]));
+    while (writer->rounded != NULL) {
+        struct rounded *next = writer->rounded->next;
+        nmi_free(context, writer->rounded);
+        writer->rounded = next;
+    }
     nmi_free(context, writer->entries);
     json_decref(writer->metadata);
     nmi_free(context, writer);
@@ -74,6 +88,13 @@ neumeta_status nmi_safetensors_add_text(nmi_safetensors_writer *writer, const ch
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "metadata key '%s' is used twice", key);
     status = nmi_json_put_text(context, writer->metadata, key, value, "value");
     return status < 0 ? nmi_fail_within(context, status, "metadata '%s'", key) : status;
+}
+
+neumeta_status nmi_safetensors_sign(nmi_safetensors_writer *writer)
+{
+    NMI_ASSERT(json_object_size(writer->metadata) == 0);
+    writer->is_signed = true;
+    return nmi_safetensors_add_text(writer, NMI_CHECKSUM_KEY, ""); /* make_header() fills it */
 }
 
 static neumeta_status grow(nmi_safetensors_writer *writer)
@@ -131,6 +152,26 @@ neumeta_status nmi_safetensors_add(nmi_safetensors_writer *writer, const char *n
         return NEUMETA_ERR_MEMORY;
     writer->entries[writer->count++] = entry;
     return NEUMETA_OK;
+}
+
+neumeta_status nmi_safetensors_add_floats(nmi_safetensors_writer *writer, const char *name,
+                                          int32_t dtype, int32_t rank, const int64_t *dims,
+                                          const float *values)
+{
+    nmi_context *context = writer->context;
+    neumeta_status status = nmi_safetensors_add(writer, name, dtype, rank, dims, values);
+    if (status < 0 || dtype == NMI_DTYPE_F32)
+        return status;
+    nmi_tensor_entry *entry = &writer->entries[writer->count - 1];
+    struct rounded *rounded =
+        nmi_alloc(context, sizeof *rounded + (size_t)entry->elements * sizeof(uint16_t));
+    if (rounded == NULL)
+        return NEUMETA_ERR_MEMORY;
+    rounded->next = writer->rounded;
+    writer->rounded = rounded;
+    entry->data = (const unsigned char *)rounded->values;
+    status = nmi_floats_round(context, dtype, entry->elements, values, rounded->values);
+    return status < 0 ? nmi_fail_within(context, status, "tensor '%s'", name) : status;
 }
 
 /* --- header --- */
@@ -201,6 +242,54 @@ static neumeta_status add_to_header(void *user, const nmi_tensor_entry *entry)
     return NEUMETA_OK;
 }
 
+/* Checksum of a tensor's bytes in the file, which are those in memory on most hosts. */
+static neumeta_status sum_up(nmi_context *context, const nmi_tensor_entry *entry, uint64_t *sum)
+{
+    if (nmi_host_is_little_endian()) {
+        *sum = nmi_checksum_tensor(entry->data, entry->bytes);
+        return NEUMETA_OK;
+    }
+    unsigned char *swapped = nmi_alloc(context, (size_t)entry->bytes);
+    if (swapped == NULL)
+        return NEUMETA_ERR_MEMORY;
+    nmi_copy_swapped(swapped, entry->data, entry->elements, nmi_dtype_size(entry->dtype));
+    *sum = nmi_checksum_tensor(swapped, entry->bytes);
+    nmi_free(context, swapped);
+    return NEUMETA_OK;
+}
+
+typedef struct digits {
+    nmi_context *context;
+    char *next;
+} digits;
+
+static neumeta_status add_digits(void *user, const nmi_tensor_entry *entry)
+{
+    digits *state = user;
+    uint64_t sum = 0;
+    neumeta_status status = sum_up(state->context, entry, &sum);
+    nmi_checksum_print(sum, state->next);
+    state->next += NMI_CHECKSUM_DIGITS;
+    return status;
+}
+
+/* The header's own digits are left for later. */
+static neumeta_status put_checksums(const nmi_safetensors_writer *writer)
+{
+    nmi_context *context = writer->context;
+    const size_t length = ((size_t)writer->count + 1) * NMI_CHECKSUM_DIGITS;
+    char *text = nmi_alloc_zero(context, length + 1);
+    if (text == NULL)
+        return NEUMETA_ERR_MEMORY;
+    nmi_checksum_print(0, text);
+    digits state = {.context = context, .next = text + NMI_CHECKSUM_DIGITS};
+    neumeta_status status = visit_all(writer, add_digits, &state);
+    if (status == NEUMETA_OK) /* in its old place, the first */
+        status = nmi_json_put(context, writer->metadata, NMI_CHECKSUM_KEY, json_string(text));
+    nmi_free(context, text);
+    return status;
+}
+
 /* The length, the JSON text and spaces up to where the data starts. */
 static neumeta_status lay_out(nmi_context *context, const json_t *root, unsigned char **bytes,
                               size_t *size)
@@ -241,6 +330,8 @@ static neumeta_status make_header(const nmi_safetensors_writer *writer, unsigned
     header state = {.context = context, .root = json_object()};
     neumeta_status status = state.root != NULL ? NEUMETA_OK : nmi_json_memory(context);
     *bytes = NULL;
+    if (status == NEUMETA_OK && writer->is_signed)
+        status = put_checksums(writer);
     if (status == NEUMETA_OK && json_object_size(writer->metadata) > 0)
         status = nmi_json_put(context, state.root, NMI_SAFETENSORS_METADATA,
                               json_incref(writer->metadata));
@@ -248,6 +339,8 @@ static neumeta_status make_header(const nmi_safetensors_writer *writer, unsigned
         status = visit_all(writer, add_to_header, &state);
     if (status == NEUMETA_OK)
         status = lay_out(context, state.root, bytes, size);
+    if (status == NEUMETA_OK && writer->is_signed)
+        nmi_checksum_sign(*bytes, *size);
     *data_size = state.end;
     json_decref(state.root);
     return status;

@@ -1,31 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bf16: the upper half of a float, rounded to the nearest, ties to even. Two that are neighbours
- * along a sum make a pair. A pair lies, and is passed, where a float is, the first of the two in
- * its lower half; only its bits mean something.
+ * Pairs of bf16 that are neighbours along a sum. A pair lies, and is passed, where a float is, the
+ * first of the two in its lower half; only its bits mean something.
  */
 #ifndef NMI_BF16_H
 #define NMI_BF16_H
 
-#include <stdint.h>
-#include <string.h>
-
-static inline uint32_t nmi_bf16_bits(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    if (x != x)
-        return bits >> 16 | 0x40u; /* rounding must not make it an infinity */
-    return (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-}
-
-static inline float nmi_bf16_from_bits(uint32_t bits)
-{
-    float x;
-    bits <<= 16;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
+#include "nmi_float16.h"
 
 static inline float nmi_pair(float first, float second)
 {

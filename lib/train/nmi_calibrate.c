@@ -74,7 +74,7 @@ static neumeta_status take_parts(parts *c, nmi_dataset *dataset)
     nmi_statistics_samples *s = &c->samples;
     const int64_t items = c->how->items, batch = items < BATCH ? items : BATCH;
     neumeta_status status =
-        nmi_statistics_create(c->topology, c->how->moves, c->how->range.max, &c->statistics);
+        nmi_statistics_create(c->topology, c->how->moves, c->how->range.max, false, &c->statistics);
     if (status == NEUMETA_OK)
         status = nmi_statistics_allocate(c->statistics);
     if (status != NEUMETA_OK)

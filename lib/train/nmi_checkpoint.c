@@ -182,7 +182,7 @@ static neumeta_status check_slots(nmi_trainer *trainer, const nmi_safetensors *f
     const int64_t *steps = state->steps;
     int32_t known = 3; /* position, metrics, steps */
     if (state->statistics != NULL)
-        known += 2 * state->statistics->norm_count;
+        known += nmi_statistics_entry_count(state->statistics);
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
         nmi_slot *slot = &trainer->slots[t];
         if (steps[t] < 0 || steps[t] > INT64_MAX / 2)

@@ -434,6 +434,7 @@ static neumeta_status load_edited(neumeta_context *ctx, const image *file, const
     neumeta_manifold *manifold = NULL;
     ck_assert_uint_eq(length, strlen(to));
     memcpy(copy, file->bytes, (size_t)file->size);
+    test_forget_checksums(copy, file->size);
     size_t at = 0;
     while (at + length <= (size_t)file->size && memcmp(copy + at, from, length) != 0)
         at++;
@@ -503,6 +504,7 @@ START_TEST(damaged_headers_never_crash)
     neumeta_context *ctx = test_context();
     neumeta_manifold *m = make_manifold(ctx, SMALL), *loaded = NULL;
     const image file = file_of(ctx, m);
+    test_forget_checksums(file.bytes, file.size);
     const unsigned char *header_end = file.bytes;
     uint64_t header = 0;
     for (int i = 7; i >= 0; i--)
@@ -533,7 +535,7 @@ START_TEST(a_network_file_is_no_manifold)
     char *directory = test_directory(), *path = test_path(directory, "n.safetensors");
     assert_ok(ctx, neumeta_network_save(network, path));
     assert_status(ctx, neumeta_manifold_load(ctx, path, &loaded), NEUMETA_ERR_FORMAT);
-    assert_message_contains(ctx, "'neumeta.format' is missing");
+    assert_message_contains(ctx, "it is a file of kind 'network', not 'manifold'");
     free(path);
     test_directory_remove(directory);
     neumeta_network_free(network);
@@ -548,6 +550,7 @@ START_TEST(parameters_that_are_not_finite_are_told_by_tensor)
     neumeta_manifold *m = make_manifold(ctx, SMALL), *loaded = NULL;
     neumeta_network *network = NULL;
     image file = file_of(ctx, m);
+    test_forget_checksums(file.bytes, file.size);
     const char *name = "\"b.weight/inr.out.bias\"", *offsets = "\"data_offsets\":[";
     char *text = (char *)file.bytes + 8;
     char *at = strstr(text, name);

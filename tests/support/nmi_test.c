@@ -233,6 +233,24 @@ void test_write_file(const char *path, const void *data, int64_t size)
     ck_assert_int_eq(fclose(file), 0);
 }
 
+/* The place of a text that must be there. */
+static char *find_text(char *bytes, int64_t size, const char *text)
+{
+    const size_t length = strlen(text);
+    size_t at = 0;
+    while (at + length <= (size_t)size && memcmp(bytes + at, text, length) != 0)
+        at++;
+    ck_assert_msg(at + length <= (size_t)size, "'%s' is not in the file", text);
+    return bytes + at;
+}
+
+void test_forget_checksums(void *bytes, int64_t size)
+{
+    static const char key[] = "neumeta.checksums", format[] = "neumeta.format\":\"2\"";
+    memcpy(find_text(bytes, size, key), "somebody.else.did", sizeof key - 1);
+    memcpy(find_text(bytes, size, format), "neumeta.format\":\"1\"", sizeof format - 1);
+}
+
 int test_main(Suite *suite)
 {
     SRunner *runner = srunner_create(suite);

@@ -109,6 +109,9 @@ char *test_path(const char *directory, const char *name);
 /* A file's bytes (to be freed; a NUL follows them), or NULL. */
 unsigned char *test_read_file(const char *path, int64_t *size);
 void test_write_file(const char *path, const void *data, int64_t size);
+/* Makes a file of ours in memory one of format 1, which has no checksums, so that whatever a test
+ * then damages is found by other checks. */
+void test_forget_checksums(void *bytes, int64_t size);
 
 /* Runs a suite the way every test program ends: `return test_main(suite);`. */
 int test_main(Suite *suite);

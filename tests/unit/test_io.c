@@ -554,8 +554,10 @@ START_TEST(only_files_of_our_kind_and_format_pass)
     assert_status(context, check_metadata("'neumeta.format':'1'", true), NEUMETA_ERR_FORMAT);
     assert_message_contains(context, "'f': metadata 'neumeta.kind' is missing");
     assert_status(context, check_metadata("'neumeta.kind':'manifold'", true), NEUMETA_ERR_FORMAT);
-    assert_status(context, check_metadata("'neumeta.format':'2'", true), NEUMETA_ERR_VERSION);
-    assert_message_contains(context, "'f': format 2 is newer than this library");
+    assert_status(context, check_metadata("'neumeta.format':'3'", true), NEUMETA_ERR_VERSION);
+    assert_message_contains(context, "'f': format 3 is newer than this library");
+    assert_status(context, check_metadata("'neumeta.format':'2'", true), NEUMETA_ERR_FORMAT);
+    assert_message_contains(context, "format 2 has checksums, and this one has none");
     assert_status(context, check_metadata("'neumeta.format':'1','neumeta.kind':'network'", true),
                   NEUMETA_ERR_FORMAT);
     assert_message_contains(context, "'f': it is a file of kind 'network', not 'manifold'");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Statistics of norms: measured against a plain computation, and fitted as functions of the sizes.
  */
+#include "nmi_float16.h"
 #include "nmi_moments.h"
 #include "nmi_networks.h"
 #include "nmi_statistics.h"
@@ -90,23 +91,21 @@ END_TEST
 
 /* --- functions -------------------------------------------------------------------------------- */
 
-static nmi_statistics *make_statistics(const nmi_topology *topology, bool depths)
+static nmi_statistics *make_statistics(const nmi_topology *topology, bool depths, bool older)
 {
     nmi_statistics *s = NULL;
     bool moves[64] = {false};
     for (int32_t a = 0; a < topology->axis_count; a++)
         moves[a] = nmi_graph_axis_is_inner(topology, a) ||
                    (depths && topology->axes[a].kind == NEUMETA_AXIS_DEPTH);
-    assert_ok(topology->object.context, nmi_statistics_create(topology, moves, 0.75, &s));
+    assert_ok(topology->object.context, nmi_statistics_create(topology, moves, 0.75, older, &s));
     assert_ok(topology->object.context, nmi_statistics_allocate(s));
     return s;
 }
 
 static void draw_coefficients(nmi_statistics *s)
 {
-    for (int32_t i = 0; i < s->norm_count; i++)
-        test_fill(s->norms[i].coefficients, 2 * s->norms[i].terms * s->norms[i].channels,
-                  (uint64_t)i, -0.5f, 0.5f);
+    test_fill(s->coefficients, s->coefficient_count, 1, -0.5f, 0.5f);
 }
 
 /* Sizes drawn over the whole range, and what the functions say there. */
@@ -163,8 +162,8 @@ static void fit_recovers(bool depths)
 {
     nmi_context *context = test_context();
     nmi_network *network = make_network(context);
-    nmi_statistics *truth = make_statistics(network->topology, depths);
-    nmi_statistics *fitted = make_statistics(network->topology, depths);
+    nmi_statistics *truth = make_statistics(network->topology, depths, false);
+    nmi_statistics *fitted = make_statistics(network->topology, depths, false);
     draw_coefficients(truth);
     nmi_statistics_samples samples = draw_samples(truth, 400);
     const double before = nmi_statistics_error(fitted, &samples, 5);
@@ -172,6 +171,10 @@ static void fit_recovers(bool depths)
     const double after = nmi_statistics_error(fitted, &samples, 5);
     /* What is left is the ridge's bias, and channels that few samples have. */
     ck_assert_msg(after < 0.02 && before > 0.3, "error %g, %g before the fit", after, before);
+    for (int64_t i = 0; i < fitted->coefficient_count; i++) {
+        const float x = fitted->coefficients[i];
+        ck_assert(nmi_f16_from_bits(nmi_f16_bits(x)) == x);
+    }
     free_samples(&samples);
     nmi_statistics_free(truth);
     nmi_statistics_free(fitted);
@@ -186,33 +189,64 @@ START_TEST(what_the_terms_can_say_is_found)
 }
 END_TEST
 
-/* The norm of a convolution's own channels and of what comes before. */
+static void assert_terms(const nmi_statistics *s, int32_t norm, int target, const int64_t *sizes,
+                         const double *expected, int32_t count)
+{
+    double terms[64];
+    ck_assert_int_eq(s->norms[norm].terms[target], count);
+    nmi_statistics_terms(s, norm, target, sizes, terms);
+    for (int32_t k = 0; k < count; k++)
+        ck_assert_double_eq_tol(terms[k], expected[k], 1e-12);
+}
+
+/* The first block's bn1 follows its own width, its bn2 reads that width: pieces for 3, 2 and 1. */
 START_TEST(terms_follow_from_what_is_in_front)
 {
     nmi_context *context = test_context();
     nmi_network *network = make_network(context);
-    nmi_statistics *s = make_statistics(network->topology, false);
-    double terms[64];
-    ck_assert_int_eq(s->norm_count, 19);
-    /* bn1 of the stem depends on nothing that moves; its statistics are one number a channel. */
-    ck_assert_int_eq(s->norms[0].terms, 1);
-    /* The first block's bn1 follows its own width (u, u^2), its bn2 reads that width: u, u^2, and
-     * 3 pieces for the widths 4 to 1. */
-    ck_assert_int_eq(s->norms[1].terms, 1 + 2);
-    ck_assert_int_eq(s->norms[1].own_count, 1);
-    ck_assert_int_eq(s->norms[2].terms, 1 + 2 + 3);
-    ck_assert_int_eq(s->norms[2].direct_count, 1);
+    nmi_statistics *s = make_statistics(network->topology, false, false);
     int64_t sizes[64];
     nmi_graph_full_sizes(network->topology, sizes);
-    nmi_statistics_terms(s, 2, sizes, terms);
-    ck_assert_double_eq(terms[0], 1);
-    for (int k = 1; k < 6; k++)
-        ck_assert_double_eq(terms[k], 0);
+    ck_assert_int_eq(s->norm_count, 19);
+    ck_assert_int_eq(s->norms[1].own_count, 1);
+    ck_assert_int_eq(s->norms[2].direct_count, 1);
+    const int32_t first = s->norms[2].axes[0], second = s->norms[4].axes[0];
+    for (int target = 0; target < NMI_TARGETS; target++) {
+        /* bn1 of the stem depends on nothing that moves; its statistics are numbers. */
+        assert_terms(s, 0, target, sizes, (const double[]){1}, 1);
+        assert_terms(s, 2, target, sizes, (const double[]){1, 0, 0, 0}, 4);
+    }
+    sizes[first] = 2;
+    assert_terms(s, 1, NMI_MEAN, sizes, (const double[]){1, 0.5, 0.25}, 3);
+    assert_terms(s, 2, NMI_MEAN, sizes, (const double[]){1, 0, 1, 0}, 4);
+    /* The second block's: the mean of one width, and its own. */
+    sizes[second] = 1;
+    assert_terms(s, 3, NMI_MEAN, sizes, (const double[]){1, 0.5, 0.25, 0.75, 0.5625}, 5);
+    /* The third block's bn1: the mean of two, the nearer one, the other, its own at full size. */
+    assert_terms(s, 5, NMI_LOGARITHM, sizes,
+                 (const double[]){1, 0.625, 0.390625, 0.75, 0.5625, 0.5, 0.25, 0, 0}, 9);
+    nmi_statistics_free(s);
+    nmi_network_release(network);
+    nmi_context_release(context);
+}
+END_TEST
+
+START_TEST(files_of_format_1_have_terms_of_their_own)
+{
+    nmi_context *context = test_context();
+    nmi_network *network = make_network(context);
+    nmi_statistics *s = make_statistics(network->topology, false, true);
+    int64_t sizes[64];
+    nmi_graph_full_sizes(network->topology, sizes);
     sizes[s->norms[2].axes[0]] = 2;
-    nmi_statistics_terms(s, 2, sizes, terms);
-    const double expected[] = {1, 0.5, 0.25, 0, 1, 0};
-    for (int k = 0; k < 6; k++)
-        ck_assert_double_eq_tol(terms[k], expected[k], 1e-12);
+    sizes[s->norms[4].axes[0]] = 1;
+    for (int target = 0; target < NMI_TARGETS; target++) {
+        assert_terms(s, 2, target, sizes, (const double[]){1, 0.5, 0.25, 0, 1, 0}, 6);
+        assert_terms(s, 4, target, sizes,
+                     (const double[]){1, 0.5, 0.25, 0.75, 0.5625, 0, 0, 1, 0.375}, 9);
+        assert_terms(s, 5, target, sizes,
+                     (const double[]){1, 0.5, 0.25, 0.75, 0.5625, 0.390625, 0.244140625, 0, 0}, 9);
+    }
     nmi_statistics_free(s);
     nmi_network_release(network);
     nmi_context_release(context);
@@ -223,7 +257,7 @@ START_TEST(widths_of_a_block_that_is_not_there_count_as_full)
 {
     nmi_context *context = test_context();
     nmi_network *network = make_network(context);
-    nmi_statistics *s = make_statistics(network->topology, true);
+    nmi_statistics *s = make_statistics(network->topology, true, false);
     double one[64], other[64];
     int64_t sizes[64];
     const int32_t last = s->norm_count - 1;
@@ -236,13 +270,13 @@ START_TEST(widths_of_a_block_that_is_not_there_count_as_full)
     }
     ck_assert(depth >= 0 && inner >= 0);
     sizes[depth] = 1;
-    nmi_statistics_terms(s, last, sizes, one);
+    nmi_statistics_terms(s, last, NMI_MEAN, sizes, one);
     sizes[inner] = 1;
-    nmi_statistics_terms(s, last, sizes, other);
-    ck_assert_mem_eq(one, other, (size_t)s->norms[last].terms * sizeof(double));
+    nmi_statistics_terms(s, last, NMI_MEAN, sizes, other);
+    ck_assert_mem_eq(one, other, (size_t)s->norms[last].terms[NMI_MEAN] * sizeof(double));
     sizes[depth] = 3;
-    nmi_statistics_terms(s, last, sizes, other);
-    ck_assert_mem_ne(one, other, (size_t)s->norms[last].terms * sizeof(double));
+    nmi_statistics_terms(s, last, NMI_MEAN, sizes, other);
+    ck_assert_mem_ne(one, other, (size_t)s->norms[last].terms[NMI_MEAN] * sizeof(double));
     nmi_statistics_free(s);
     nmi_network_release(network);
     nmi_context_release(context);
@@ -257,6 +291,7 @@ int main(void)
     tcase_add_test(cases, moments_are_those_of_a_plain_computation);
     tcase_add_test(cases, what_the_terms_can_say_is_found);
     tcase_add_test(cases, terms_follow_from_what_is_in_front);
+    tcase_add_test(cases, files_of_format_1_have_terms_of_their_own);
     tcase_add_test(cases, widths_of_a_block_that_is_not_there_count_as_full);
     suite_add_tcase(suite, cases);
     return test_main(suite);

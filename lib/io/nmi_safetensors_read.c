@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* Takes tensors out of a file that was read: bits as they are, or any type of numbers as floats. */
+#include "nmi_safetensors.h"
+
+#include "nmi_safetensors_bytes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void nmi_tensor_copy(const nmi_tensor_entry *entry, void *out)
+{
+    if (entry->bytes == 0)
+        return;
+    if (nmi_host_is_little_endian())
+        memcpy(out, entry->data, (size_t)entry->bytes);
+    else
+        nmi_copy_swapped(out, entry->data, entry->elements, nmi_dtype_size(entry->dtype));
+}
+
+/* Elements of any type in between. */
+union piece {
+    unsigned char bytes[1024];
+    double doubles[128];
+};
+
+bool nmi_tensor_copy_floats(const nmi_tensor_entry *entry, float *out)
+{
+    union piece piece;
+    const int32_t size = nmi_dtype_size(entry->dtype);
+    const int64_t step = (int64_t)sizeof piece / size;
+    if (entry->dtype == NMI_DTYPE_F32) {
+        nmi_tensor_copy(entry, out);
+        return true;
+    }
+    if (entry->dtype != NMI_DTYPE_F16 && entry->dtype != NMI_DTYPE_BF16 &&
+        entry->dtype != NMI_DTYPE_F64)
+        return false;
+    for (int64_t i = 0; i < entry->elements; i += step) {
+        nmi_tensor_entry part = *entry;
+        part.elements = entry->elements - i < step ? entry->elements - i : step;
+        part.bytes = part.elements * size;
+        part.data = entry->data + i * size;
+        nmi_tensor_copy(&part, piece.bytes);
+        nmi_floats_widen(entry->dtype, part.elements, &piece, out + i);
+    }
+    return true;
+}
+
+static void shape_text(int32_t rank, const int64_t *dims, char *text, size_t size)
+{
+    size_t used = (size_t)snprintf(text, size, "[");
+    for (int32_t i = 0; i < rank && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%lld", i > 0 ? ", " : "",
+                                 (long long)dims[i]);
+    if (used < size)
+        snprintf(text + used, size - used, "]");
+}
+
+enum { ANY_FLOATS = 0 }; /* in place of a type: one that 32 bits or fewer hold */
+
+static bool is_of_type(const nmi_tensor_entry *entry, int32_t dtype)
+{
+    if (dtype != ANY_FLOATS)
+        return entry->dtype == dtype;
+    return entry->dtype == NMI_DTYPE_F32 || entry->dtype == NMI_DTYPE_F16 ||
+           entry->dtype == NMI_DTYPE_BF16;
+}
+
+static neumeta_status expect(nmi_context *context, const nmi_tensor_entry *entry, int32_t dtype,
+                             int32_t rank, const int64_t *dims)
+{
+    enum { SHAPE_TEXT = 200 }; /* 8 numbers of up to 19 digits, with what separates them */
+    char found[SHAPE_TEXT], wanted[SHAPE_TEXT];
+    if (entry == NULL)
+        return nmi_fail(context, NEUMETA_ERR_FORMAT, "is missing");
+    bool equal = is_of_type(entry, dtype) && entry->rank == rank;
+    for (int32_t i = 0; equal && i < rank; i++)
+        equal = entry->dims[i] == dims[i];
+    if (equal)
+        return NEUMETA_OK;
+    shape_text(entry->rank, entry->dims, found, sizeof found);
+    shape_text(rank, dims, wanted, sizeof wanted);
+    return nmi_fail(context, NEUMETA_ERR_FORMAT, "is %s %s, must be %s %s",
+                    nmi_dtype_name(entry->dtype), found,
+                    dtype != ANY_FLOATS ? nmi_dtype_name(dtype) : "F32, F16 or BF16", wanted);
+}
+
+/* The entry of this type and shape; `*out` is NULL if there is none of the name. */
+static neumeta_status find(const nmi_safetensors *file, const char *name, int32_t dtype,
+                           int32_t rank, const int64_t *dims, const nmi_tensor_entry **out)
+{
+    nmi_context *context = nmi_safetensors_context(file);
+    const nmi_tensor_entry *entry = nmi_safetensors_find(file, name);
+    *out = entry;
+    const neumeta_status status = expect(context, entry, dtype, rank, dims);
+    if (status < 0)
+        nmi_fail_within(context, status, "tensor '%s'", name);
+    return nmi_safetensors_within(file, status);
+}
+
+neumeta_status nmi_safetensors_read(const nmi_safetensors *file, const char *name, int32_t dtype,
+                                    int32_t rank, const int64_t *dims, void *out)
+{
+    const nmi_tensor_entry *entry;
+    const neumeta_status status = find(file, name, dtype, rank, dims, &entry);
+    if (status == NEUMETA_OK)
+        nmi_tensor_copy(entry, out);
+    return status;
+}
+
+neumeta_status nmi_safetensors_read_floats(const nmi_safetensors *file, const char *name,
+                                           int32_t rank, const int64_t *dims, float *out)
+{
+    const nmi_tensor_entry *entry;
+    const neumeta_status status = find(file, name, ANY_FLOATS, rank, dims, &entry);
+    if (status == NEUMETA_OK)
+        nmi_tensor_copy_floats(entry, out);
+    return status;
+}
