@@ -136,14 +136,14 @@ static json_t *list_tensors(const json_t *header, int64_t *elements)
     return rows;
 }
 
-/* Long ones, such as our topologies, are shown by other means. */
+/* Long ones, topologies and checksums, are left out. */
 static void add_metadata(const json_t *header, json_t *facts)
 {
     const char *name;
     json_t *value;
     json_object_foreach (json_object_get(header, "__metadata__"), name, value) {
         if (json_is_string(value) && strcmp(name, "neumeta.topology") != 0 &&
-            strncmp(name, "neumeta.front", 13) != 0)
+            strncmp(name, "neumeta.front", 13) != 0 && strcmp(name, "neumeta.checksums") != 0)
             add_fact(facts, name, json_incref(value));
     }
 }

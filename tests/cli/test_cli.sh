@@ -60,7 +60,7 @@ gives 0 "version" --version
 gives 2 "no command"
 gives 2 "unknown command" fly
 says "no command 'fly'"
-for command in fetch train calibrate search evaluate inspect materialize smooth bench plot; do
+for command in fetch train calibrate search evaluate inspect materialize convert smooth bench plot; do
     gives 0 "help of $command" $command --help
     prints "Examples:"
     gives 2 "unknown option of $command" $command --no-such-option
@@ -406,6 +406,33 @@ gives 0 "materialised network" evaluate half.safetensors $tiny --norm fold --jso
 half=$(member out 1 accuracy)
 gives 0 "the same from the manifold" evaluate m.safetensors --data idx --gamma 0.5 --json
 passes "both score the same" test "$half" = "$(member out 1 accuracy)"
+# --- 16 bits and fingerprints ---
+gives 0 "materialise again" materialize m.safetensors --gamma 0.5 --output half.safetensors --json
+name=$(member out 1 fingerprint)
+passes "a fingerprint has 64 digits" test "${#name}" -eq 64
+gives 0 "inspect a materialised network" inspect half.safetensors --topology lenet --channels 4 --norm fold
+prints "$name"
+gives 0 "materialise 16 bits" materialize m.safetensors --gamma 0.5 --storage f16 --json \
+    --output small.safetensors
+passes "which are others" test "$name" != "$(member out 1 fingerprint)"
+gives 0 "convert a manifold" convert m.safetensors --storage f16 --output m16.safetensors --json
+passes "about half of the bytes" test "$(member out 1 bytes)" -lt \
+    $(($(wc -c <m.safetensors) / 2 + 8192))
+gives 0 "a manifold of 16 bits" materialize m16.safetensors --gamma 0.5 --output x.safetensors
+gives 0 "and back" convert m16.safetensors --output m32.safetensors
+gives 0 "which changes no bit any more" convert m32.safetensors --storage f16 \
+    --output again.safetensors
+passes "the same file" cmp m16.safetensors again.safetensors
+gives 0 "convert a network" convert half.safetensors --topology lenet --channels 4 --norm fold --storage bf16 \
+    --output small.safetensors
+gives 2 "convert to nothing known" convert m.safetensors --storage f15 --output x.safetensors
+gives 2 "convert nothing" convert --output x.safetensors
+rm -f x.safetensors
+head -c "$(($(wc -c <m.safetensors) - 1))" m.safetensors >damaged.safetensors
+printf '~' >>damaged.safetensors
+gives 1 "a damaged manifold" materialize damaged.safetensors --output x.safetensors
+says "is damaged: its checksum is not the one it was written with"
+one_sentence
 gives 2 "materialise two sizes" materialize m.safetensors --gamma 0,0.5 --output x.safetensors
 head -c "$(($(wc -c <whole.safetensors) - 1))" whole.safetensors >cut.safetensors
 gives 1 "inspect a file cut short" inspect cut.safetensors
