@@ -147,6 +147,40 @@ START_TEST(a_file_keeps_the_statistics)
 }
 END_TEST
 
+/* Its statistics have terms of their own, and go on as they are. */
+START_TEST(a_file_of_format_1_keeps_its_statistics)
+{
+    neumeta_context *context = test_context();
+    neumeta_manifold *manifold = NULL, *again = NULL;
+    char *folder = test_directory(), *path = test_path(folder, "m");
+    int32_t calibrated = 0;
+    assert_ok(context, neumeta_manifold_load(
+                           context, NMI_SOURCE_ROOT "/tests/fuzz/corpus/manifold/norms.safetensors",
+                           &manifold));
+    assert_ok(context, neumeta_manifold_calibrated(manifold, &calibrated));
+    ck_assert_int_eq(calibrated, 1);
+    assert_ok(context, neumeta_manifold_save(manifold, path));
+    assert_ok(context, neumeta_manifold_load(context, path, &again));
+    float *weights[2];
+    for (int i = 0; i < 2; i++) {
+        test_problem p = {.context = context, .manifold = i == 0 ? manifold : again};
+        assert_ok(context, neumeta_manifold_topology(p.manifold, &p.topology));
+        int64_t count = 0;
+        weights[i] = problem_morphed(&p, 0.4, &count);
+        neumeta_topology_free(p.topology);
+        if (i == 1)
+            ck_assert_mem_eq(weights[0], weights[1], (size_t)count * sizeof(float));
+    }
+    free(weights[0]);
+    free(weights[1]);
+    neumeta_manifold_free(manifold);
+    neumeta_manifold_free(again);
+    free(path);
+    test_directory_remove(folder);
+    neumeta_context_free(context);
+}
+END_TEST
+
 /* The first place of `what` from `from` on. */
 static int64_t find(const unsigned char *bytes, int64_t size, int64_t from, const char *what)
 {
@@ -508,6 +542,7 @@ int main(void)
     tcase_add_test(cases, a_manifold_yields_nothing_until_its_norms_are_calibrated);
     tcase_add_test(cases, the_thread_count_does_not_change_a_bit);
     tcase_add_test(cases, a_file_keeps_the_statistics);
+    tcase_add_test(cases, a_file_of_format_1_keeps_its_statistics);
     tcase_add_test(cases, damaged_statistics_are_refused);
     tcase_add_test(cases, a_stopped_calibration_leaves_the_old_one);
     tcase_add_test(cases, wrong_arguments_are_named);

@@ -583,17 +583,25 @@ static neumeta_status whole_life(test_allocator *allocator, void *user)
     neumeta_topology *topology = NULL;
     neumeta_manifold *manifold = NULL, *loaded = NULL;
     neumeta_network *network = NULL;
+    neumeta_options *storage = NULL;
+    uint8_t fingerprint[NEUMETA_FINGERPRINT_BYTES];
     neumeta_status status = test_context_create(allocator, &ctx);
     if (status == NEUMETA_OK)
         status = build(ctx, true, &topology);
     if (status == NEUMETA_OK)
         status = try_create(ctx, topology, SMALL, &manifold);
-    if (status == NEUMETA_OK)
-        status = neumeta_manifold_save(manifold, user);
+    if (status == NEUMETA_OK) {
+        storage = options_of(ctx, "STORAGE=f16");
+        status = storage != NULL ? neumeta_manifold_save_as(manifold, user, storage)
+                                 : NEUMETA_ERR_MEMORY;
+    }
     if (status == NEUMETA_OK)
         status = neumeta_manifold_load(ctx, user, &loaded);
     if (status == NEUMETA_OK)
         status = try_materialize(ctx, loaded, 6, 5, "SAMPLES=2", &network);
+    if (status == NEUMETA_OK)
+        status = neumeta_network_fingerprint(network, fingerprint, sizeof fingerprint);
+    neumeta_options_free(storage);
     neumeta_network_free(network);
     neumeta_manifold_free(loaded);
     neumeta_manifold_free(manifold);
