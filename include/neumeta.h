@@ -107,12 +107,14 @@ typedef int32_t neumeta_status;
 #define NEUMETA_OP_AFFINE 14
 #define NEUMETA_OP_GAIN 15
 #define NEUMETA_OP_SELECT 16
+#define NEUMETA_OP_GROUP_NORM 17
 
 /** Ways to replace batch norm; see neumeta_network_replace_norm(). */
 #define NEUMETA_NORM_FOLD 1
 #define NEUMETA_NORM_SKIP_INIT 2
 #define NEUMETA_NORM_SQRT_HALF 3
 #define NEUMETA_NORM_AFFINE 4
+#define NEUMETA_NORM_GROUP 5
 
 /** Parts of a dataset. The held-out items are the last ones of the training items. */
 #define NEUMETA_SPLIT_TRAIN 1
@@ -155,6 +157,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_KEY_EPSILON 7
 #define NEUMETA_KEY_NORM_MOMENTUM 8
 #define NEUMETA_KEY_VALUE 9
+#define NEUMETA_KEY_GROUP_CHANNELS 10
 /* Built-in topologies and data */
 #define NEUMETA_KEY_CLASSES 20
 #define NEUMETA_KEY_INPUT_CHANNELS 21
@@ -485,6 +488,7 @@ NEUMETA_API neumeta_status neumeta_topology_begin_block(neumeta_topology *topolo
  * | SCALE | 1 | input times one learnable scalar | VALUE: its first value |
  * | AFFINE | 1 | input times a scale plus a shift, learnable per channel | |
  * | GAIN | 1 | input times VALUE | VALUE |
+ * | GROUP_NORM | 1 | same | EPSILON, GROUP_CHANNELS: an item's mean and variance over groups of so many channels, the last one with what is left over; a scale and shift per channel |
  *
  * Tensors are called `<name>.weight`, `<name>.bias`, `<name>.running_mean`,
  * `<name>.running_var` (NORM), `<name>.scale` (SCALE). Inside a repeat a node is named
@@ -592,17 +596,19 @@ NEUMETA_API neumeta_status neumeta_network_sizes(const neumeta_network *network,
                                                  int32_t count);
 
 /**
- * Remove batch norm; the outputs do not change.
+ * Remove batch norm; the outputs do not change, except by GROUP.
  *
  * FOLD moves each norm into the convolution before it. SKIP_INIT also puts a learnable scalar
  * behind each residual branch. SQRT_HALF also rewrites each residual sum as (x + F)/sqrt 2, the
  * factors being carried through to the classifier. AFFINE leaves a scale and shift per channel.
+ * GROUP puts group norm in its place, which takes its moments from each item as it runs: a start to
+ * train from. Smooth before, since groups would tie the order of the channels.
  * Sources: arXiv 2410.11878 (fold), arXiv 2505.05510, batch-norm replacement.
  *
  * @param network  Changed in place; it then has a topology of its own: neumeta_network_topology().
  * @param method   NEUMETA_NORM_*.
  * @param options  RESIDUAL_SCALE (SKIP_INIT; other values than 1 do change the outputs),
- *                 RESIDUAL_LEARNED (SQRT_HALF).
+ *                 RESIDUAL_LEARNED (SQRT_HALF), GROUP_CHANNELS (GROUP).
  * @return NEUMETA_ERR_UNSUPPORTED with the reason if a norm cannot be treated;
  *         NEUMETA_ERR_STATE if the weights are shared.
  */

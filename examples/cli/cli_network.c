@@ -7,6 +7,7 @@
 static const cli_keys builtin_keys[] = {{NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT}, {0, 0}};
 static const cli_keys loading_keys[] = {{NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_NAME_MAP}, {0, 0}};
 static const cli_keys norm_keys[] = {{NEUMETA_KEY_RESIDUAL_SCALE, NEUMETA_KEY_RESIDUAL_LEARNED},
+                                     {NEUMETA_KEY_GROUP_CHANNELS, NEUMETA_KEY_GROUP_CHANNELS},
                                      {0, 0}};
 static const cli_keys smooth_keys[] = {{NEUMETA_KEY_SMOOTH_SOLVER, NEUMETA_KEY_SMOOTH_TIME_LIMIT},
                                        {0, 0}};
@@ -25,6 +26,7 @@ static const struct norm_name {
     {"skip-init", NEUMETA_NORM_SKIP_INIT},
     {"sqrt-half", NEUMETA_NORM_SQRT_HALF},
     {"affine", NEUMETA_NORM_AFFINE},
+    {"group", NEUMETA_NORM_GROUP},
 };
 
 static int read_norm(const cli *c, const char *option, const char *initial, bool replacement,
@@ -38,8 +40,8 @@ static int read_norm(const cli *c, const char *option, const char *initial, bool
             *method = norm_names[i].method;
             return CLI_OK;
         }
-    return cli_usage(c, "--%s is '%s', must be one of %sfold, skip-init, sqrt-half, affine", option,
-                     text, replacement ? "" : "none, batch, ");
+    return cli_usage(c, "--%s is '%s', must be one of %sfold, skip-init, sqrt-half, affine, group",
+                     option, text, replacement ? "" : "none, batch, ");
 }
 
 static int set_input(const cli *c, const cli_data *data, neumeta_options *options)

@@ -20,12 +20,13 @@ static const cli_option options[] = {
     {"topology", "NAME", "network files: their built-in topology"},
     {"norm", "NAME",
      "network files: their norm: none, batch, or how it was replaced: fold, "
-     "skip-init, sqrt-half, affine (default batch)"},
+     "skip-init, sqrt-half, affine, group (default batch)"},
     {"results", "FILE", "also write the results there as JSON lines"},
     {NULL, NULL, NULL},
 };
 static const cli_keys keys[] = {
     {NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT},
+    {NEUMETA_KEY_GROUP_CHANNELS, NEUMETA_KEY_GROUP_CHANNELS},
     {NEUMETA_KEY_HELD_OUT, NEUMETA_KEY_DATA_STD},
     {NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_RESIDUAL_LEARNED},
     {NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW},

@@ -9,12 +9,13 @@ static const cli_option options[] = {
     {"topology", "NAME", "built-in topology of a network file, or alone to look at"},
     {"norm", "NAME",
      "the file's norm: none, batch, or how it was replaced: fold, skip-init, "
-     "sqrt-half, affine (default batch)"},
+     "sqrt-half, affine, group (default batch)"},
     {"tensors", NULL, "list the tensors, too"},
     {NULL, NULL, NULL},
 };
 static const cli_keys keys[] = {
     {NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT},
+    {NEUMETA_KEY_GROUP_CHANNELS, NEUMETA_KEY_GROUP_CHANNELS},
     {NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_RESIDUAL_LEARNED},
     {0, 0},
 };

@@ -7,12 +7,13 @@ static const cli_option options[] = {
     {"topology", "NAME", "the file's built-in topology"},
     {"norm", "NAME",
      "the file's norm: none, batch, or how it was replaced: fold, skip-init, "
-     "sqrt-half, affine (default batch)"},
+     "sqrt-half, affine, group (default batch)"},
     {"replace-norm", "NAME", "replace batch norm first: fold, skip-init, sqrt-half or affine"},
     {NULL, NULL, NULL},
 };
 static const cli_keys keys[] = {
     {NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT},
+    {NEUMETA_KEY_GROUP_CHANNELS, NEUMETA_KEY_GROUP_CHANNELS},
     {NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_SMOOTH_TIME_LIMIT},
     {0, 0},
 };

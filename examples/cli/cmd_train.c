@@ -24,10 +24,10 @@ static const cli_option options[] = {
     {"teacher-topology", "NAME", "the teacher's topology (default that of --topology)"},
     {"norm", "NAME",
      "norm of the topology and of the reference file: none, batch, or how it was "
-     "replaced: fold, skip-init, sqrt-half, affine (default batch)"},
+     "replaced: fold, skip-init, sqrt-half, affine, group (default batch)"},
     {"replace-norm", "NAME",
-     "replace batch norm before training: fold, skip-init, sqrt-half or affine; a manifold that "
-     "keeps it is calibrated at the end"},
+     "replace batch norm before training: fold, skip-init, sqrt-half, affine or group; a manifold "
+     "that keeps it is calibrated at the end"},
     {"smooth", NULL, "reorder channels before training, so that neighbours are alike"},
     {"recipe", "NAME",
      "schedule of a manifold: nm (all blocks at once, default), ht (block after "
@@ -40,6 +40,7 @@ static const cli_option options[] = {
 };
 static const cli_keys keys[] = {
     {NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT},
+    {NEUMETA_KEY_GROUP_CHANNELS, NEUMETA_KEY_GROUP_CHANNELS},
     {NEUMETA_KEY_HELD_OUT, NEUMETA_KEY_AUGMENT_FLIP},
     {NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_SMOOTH_TIME_LIMIT},
     {NEUMETA_KEY_INR_KIND, NEUMETA_KEY_MORPH_BLOCKS},

@@ -31,7 +31,8 @@ typedef struct nmi_node {
     int64_t kernel, stride, padding;
     bool bias;
     int32_t function;                /* ACTIVATION: 0 relu, 1 elu */
-    double epsilon, momentum;        /* NORM */
+    double epsilon, momentum;        /* NORM; GROUP_NORM has the first */
+    int64_t group;                   /* GROUP_NORM: channels of a group */
     double value;                    /* GAIN: factor; SCALE: first value */
     int64_t channels, height, width; /* INPUT */
     int32_t block;                   /* -1 before the first block */
@@ -48,8 +49,8 @@ typedef struct nmi_shape {
 typedef enum nmi_role {
     NMI_ROLE_WEIGHT,        /* conv [O, I, k, k], linear [O, I] */
     NMI_ROLE_BIAS,          /* conv, linear [O] */
-    NMI_ROLE_NORM_WEIGHT,   /* [C] */
-    NMI_ROLE_NORM_BIAS,     /* [C] */
+    NMI_ROLE_NORM_WEIGHT,   /* [C], also of GROUP_NORM */
+    NMI_ROLE_NORM_BIAS,     /* [C], also of GROUP_NORM */
     NMI_ROLE_RUNNING_MEAN,  /* [C], not trainable */
     NMI_ROLE_RUNNING_VAR,   /* [C], not trainable */
     NMI_ROLE_SCALE,         /* [1] */

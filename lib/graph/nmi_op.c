@@ -31,6 +31,7 @@ static const nmi_op_rule rules[] = {
     [NEUMETA_OP_AFFINE] = {"affine", 1, 1, false, {0}},
     [NEUMETA_OP_GAIN] = {"gain", 1, 1, false, {K(VALUE)}},
     [NEUMETA_OP_SELECT] = {"select", 2, SELECT_MAX, false, {0}},
+    [NEUMETA_OP_GROUP_NORM] = {"group-norm", 1, 1, false, {K(EPSILON), K(GROUP_CHANNELS)}},
 };
 #undef K
 
@@ -76,6 +77,8 @@ double nmi_node_setting(const nmi_node *node, int32_t key)
         return node->momentum;
     case NEUMETA_KEY_VALUE:
         return node->value;
+    case NEUMETA_KEY_GROUP_CHANNELS:
+        return (double)node->group;
     case NEUMETA_KEY_INPUT_CHANNELS:
         return (double)node->channels;
     case NEUMETA_KEY_INPUT_HEIGHT:
@@ -115,6 +118,9 @@ void nmi_node_set(nmi_node *node, int32_t key, double value)
     case NEUMETA_KEY_VALUE:
         node->value = value;
         break;
+    case NEUMETA_KEY_GROUP_CHANNELS:
+        node->group = (int64_t)value;
+        break;
     case NEUMETA_KEY_INPUT_CHANNELS:
         node->channels = (int64_t)value;
         break;
@@ -149,7 +155,7 @@ neumeta_status nmi_node_from_options(nmi_context *context, const char *name, int
     if (rule == NULL || op == NEUMETA_OP_SELECT)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                         "node '%s': operator %" PRId32 " is not one of NEUMETA_OP_INPUT to "
-                        "NEUMETA_OP_GAIN",
+                        "NEUMETA_OP_GAIN, nor NEUMETA_OP_GROUP_NORM",
                         name, op);
     *node = nmi_node_default(op);
     int32_t count = nmi_op_key_count(rule);

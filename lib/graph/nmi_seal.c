@@ -27,6 +27,8 @@ static const tensor_kind kinds[] = {
     {NEUMETA_OP_SCALE, NMI_ROLE_SCALE, "scale"},
     {NEUMETA_OP_AFFINE, NMI_ROLE_AFFINE_WEIGHT, "weight"},
     {NEUMETA_OP_AFFINE, NMI_ROLE_AFFINE_BIAS, "bias"},
+    {NEUMETA_OP_GROUP_NORM, NMI_ROLE_NORM_WEIGHT, "weight"},
+    {NEUMETA_OP_GROUP_NORM, NMI_ROLE_NORM_BIAS, "bias"},
 };
 
 static const tensor_kind *kind_of(const nmi_node *node, int32_t index)

@@ -74,7 +74,8 @@ static bool morphs(const nmi_manifold *manifold, int32_t tensor)
         return false;
     if (node->op == NEUMETA_OP_CONV || node->op == NEUMETA_OP_LINEAR)
         return true;
-    const bool vector = node->op == NEUMETA_OP_AFFINE || node->op == NEUMETA_OP_NORM;
+    const bool vector = node->op == NEUMETA_OP_AFFINE || node->op == NEUMETA_OP_NORM ||
+                        node->op == NEUMETA_OP_GROUP_NORM;
     for (int32_t a = 0; vector && a < topology->axis_count; a++)
         if (varies(&topology->axes[a]) && nmi_graph_tensor_depends(topology, tensor, a))
             return true;

@@ -29,6 +29,7 @@ static const field fields[] = {
     FIELD(channels, FIELD_INT64, 0),    FIELD(height, FIELD_INT64, 0),
     FIELD(width, FIELD_INT64, 0),       FIELD(block, FIELD_INT32, -1),
     FIELD(depth_axis, FIELD_INT32, -1), FIELD(depth_number, FIELD_INT64, 0),
+    FIELD(group, FIELD_INT64, 0),
 };
 
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0] };
@@ -281,7 +282,7 @@ static neumeta_status get_op(nmi_context *context, const json_t *object, int32_t
     neumeta_status status = get_text(context, object, "op", &text);
     if (status < 0)
         return status;
-    for (int32_t i = NEUMETA_OP_INPUT; i <= NEUMETA_OP_SELECT; i++)
+    for (int32_t i = NEUMETA_OP_INPUT; i <= NEUMETA_OP_GROUP_NORM; i++)
         if (strcmp(nmi_op_name(i), text) == 0) {
             *op = i;
             return NEUMETA_OK;

@@ -9,6 +9,7 @@
 
 #include "nmi_dense.h"
 #include "nmi_elementwise.h"
+#include "nmi_group_norm.h"
 
 /* --- values ---------------------------------------------------------------------------------- */
 
@@ -79,7 +80,8 @@ static int64_t place_values(nmi_pass *pass, const nmi_shape *shapes)
 static bool passes_gradient_in_place(int32_t op)
 {
     return op == NEUMETA_OP_ACTIVATION || op == NEUMETA_OP_NORM || op == NEUMETA_OP_AFFINE ||
-           op == NEUMETA_OP_SCALE || op == NEUMETA_OP_GAIN || op == NEUMETA_OP_ADD;
+           op == NEUMETA_OP_GROUP_NORM || op == NEUMETA_OP_SCALE || op == NEUMETA_OP_GAIN ||
+           op == NEUMETA_OP_ADD;
 }
 
 /* owner[n]: the step end whose gradient's place that of n shares. */
@@ -153,6 +155,15 @@ typedef struct totals {
     int64_t values, gradients, packed, factors, sums;
 } totals;
 
+/* Room in each chunk's workspace. */
+static void need_workspace(nmi_pass *pass, size_t bytes)
+{
+    const int64_t floats = ((int64_t)bytes + (int64_t)sizeof(float) - 1) / (int64_t)sizeof(float);
+    const int64_t whole = nmi_aligned_floats(floats) * (int64_t)sizeof(float);
+    if (whole > pass->workspace_bytes)
+        pass->workspace_bytes = whole;
+}
+
 static void place_product(nmi_pass *pass, const nmi_shape *shapes, int32_t number, totals *need)
 {
     const nmi_node *node = &pass->topology->nodes[number];
@@ -161,13 +172,10 @@ static void place_product(nmi_pass *pass, const nmi_shape *shapes, int32_t numbe
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape = nmi_step_conv_shape(pass->topology, &pass->steps, shapes, number);
         const nmi_conv_path path = nmi_conv_path_of(pass->kernels, pass->precision, &shape);
-        int64_t workspace = (int64_t)nmi_conv_workspace_bytes(path, &shape);
         packed = (int64_t)nmi_conv_packed_floats(path, &shape);
         transposed = (int64_t)nmi_conv_packed_transposed_floats(path, &shape);
         gradient = (int64_t)nmi_conv_gradient_floats(path, &shape);
-        if (workspace > pass->workspace_bytes)
-            pass->workspace_bytes =
-                nmi_aligned_floats(workspace / (int64_t)sizeof(float) + 1) * (int64_t)sizeof(float);
+        need_workspace(pass, nmi_conv_workspace_bytes(path, &shape));
     } else {
         nmi_dense_shape shape = {shapes[nmi_pass_input(pass, number, 0)].channels,
                                  shapes[number].channels};
@@ -202,6 +210,10 @@ static void place_weights(nmi_pass *pass, const nmi_shape *shapes, totals *need)
         case NEUMETA_OP_NORM:
             need->factors += 4 * places->vector;
             need->sums += 2 * channels;
+            pass->sum_count += 2 * channels;
+            break;
+        case NEUMETA_OP_GROUP_NORM:
+            need_workspace(pass, nmi_group_norm_workspace_bytes(channels));
             pass->sum_count += 2 * channels;
             break;
         case NEUMETA_OP_AFFINE:

@@ -8,6 +8,7 @@
 
 #include "nmi_dense.h"
 #include "nmi_elementwise.h"
+#include "nmi_group_norm.h"
 #include "nmi_norm_op.h"
 
 #include <string.h>
@@ -214,6 +215,21 @@ static void backward_affine(const position *at, const float *x, uint8_t flow, fl
                             flow == NMI_FLOW_ADD, dx);
 }
 
+static void backward_group_norm(const position *at, const float *x, uint8_t flow, float *dx)
+{
+    const int32_t n = at->step->node;
+    const nmi_shape *shape = &at->values.shapes[n];
+    const nmi_group_norm norm = nmi_step_group_norm(at->pass->topology, at->values.shapes, n);
+    double *sums = chunk_sums(at);
+    memset(sums, 0, 2 * (size_t)shape->channels * sizeof *sums);
+    for (int64_t i = 0; i < at->values.items; i++) {
+        const int64_t item = i * nmi_shape_floats(shape);
+        nmi_group_norm_backward(&norm, x + item, at->dy + item, at->pass->weights[n].scale,
+                                flow == NMI_FLOW_ADD, flow != NMI_FLOW_NONE ? dx + item : NULL,
+                                sums, sums + shape->channels, at->values.workspace);
+    }
+}
+
 /* Each input of a sum or concatenation takes its part. */
 static void backward_join(const position *at, const nmi_node *node, const uint8_t *flow)
 {
@@ -304,6 +320,9 @@ static void backward_operator(const position *at)
     case NEUMETA_OP_NORM:
     case NEUMETA_OP_AFFINE:
         backward_affine(at, x, *flow, dx);
+        return;
+    case NEUMETA_OP_GROUP_NORM:
+        backward_group_norm(at, x, *flow, dx);
         return;
     case NEUMETA_OP_ADD:
     case NEUMETA_OP_CONCAT:
@@ -444,7 +463,7 @@ static void reduce_step(void *argument, int64_t index, int32_t worker)
     case NEUMETA_OP_SCALE:
         add_sums(pass, tensors->weight, 1, nmi_pass_reduce_sums(pass, n, 1));
         break;
-    default: { /* NORM and AFFINE; sums of batch statistics are reduced already */
+    default: { /* norms and AFFINE; sums of batch statistics are reduced already */
         const double *sums = pass->batch_norm[n] ? pass->totals + pass->places[n].total
                                                  : nmi_pass_reduce_sums(pass, n, 2 * channels);
         add_sums(pass, tensors->weight, channels, sums);

@@ -74,6 +74,7 @@ static void prepare_step(void *argument, int64_t index, int32_t worker)
         if (!pass->batch_norm[n])
             fix_norm(pass, n);
         break;
+    case NEUMETA_OP_GROUP_NORM:
     case NEUMETA_OP_AFFINE:
         out->scale = weight;
         out->shift = out->bias;

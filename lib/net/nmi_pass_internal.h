@@ -13,7 +13,7 @@ enum { NMI_FLOW_NONE = 0, NMI_FLOW_WRITE, NMI_FLOW_ADD };
 
 /* A node's tensors, -1 where it has none. */
 typedef struct nmi_node_tensors {
-    int32_t weight, bias; /* also those of NORM and AFFINE, and the factor of a SCALE */
+    int32_t weight, bias; /* also those of norms and AFFINE, and the factor of a SCALE */
     int32_t mean, variance;
 } nmi_node_tensors;
 
@@ -23,7 +23,7 @@ typedef struct nmi_places {
     int64_t packed, transposed; /* weights of CONV and LINEAR */
     int64_t partial;            /* within a chunk: packed weight gradient, then that of the bias */
     int64_t bias;               /* within a chunk */
-    int64_t sum;                /* within a chunk: NORM, AFFINE [2][C], SCALE [1] */
+    int64_t sum;                /* within a chunk: NORM, GROUP_NORM, AFFINE [2][C], SCALE [1] */
     int64_t total;              /* NORM: [2][C] sums over all chunks */
     int64_t factors;            /* NORM: scale, shift, mean, inverse, each [C] at `vector` */
     int64_t vector;             /* [C] rounded up to whole alignment units */

@@ -103,6 +103,14 @@ static bool is_live(const nmi_network *network, const nmi_step *step)
     return network->shapes[step->end].channels > 0;
 }
 
+/* Room in each worker's workspace. */
+static void need_workspace(nmi_runner *runner, size_t bytes)
+{
+    const int64_t floats = nmi_aligned_floats((int64_t)(bytes / sizeof(float)));
+    if (floats > runner->workspace_floats)
+        runner->workspace_floats = floats;
+}
+
 /* Floats of a step's packed weights; those of folding them come back in *scratch. */
 static int64_t weight_floats(nmi_runner *runner, const nmi_network *network, const nmi_step *step,
                              int64_t *scratch)
@@ -111,18 +119,17 @@ static int64_t weight_floats(nmi_runner *runner, const nmi_network *network, con
     int64_t channels = network->shapes[step->node].channels;
     int64_t vector = nmi_aligned_floats(channels);
     int64_t count = 0;
-    if (node->op == NEUMETA_OP_NORM || node->op == NEUMETA_OP_AFFINE)
+    if (node->op == NEUMETA_OP_GROUP_NORM)
+        need_workspace(runner, nmi_group_norm_workspace_bytes(channels));
+    if (node->op == NEUMETA_OP_NORM || node->op == NEUMETA_OP_GROUP_NORM ||
+        node->op == NEUMETA_OP_AFFINE)
         return 2 * vector;
     if (node->op == NEUMETA_OP_CONV) {
         nmi_conv_shape shape =
             nmi_step_conv_shape(network->topology, &runner->steps, network->shapes, step->node);
         const nmi_conv_path path = nmi_conv_path_of(runner->kernels, NMI_FP32, &shape);
-        const int64_t bytes =
-            (int64_t)(runner->bordered ? nmi_conv_part_workspace_bytes(path, &shape)
-                                       : nmi_conv_workspace_bytes(path, &shape));
-        const int64_t workspace = nmi_aligned_floats(bytes / (int64_t)sizeof(float));
-        if (workspace > runner->workspace_floats)
-            runner->workspace_floats = workspace;
+        need_workspace(runner, runner->bordered ? nmi_conv_part_workspace_bytes(path, &shape)
+                                                : nmi_conv_workspace_bytes(path, &shape));
         count = (int64_t)nmi_conv_packed_floats(path, &shape);
         *scratch = channels * shape.in_channels * shape.kernel * shape.kernel;
     } else if (node->op == NEUMETA_OP_LINEAR) {
@@ -283,7 +290,7 @@ static float factor_of(const nmi_network *network, int32_t node)
     return scale != NULL ? *scale : (float)network->topology->nodes[node].value;
 }
 
-/* The node as y = scale x + shift for each channel. */
+/* The node as y = scale x + shift for each channel; of a GROUP_NORM, what follows its moments. */
 static void channel_factors(const nmi_network *network, int32_t number, float *scale, float *shift)
 {
     const nmi_node *node = &network->topology->nodes[number];
@@ -295,6 +302,9 @@ static void channel_factors(const nmi_network *network, int32_t number, float *s
                       tensor_of(network, number, NMI_ROLE_RUNNING_MEAN),
                       tensor_of(network, number, NMI_ROLE_RUNNING_VAR), (float)node->epsilon, scale,
                       shift);
+    } else if (node->op == NEUMETA_OP_GROUP_NORM) {
+        memcpy(scale, tensor_of(network, number, NMI_ROLE_NORM_WEIGHT), bytes);
+        memcpy(shift, tensor_of(network, number, NMI_ROLE_NORM_BIAS), bytes);
     } else if (node->op == NEUMETA_OP_AFFINE) {
         memcpy(scale, tensor_of(network, number, NMI_ROLE_AFFINE_WEIGHT), bytes);
         memcpy(shift, tensor_of(network, number, NMI_ROLE_AFFINE_BIAS), bytes);
@@ -376,6 +386,7 @@ static void pack_weights(nmi_runner *runner, const nmi_network *network)
             pack_product(runner, network, step, place, weights);
             break;
         case NEUMETA_OP_NORM:
+        case NEUMETA_OP_GROUP_NORM:
         case NEUMETA_OP_AFFINE:
             weights->scale = place;
             weights->shift = place + nmi_aligned_floats(network->shapes[step->node].channels);

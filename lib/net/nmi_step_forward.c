@@ -8,6 +8,7 @@
 
 #include "nmi_dense.h"
 #include "nmi_elementwise.h"
+#include "nmi_norm_op.h"
 
 #include <string.h>
 
@@ -22,7 +23,7 @@ int32_t nmi_step_activation(const nmi_topology *topology, int32_t node)
 
 bool nmi_step_divides(int32_t op)
 {
-    return op != NEUMETA_OP_POOL_GLOBAL && op != NEUMETA_OP_FLATTEN;
+    return op != NEUMETA_OP_POOL_GLOBAL && op != NEUMETA_OP_FLATTEN && op != NEUMETA_OP_GROUP_NORM;
 }
 
 /* A step on its way: what its forms below share. */
@@ -154,6 +155,27 @@ static void affine_line(const forward_job *job, int64_t item, int64_t line, int6
                        job->weights->shift,
                        nmi_step_activation(job->chunk->topology, job->step->activation),
                        line_of(&job->x, item, line), line_of(&job->y, item, line));
+}
+
+/* Two sweeps over each item: its moments, then the factors that they give. */
+static void forward_group_norm(const forward_job *job)
+{
+    const int64_t channels = job->out->channels;
+    const nmi_group_norm norm =
+        nmi_step_group_norm(job->chunk->topology, job->chunk->shapes, job->step->node);
+    double *sum = job->chunk->workspace, *square = sum + channels;
+    float *scale = (float *)(square + channels), *shift = scale + channels;
+    for (int64_t i = 0; i < job->chunk->items; i++) {
+        memset(sum, 0, 2 * (size_t)channels * sizeof *sum);
+        for (int64_t line = 0; line < job->out->height; line++)
+            nmi_norm_sums(job->out->width, channels, line_of(&job->x, i, line), sum, square);
+        nmi_group_norm_factors(&norm, sum, square, job->weights->scale, job->weights->shift, scale,
+                               shift);
+        for (int64_t line = 0; line < job->out->height; line++)
+            nmi_affine_forward(job->chunk->kernels, job->out->width, channels, scale, shift,
+                               nmi_step_activation(job->chunk->topology, job->step->activation),
+                               line_of(&job->x, i, line), line_of(&job->y, i, line));
+    }
 }
 
 static void activation_line(const forward_job *job, int64_t item, int64_t line, int64_t pixels)
@@ -317,6 +339,9 @@ void nmi_step_forward(const nmi_chunk *chunk, const nmi_step *step, const nmi_st
     case NEUMETA_OP_NORM:
     case NEUMETA_OP_AFFINE:
         for_lines(&job, affine_line);
+        break;
+    case NEUMETA_OP_GROUP_NORM:
+        forward_group_norm(&job);
         break;
     case NEUMETA_OP_ACTIVATION:
         for_lines(&job, activation_line);

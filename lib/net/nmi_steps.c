@@ -60,8 +60,8 @@ static nmi_step group_step(const nmi_topology *topology, const int32_t *sole, co
         }
     }
     if (next >= 0 && topology->nodes[next].op == NEUMETA_OP_ACTIVATION &&
-        (is_product(op) || op == NEUMETA_OP_NORM || op == NEUMETA_OP_AFFINE ||
-         op == NEUMETA_OP_ADD))
+        (is_product(op) || op == NEUMETA_OP_NORM || op == NEUMETA_OP_GROUP_NORM ||
+         op == NEUMETA_OP_AFFINE || op == NEUMETA_OP_ADD))
         step.activation = step.end = next;
     return step;
 }
@@ -194,6 +194,15 @@ nmi_pool_shape nmi_step_pool_shape(const nmi_topology *topology, const nmi_steps
                             .padding = pool->padding};
     nmi_pool_shape_complete(&shape);
     return shape;
+}
+
+nmi_group_norm nmi_step_group_norm(const nmi_topology *topology, const nmi_shape *shapes,
+                                   int32_t node)
+{
+    return (nmi_group_norm){.channels = shapes[node].channels,
+                            .size = topology->nodes[node].group,
+                            .pixels = shapes[node].height * shapes[node].width,
+                            .epsilon = topology->nodes[node].epsilon};
 }
 
 int64_t nmi_bordered_floats(const nmi_shape *shape, int64_t border)

@@ -8,6 +8,7 @@
 #define NMI_STEPS_H
 
 #include "nmi_conv.h"
+#include "nmi_group_norm.h"
 #include "nmi_network.h"
 #include "nmi_pool.h"
 
@@ -53,6 +54,8 @@ nmi_conv_shape nmi_step_conv_shape(const nmi_topology *topology, const nmi_steps
                                    const nmi_shape *shapes, int32_t node);
 nmi_pool_shape nmi_step_pool_shape(const nmi_topology *topology, const nmi_steps *steps,
                                    const nmi_shape *shapes, int32_t node);
+nmi_group_norm nmi_step_group_norm(const nmi_topology *topology, const nmi_shape *shapes,
+                                   int32_t node);
 
 /* Some items of a batch, and where the values of nodes lie: item i of node n starts at
  * base + offset[n] * room + i * floats of n. */
@@ -66,7 +69,7 @@ typedef struct nmi_chunk {
     const int64_t *offset; /* [node_count] floats of one item; nodes inside a step: as its end */
     int64_t room;          /* items the base has room for */
     int64_t first, items;
-    void *workspace; /* of convolutions: for parts of images if there are borders */
+    void *workspace; /* of convolutions, for parts of images if there are borders; of GROUP_NORM */
     /* Inference only: zero pixels around every image of a value, at least as many as the padding of
      * the convolutions that read it (NULL: none), and whether a step must write the zeros. */
     const int64_t *border; /* [node_count] */
@@ -94,7 +97,7 @@ void nmi_chunk_write(const nmi_chunk *chunk, int32_t node, float *y);
 typedef struct nmi_step_weights {
     const float *packed;        /* CONV, LINEAR */
     const float *bias;          /* CONV, LINEAR, or NULL */
-    const float *scale, *shift; /* NORM, AFFINE: [C] */
+    const float *scale, *shift; /* NORM, AFFINE, GROUP_NORM (behind its moments): [C] */
     float factor;               /* SCALE, GAIN */
 } nmi_step_weights;
 

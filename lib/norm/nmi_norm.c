@@ -5,10 +5,8 @@
 #include <math.h>
 
 static const nmi_norm_method *const methods[] = {
-    &nmi_norm_method_fold,
-    &nmi_norm_method_skip_init,
-    &nmi_norm_method_sqrt_half,
-    &nmi_norm_method_affine,
+    &nmi_norm_method_fold,   &nmi_norm_method_skip_init, &nmi_norm_method_sqrt_half,
+    &nmi_norm_method_affine, &nmi_norm_method_group,
 };
 
 static const nmi_norm_method *find_method(int32_t number)
@@ -50,7 +48,7 @@ static const float *values_of(const nmi_network *network, int32_t node, nmi_role
     return network->tensors[nmi_graph_node_tensor(network->topology, node, role)].data;
 }
 
-neumeta_status nmi_norm_factors(const nmi_network *network, int32_t norm, double **out)
+neumeta_status nmi_norm_factors(const nmi_network *network, int32_t norm, bool own, double **out)
 {
     nmi_context *context = network->object.context;
     const nmi_node *node = &network->topology->nodes[norm];
@@ -74,9 +72,9 @@ neumeta_status nmi_norm_factors(const nmi_network *network, int32_t norm, double
                             "and finite",
                             node->name, (long long)c, spread);
         }
-        double scale = (double)gamma[c] / sqrt(spread);
+        double scale = (own ? (double)gamma[c] : 1.0) / sqrt(spread);
         factors[2 * c] = scale;
-        factors[2 * c + 1] = (double)beta[c] - scale * (double)mean[c];
+        factors[2 * c + 1] = (own ? (double)beta[c] : 0.0) - scale * (double)mean[c];
     }
     *out = factors;
     return NEUMETA_OK;

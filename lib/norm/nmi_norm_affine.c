@@ -6,7 +6,6 @@
  *     y = g x + (beta - g mean),  g = gamma / sqrt(var + eps)
  */
 #include "nmi_norm.h"
-#include "nmi_rewrite.h"
 
 static neumeta_status affine_matches(const nmi_network *network)
 {
@@ -28,7 +27,7 @@ static neumeta_status affine_values(nmi_rewrite *rewrite, int32_t old, nmi_netwo
     if (rewrite->source->topology->nodes[old].op != NEUMETA_OP_NORM)
         return NEUMETA_OK;
     double *factors = NULL;
-    neumeta_status status = nmi_norm_factors(rewrite->source, old, &factors);
+    neumeta_status status = nmi_norm_factors(rewrite->source, old, true, &factors);
     if (status != NEUMETA_OK || factors == NULL)
         return status;
     nmi_tensor *scale = nmi_rewrite_tensor(rewrite, result, old, NMI_ROLE_AFFINE_WEIGHT);

@@ -5,7 +5,6 @@
  *     W' = g W,  b' = beta + g (b - mean),  g = gamma / sqrt(var + eps)
  */
 #include "nmi_norm.h"
-#include "nmi_rewrite.h"
 
 static neumeta_status fold_matches(const nmi_network *network)
 {
@@ -29,8 +28,10 @@ static neumeta_status fold_matches(const nmi_network *network)
     return NEUMETA_OK;
 }
 
-static bool has_norm_behind(const nmi_topology *topology, int32_t node)
+bool nmi_norm_takes_up(const nmi_topology *topology, int32_t node)
 {
+    if (!nmi_rewrite_has_kernel(&topology->nodes[node]))
+        return false;
     for (int32_t after = node + 1; after < topology->node_count; after++)
         if (topology->nodes[after].op == NEUMETA_OP_NORM &&
             topology->nodes[after].inputs[0] == node)
@@ -45,23 +46,18 @@ static neumeta_status fold_node(nmi_rewrite *rewrite, int32_t old)
         rewrite->map[old] = rewrite->map[node.inputs[0]];
         return NEUMETA_OK;
     }
-    if (nmi_rewrite_has_kernel(&node) && has_norm_behind(rewrite->source->topology, old))
+    if (nmi_norm_takes_up(rewrite->source->topology, old))
         node.bias = true;
     nmi_rewrite_inputs(rewrite, old);
     return nmi_rewrite_put(rewrite, old, &node);
 }
 
-/* The result's weight and bias are copies of the old ones by now; a new bias is zero. */
-static neumeta_status fold_values(nmi_rewrite *rewrite, int32_t old, nmi_network *result)
+void nmi_norm_take_up(const nmi_rewrite *rewrite, int32_t norm, const double *factors,
+                      nmi_network *result)
 {
-    if (rewrite->source->topology->nodes[old].op != NEUMETA_OP_NORM)
-        return NEUMETA_OK;
-    double *factors = NULL;
-    neumeta_status status = nmi_norm_factors(rewrite->source, old, &factors);
-    if (status != NEUMETA_OK || factors == NULL)
-        return status;
-    nmi_tensor *weight = nmi_rewrite_tensor(rewrite, result, old, NMI_ROLE_WEIGHT);
-    nmi_tensor *bias = nmi_rewrite_tensor(rewrite, result, old, NMI_ROLE_BIAS);
+    const int32_t before = rewrite->source->topology->nodes[norm].inputs[0];
+    nmi_tensor *weight = nmi_rewrite_tensor(rewrite, result, before, NMI_ROLE_WEIGHT);
+    nmi_tensor *bias = nmi_rewrite_tensor(rewrite, result, before, NMI_ROLE_BIAS);
     int64_t row = weight->count / weight->dims[0];
     for (int64_t out = 0; out < weight->dims[0]; out++) {
         double scale = factors[2 * out];
@@ -69,8 +65,18 @@ static neumeta_status fold_values(nmi_rewrite *rewrite, int32_t old, nmi_network
             weight->data[out * row + i] = (float)(scale * (double)weight->data[out * row + i]);
         bias->data[out] = (float)(factors[2 * out + 1] + scale * (double)bias->data[out]);
     }
+}
+
+static neumeta_status fold_values(nmi_rewrite *rewrite, int32_t old, nmi_network *result)
+{
+    if (rewrite->source->topology->nodes[old].op != NEUMETA_OP_NORM)
+        return NEUMETA_OK;
+    double *factors = NULL;
+    neumeta_status status = nmi_norm_factors(rewrite->source, old, true, &factors);
+    if (status == NEUMETA_OK && factors != NULL)
+        nmi_norm_take_up(rewrite, old, factors, result);
     nmi_free(rewrite->context, factors);
-    return NEUMETA_OK;
+    return status;
 }
 
 static neumeta_status fold_rewrite(const nmi_network *network, const nmi_options *options,

@@ -5,7 +5,6 @@
  */
 #include "nmi_norm.h"
 #include "nmi_residual.h"
-#include "nmi_rewrite.h"
 
 static neumeta_status skip_init_matches(const nmi_network *network)
 {

@@ -11,7 +11,6 @@
  */
 #include "nmi_norm.h"
 #include "nmi_residual.h"
-#include "nmi_rewrite.h"
 
 #include <math.h>
 
@@ -65,6 +64,11 @@ static neumeta_status check_homogeneous(const nmi_network *network, rewrite_plan
     for (int32_t number = 0; number < topology->node_count; number++) {
         const nmi_node *node = &topology->nodes[number];
         plan->exponent[number] = output_exponent(topology, plan, number);
+        if (node->op == NEUMETA_OP_GROUP_NORM && plan->exponent[number] > 0)
+            return nmi_fail(network->object.context, NEUMETA_ERR_UNSUPPORTED,
+                            "'%s' comes after a residual sum and is a group norm: the factor of "
+                            "the sum cannot be carried through it",
+                            node->name);
         if (node->op == NEUMETA_OP_ACTIVATION && node->function != 0 && plan->exponent[number] > 0)
             return nmi_fail(network->object.context, NEUMETA_ERR_UNSUPPORTED,
                             "'%s' comes after a residual sum and is no relu: the factor of the "

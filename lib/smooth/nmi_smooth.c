@@ -314,10 +314,25 @@ static neumeta_status solve_all(smooth_state *smoother)
     return status;
 }
 
+/* Channels that change places would change groups. */
+static neumeta_status check_groups(const nmi_network *network)
+{
+    for (int32_t n = 0; n < network->topology->node_count; n++) {
+        const nmi_node *node = &network->topology->nodes[n];
+        if (node->op == NEUMETA_OP_GROUP_NORM && network->shapes[n].channels >= 2 * node->group)
+            return nmi_fail(network->object.context, NEUMETA_ERR_UNSUPPORTED,
+                            "smoothing: group norm '%s' ties the order of its channels; smooth "
+                            "before group norm replaces batch norm",
+                            node->name);
+    }
+    return NEUMETA_OK;
+}
+
 static neumeta_status prepare(smooth_state *smoother)
 {
-    neumeta_status status =
-        nmi_channel_axes(smoother->network, &smoother->axes, &smoother->axis_count);
+    neumeta_status status = check_groups(smoother->network);
+    if (status == NEUMETA_OK)
+        status = nmi_channel_axes(smoother->network, &smoother->axes, &smoother->axis_count);
     if (status == NEUMETA_OK)
         status = nmi_cliques_create(smoother->network, &smoother->cliques);
     if (status != NEUMETA_OK)

@@ -175,6 +175,11 @@ static void run_affine(faults *f)
     run_norm(f, NEUMETA_NORM_AFFINE);
 }
 
+static void run_group(faults *f)
+{
+    run_norm(f, NEUMETA_NORM_GROUP);
+}
+
 static void prepare_folded(faults *f)
 {
     prepare_topology(f);
@@ -244,6 +249,7 @@ static const fault_scenario scenarios[] = {
     {"skip-init", prepare_network, run_skip_init, 1},
     {"sqrt-half", prepare_network, run_sqrt_half, 1},
     {"affine", prepare_network, run_affine, 1},
+    {"group", prepare_network, run_group, 1},
     {"smoothing", prepare_folded, run_smooth, 1},
     {"network files", prepare_files, run_files, 1},
     {"a dataset in memory", prepare_network, run_memory_dataset, 1},

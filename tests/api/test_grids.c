@@ -27,7 +27,7 @@ static neumeta_trainer *make_trainer(test_problem *problem, const char *const *p
 }
 
 static const int32_t methods[] = {NEUMETA_NORM_FOLD, NEUMETA_NORM_SKIP_INIT, NEUMETA_NORM_AFFINE,
-                                  NEUMETA_NORM_SQRT_HALF};
+                                  NEUMETA_NORM_SQRT_HALF, NEUMETA_NORM_GROUP};
 enum { METHODS = sizeof methods / sizeof *methods };
 
 START_TEST(a_fitted_manifold_starts_as_its_reference_to_the_bit)

@@ -112,9 +112,27 @@ static void statistics(const evaluator *e, int32_t n, const double *x, int64_t c
         }
 }
 
-/* Operators that treat each channel alike: y = scale x + shift. */
-static void channel_line(const evaluator *e, int32_t n, const double *x, int64_t c, double *scale,
-                         double *shift)
+/* Mean and biased variance of one item over the group of channel c. */
+static void group_statistics(const evaluator *e, int32_t n, const double *x, int64_t i, int64_t c,
+                             double *mean, double *variance)
+{
+    const nmi_shape *s = &e->network->shapes[n];
+    const int64_t size = e->network->topology->nodes[n].group, pixels = s->height * s->width;
+    const int64_t groups = s->channels / size > 0 ? s->channels / size : 1;
+    const int64_t group = c / size < groups ? c / size : groups - 1;
+    const int64_t first = group * size, end = group < groups - 1 ? first + size : s->channels;
+    const double count = (double)((end - first) * pixels);
+    const double *values = x + (i * s->channels + first) * pixels;
+    *mean = *variance = 0.0;
+    for (int64_t p = 0; p < (end - first) * pixels; p++)
+        *mean += values[p] / count;
+    for (int64_t p = 0; p < (end - first) * pixels; p++)
+        *variance += (values[p] - *mean) * (values[p] - *mean) / count;
+}
+
+/* Operators that treat each channel of an item alike: y = scale x + shift. */
+static void channel_line(const evaluator *e, int32_t n, const double *x, int64_t i, int64_t c,
+                         double *scale, double *shift)
 {
     const nmi_node *node = &e->network->topology->nodes[n];
     *shift = 0.0;
@@ -123,6 +141,11 @@ static void channel_line(const evaluator *e, int32_t n, const double *x, int64_t
         double variance = tensor_of(e, n, NMI_ROLE_RUNNING_VAR)[c];
         if (e->batch_norm != NULL && e->batch_norm[n])
             statistics(e, n, x, c, &mean, &variance);
+        *scale = tensor_of(e, n, NMI_ROLE_NORM_WEIGHT)[c] / sqrt(variance + node->epsilon);
+        *shift = tensor_of(e, n, NMI_ROLE_NORM_BIAS)[c] - mean * *scale;
+    } else if (node->op == NEUMETA_OP_GROUP_NORM) {
+        double mean, variance;
+        group_statistics(e, n, x, i, c, &mean, &variance);
         *scale = tensor_of(e, n, NMI_ROLE_NORM_WEIGHT)[c] / sqrt(variance + node->epsilon);
         *shift = tensor_of(e, n, NMI_ROLE_NORM_BIAS)[c] - mean * *scale;
     } else if (node->op == NEUMETA_OP_AFFINE) {
@@ -174,16 +197,18 @@ static void evaluate_node(const evaluator *e, int32_t n)
         memcpy(y, x, (size_t)(e->items * floats_of(e, n)) * sizeof *y);
         return;
     }
-    bool line = node->op == NEUMETA_OP_NORM || node->op == NEUMETA_OP_AFFINE ||
-                node->op == NEUMETA_OP_SCALE || node->op == NEUMETA_OP_GAIN;
+    bool line = node->op == NEUMETA_OP_NORM || node->op == NEUMETA_OP_GROUP_NORM ||
+                node->op == NEUMETA_OP_AFFINE || node->op == NEUMETA_OP_SCALE ||
+                node->op == NEUMETA_OP_GAIN;
     bool product = node->op == NEUMETA_OP_CONV || node->op == NEUMETA_OP_LINEAR;
     bool pool = node->op >= NEUMETA_OP_POOL_MAX && node->op <= NEUMETA_OP_POOL_GLOBAL;
     for (int64_t c = 0; c < out->channels; c++) {
-        double scale = 1.0;
-        double shift = 0.0;
-        if (line)
-            channel_line(e, n, x, c, &scale, &shift);
-        for (int64_t i = 0; i < e->items; i++)
+        for (int64_t i = 0; i < e->items; i++) {
+            double scale = 1.0;
+            double shift = 0.0;
+            /* Statistics of the batch are the same for each item. */
+            if (line)
+                channel_line(e, n, x, i, c, &scale, &shift);
             for (int64_t row = 0; row < out->height; row++)
                 for (int64_t column = 0; column < out->width; column++)
                     y[((i * out->channels + c) * out->height + row) * out->width + column] =
@@ -191,6 +216,7 @@ static void evaluate_node(const evaluator *e, int32_t n)
                         : product ? product_at(e, n, in, x, i, c, row, column)
                         : pool    ? pool_at(node, in, x, i, c, row, column)
                                   : element_at(e, n, i, c, row, column);
+        }
     }
 }
 
@@ -367,8 +393,34 @@ static int32_t build_repeats(const builder *b)
     return add(b, "pool", NEUMETA_OP_POOL_GLOBAL, FROM(x), -1, "");
 }
 
+/* Group norms of several groups, of one, with a group that has what is left over, behind
+ * convolutions and sums, in a repeat, and of single values. */
+static int32_t build_groups(const builder *b)
+{
+    int32_t stream = width(b, "stream", 4, 7), depth;
+    int32_t x = add(b, "x", NEUMETA_OP_INPUT, FROM(-1), -1,
+                    "INPUT_CHANNELS=2 INPUT_HEIGHT=5 INPUT_WIDTH=6");
+    x = add(b, "c0", NEUMETA_OP_CONV, FROM(x), stream, CONV3);
+    x = add(b, "n0", NEUMETA_OP_GROUP_NORM, FROM(x), -1, "GROUP_CHANNELS=2");
+    x = add(b, "r0", NEUMETA_OP_ACTIVATION, FROM(x), -1, "FUNCTION=elu");
+    assert_ok(b->context,
+              neumeta_topology_add_axis(b->topology, "d", NEUMETA_AXIS_DEPTH, 1, 3, 1, &depth));
+    assert_ok(b->context, neumeta_topology_begin_repeat(b->topology, "a", depth, 1, x));
+    int32_t y = add(b, "c1", NEUMETA_OP_CONV, FROM(x), width(b, "w", 1, 6), CONV3);
+    y = add(b, "n1", NEUMETA_OP_GROUP_NORM, FROM(y), -1, "EPSILON=0.01 GROUP_CHANNELS=3");
+    y = add(b, "r1", NEUMETA_OP_ACTIVATION, FROM(y), -1, "FUNCTION=elu");
+    y = add(b, "c2", NEUMETA_OP_CONV, FROM(y), stream, CONV3);
+    y = add(b, "n2", NEUMETA_OP_GROUP_NORM, FROM(y), -1, "");
+    y = add(b, "add", NEUMETA_OP_ADD, FROM(x, y), -1, "");
+    y = add(b, "n3", NEUMETA_OP_GROUP_NORM, FROM(y), -1, "GROUP_CHANNELS=4");
+    assert_ok(b->context, neumeta_topology_end_repeat(b->topology, y, &x));
+    y = add(b, "pool", NEUMETA_OP_POOL_GLOBAL, FROM(x), -1, "");
+    y = add(b, "n4", NEUMETA_OP_GROUP_NORM, FROM(y), -1, "GROUP_CHANNELS=3");
+    return add(b, "l", NEUMETA_OP_LINEAR, FROM(y), width(b, "o", 3, 3), "");
+}
+
 static int32_t (*const graphs[])(const builder *) = {build_chain, build_residual, build_branches,
-                                                     build_repeats};
+                                                     build_repeats, build_groups};
 enum { GRAPHS = sizeof graphs / sizeof graphs[0] };
 
 /* --- comparison ------------------------------------------------------------------------------ */

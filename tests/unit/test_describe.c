@@ -147,7 +147,8 @@ static void assert_same_topology(const nmi_topology *a, const nmi_topology *b)
         ck_assert(x->op == y->op && x->axis == y->axis && x->multiple == y->multiple &&
                   x->kernel == y->kernel && x->stride == y->stride && x->padding == y->padding &&
                   x->bias == y->bias && x->function == y->function && x->block == y->block);
-        ck_assert(x->epsilon == y->epsilon && x->momentum == y->momentum && x->value == y->value);
+        ck_assert(x->epsilon == y->epsilon && x->momentum == y->momentum && x->value == y->value &&
+                  x->group == y->group);
         ck_assert(x->channels == y->channels && x->height == y->height && x->width == y->width &&
                   x->depth_axis == y->depth_axis && x->depth_number == y->depth_number);
         ck_assert_int_eq(x->input_count, y->input_count);
@@ -216,6 +217,8 @@ START_TEST(a_repeat_with_settings_of_every_type_survives)
     assert_ok(context, nmi_options_create(context, &options));
     assert_ok(context, nmi_options_set_real(options, NEUMETA_KEY_EPSILON, 1.0 / 3.0));
     x = add(topology, "norm", NEUMETA_OP_NORM, x, -1, options);
+    x = add(topology, "groups", NEUMETA_OP_GROUP_NORM, x, -1,
+            number(NEUMETA_KEY_GROUP_CHANNELS, 5));
     assert_ok(context, nmi_topology_begin_repeat(topology, "body", depth, 1, x));
     assert_ok(context, nmi_topology_add_axis(topology, "h", NEUMETA_AXIS_WIDTH, 2, 8, 1, &inner));
     int32_t inside = add(topology, "up", NEUMETA_OP_CONV, x, inner, number(NEUMETA_KEY_PADDING, 1));
@@ -302,6 +305,7 @@ static const struct {
     {"'bias':true", "'bias':1", "node 1: 'bias' is not true or false"},
     {"'epsilon':0.5", "'epsilon':'0'", "node 2: 'epsilon' is not a number"},
     {"'epsilon':0.5", "'epsilon':-1", "topology: node 2: "},
+    {"'op':'norm'", "'op':'group-norm'", "GROUP_CHANNELS is 0, must lie in [1, 1e+06]"},
     {"'block':0", "'block':1", "topology: node 1: "},
     {"'block':0", "'block':-2", "topology: node 1: "},
     {"'block':0", "'block':0,'depth_axis':0", "topology: node 1: "},

@@ -90,6 +90,49 @@ START_TEST(an_affine_map_worked_by_hand)
 }
 END_TEST
 
+/* What the statistics did is in the convolution now, and groups are of two channels. */
+START_TEST(a_group_norm_worked_by_hand)
+{
+    nmi_network *network = conv_and_norm();
+    nmi_options *options = test_options(context, NEUMETA_KEY_GROUP_CHANNELS, 2, 0, 0, 0, 0);
+    const float input = 3;
+    float outputs[2];
+    assert_ok(context, nmi_norm_replace(network, NEUMETA_NORM_GROUP, options));
+    ck_assert_int_eq(count_op(network, NEUMETA_OP_NORM), 0);
+    ck_assert_int_eq(count_op(network, NEUMETA_OP_GROUP_NORM), 1);
+    /* W' = 3/2, -2/3; b' = (1 - 5)/2, (0.5 + 4)/3 */
+    const float weight[] = {1.5f, -2.0f / 3}, bias[] = {-2, 1.5f};
+    const float gamma[] = {2, 3}, beta[] = {10, -1};
+    assert_near(nmi_network_find(network, "conv.weight")->data, weight, 2, 1e-6, 0);
+    assert_near(nmi_network_find(network, "conv.bias")->data, bias, 2, 1e-6, 0);
+    assert_near(nmi_network_find(network, "bn.weight")->data, gamma, 2, 0, 0);
+    assert_near(nmi_network_find(network, "bn.bias")->data, beta, 2, 0, 0);
+    /* 2.5 and -0.5 have mean 1 and deviation 1.5: 2 + 10 and -3 - 1 */
+    const float expected[] = {12, -4};
+    assert_ok(context, nmi_network_run(network, &input, 1, outputs));
+    assert_near(outputs, expected, 2, 1e-6, 0);
+    nmi_options_release(options);
+    nmi_network_release(network);
+}
+END_TEST
+
+START_TEST(group_norms_have_the_names_of_the_norms)
+{
+    nmi_network *network = residual("resnet20-cifar", _i, 6);
+    const int32_t norms = count_op(network, NEUMETA_OP_NORM);
+    assert_ok(context, nmi_norm_replace(network, NEUMETA_NORM_GROUP, NULL));
+    ck_assert_int_eq(count_op(network, NEUMETA_OP_GROUP_NORM), norms);
+    ck_assert_ptr_nonnull(nmi_network_find(network, "layer1.0.bn1.weight"));
+    ck_assert_ptr_nonnull(nmi_network_find(network, "layer1.0.bn1.bias"));
+    ck_assert_ptr_nonnull(nmi_network_find(network, "layer1.0.conv1.bias"));
+    ck_assert_ptr_null(nmi_network_find(network, "layer1.0.bn1.running_mean"));
+    for (int32_t n = 0; n < network->topology->node_count; n++)
+        if (network->topology->nodes[n].op == NEUMETA_OP_GROUP_NORM)
+            ck_assert_int_eq(network->topology->nodes[n].group, 16);
+    nmi_network_release(network);
+}
+END_TEST
+
 /* Rounding alone: each folded weight is off by half a unit in the last place, 6e-8. */
 START_TEST(every_method_keeps_the_outputs_of_residual_networks)
 {
@@ -308,6 +351,18 @@ START_TEST(a_norm_behind_no_convolution_is_refused)
 }
 END_TEST
 
+START_TEST(group_norm_needs_a_convolution_too)
+{
+    nmi_topology *topology = test_topology(context);
+    int32_t width = test_axis(topology, "width", NEUMETA_AXIS_WIDTH, 4, 4);
+    int32_t conv = test_conv(topology, "conv", test_input(topology, 2, 4), width);
+    int32_t relu = test_unary(topology, "relu", NEUMETA_OP_ACTIVATION, conv);
+    int32_t norm = test_unary(topology, "bn", NEUMETA_OP_NORM, relu);
+    assert_refused(test_sealed(topology, norm, 1), NEUMETA_NORM_GROUP, NULL,
+                   NEUMETA_ERR_UNSUPPORTED, "group: norm 'bn' stands behind 'relu'");
+}
+END_TEST
+
 START_TEST(a_convolution_with_other_consumers_is_refused)
 {
     nmi_topology *topology = test_topology(context);
@@ -387,6 +442,15 @@ START_TEST(sqrt_half_refuses_what_scales_nothing)
 }
 END_TEST
 
+START_TEST(sqrt_half_refuses_group_norm_behind_a_sum)
+{
+    nmi_network *network = residual("resnet20-cifar", 0, 4);
+    assert_ok(context, nmi_norm_replace(network, NEUMETA_NORM_GROUP, NULL));
+    assert_refused(network, NEUMETA_NORM_SQRT_HALF, NULL, NEUMETA_ERR_UNSUPPORTED,
+                   "sqrt-half: 'layer1.1.bn1' comes after a residual sum and is a group norm");
+}
+END_TEST
+
 START_TEST(a_second_residual_scalar_is_refused)
 {
     nmi_network *network = one_sum(0, true);
@@ -407,7 +471,9 @@ START_TEST(settings_of_other_methods_are_refused)
     assert_refused(one_sum(0, true), NEUMETA_NORM_SKIP_INIT, learned, NEUMETA_ERR_ARGUMENT,
                    "RESIDUAL_LEARNED");
     assert_refused(one_sum(0, true), 0, NULL, NEUMETA_ERR_ARGUMENT, "method is 0");
-    assert_refused(one_sum(0, true), 5, NULL, NEUMETA_ERR_ARGUMENT, "method is 5");
+    assert_refused(one_sum(0, true), 6, NULL, NEUMETA_ERR_ARGUMENT, "method is 6");
+    assert_refused(one_sum(0, true), NEUMETA_NORM_GROUP, scale, NEUMETA_ERR_ARGUMENT,
+                   "RESIDUAL_SCALE");
     nmi_options_release(scale);
     nmi_options_release(learned);
 }
@@ -416,7 +482,7 @@ END_TEST
 START_TEST(a_variance_that_is_not_positive_is_refused)
 {
     const float bad[] = {-1.0f, 0.0f, NAN, INFINITY};
-    const int32_t methods[] = {NEUMETA_NORM_FOLD, NEUMETA_NORM_AFFINE};
+    const int32_t methods[] = {NEUMETA_NORM_FOLD, NEUMETA_NORM_AFFINE, NEUMETA_NORM_GROUP};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         nmi_network *network = conv_and_norm();
         nmi_topology *topology = network->topology;
@@ -484,6 +550,8 @@ int main(void)
     tcase_set_timeout(refusals, 120);
     tcase_add_test(passes, a_fold_worked_by_hand);
     tcase_add_test(passes, an_affine_map_worked_by_hand);
+    tcase_add_test(passes, a_group_norm_worked_by_hand);
+    tcase_add_loop_test(passes, group_norms_have_the_names_of_the_norms, 0, 2);
     tcase_add_loop_test(passes, every_method_keeps_the_outputs_of_residual_networks, 0, 4);
     tcase_add_test(passes, fold_and_affine_keep_the_outputs_of_lenet);
     tcase_add_loop_test(passes, a_learned_skip_starts_at_the_same_outputs, 0, 2);
@@ -494,14 +562,16 @@ int main(void)
     tcase_add_test(passes, factors_of_different_ways_are_levelled);
     tcase_add_loop_test(passes, every_allocation_may_fail, 0, 4);
     tcase_add_test(refusals, a_norm_behind_no_convolution_is_refused);
+    tcase_add_test(refusals, group_norm_needs_a_convolution_too);
     tcase_add_test(refusals, a_convolution_with_other_consumers_is_refused);
     tcase_add_loop_test(refusals, networks_without_residual_sums_are_refused, 0, 2);
     tcase_add_test(refusals, a_sum_without_a_shortcut_is_refused);
     tcase_add_test(refusals, a_sum_of_three_is_refused);
     tcase_add_test(refusals, sqrt_half_refuses_what_scales_nothing);
+    tcase_add_test(refusals, sqrt_half_refuses_group_norm_behind_a_sum);
     tcase_add_test(refusals, a_second_residual_scalar_is_refused);
     tcase_add_test(refusals, settings_of_other_methods_are_refused);
-    tcase_add_loop_test(refusals, a_variance_that_is_not_positive_is_refused, 0, 2);
+    tcase_add_loop_test(refusals, a_variance_that_is_not_positive_is_refused, 0, 3);
     tcase_add_test(refusals, shared_weights_are_refused);
     suite_add_tcase(suite, passes);
     suite_add_tcase(suite, refusals);

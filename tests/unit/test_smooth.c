@@ -422,6 +422,29 @@ START_TEST(importance_worked_by_hand)
 }
 END_TEST
 
+/* A single group has all channels in any order. */
+START_TEST(groups_of_channels_are_refused)
+{
+    for (int32_t group = 2; group <= 4; group += 2) {
+        nmi_topology *topology = test_topology(context);
+        int32_t width = test_axis(topology, "width", NEUMETA_AXIS_WIDTH, 7, 7);
+        int32_t classes = test_axis(topology, "classes", NEUMETA_AXIS_WIDTH, 2, 2);
+        int32_t node = test_conv(topology, "conv", test_input(topology, 1, 4), width);
+        node = test_node(topology, "gn", NEUMETA_OP_GROUP_NORM, &node, 1, -1,
+                         test_options(context, NEUMETA_KEY_GROUP_CHANNELS, group, 0, 0, 0, 0));
+        node = test_unary(topology, "pool", NEUMETA_OP_POOL_GLOBAL, node);
+        nmi_network *network = test_sealed(topology, test_linear(topology, "fc", node, classes), 1);
+        float *expected = test_outputs(network);
+        const neumeta_status status = nmi_smooth(network, NULL);
+        ck_assert_int_eq(status, group < 4 ? NEUMETA_ERR_UNSUPPORTED : NEUMETA_OK);
+        if (status != NEUMETA_OK)
+            assert_message_contains(context, "group norm 'gn' ties the order of its channels");
+        test_same_outputs(network, expected, 1e-5);
+        nmi_network_release(network);
+    }
+}
+END_TEST
+
 /* The weights of every inner channel lie on a ramp; the shuffled ramp is found again. */
 START_TEST(a_shuffled_ramp_is_restored)
 {
@@ -667,6 +690,7 @@ int main(void)
     tcase_add_loop_test(networks, sorted_networks_compute_the_same, 0, 4);
     tcase_add_test(networks, importance_worked_by_hand);
     tcase_add_test(networks, a_shuffled_ramp_is_restored);
+    tcase_add_test(networks, groups_of_channels_are_refused);
     tcase_add_test(networks, a_seed_decides_the_result_at_any_thread_count);
     tcase_add_test(networks, small_groups_are_solved_exactly);
     tcase_add_test(networks, concatenations_are_smoothed);
