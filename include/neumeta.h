@@ -197,6 +197,8 @@ typedef int32_t neumeta_status;
 #define NEUMETA_KEY_MLP_BLOCKS 75
 #define NEUMETA_KEY_GRID_GAUGE 76
 #define NEUMETA_KEY_GRID_TERMS 77
+#define NEUMETA_KEY_INR_RANK 78
+#define NEUMETA_KEY_SEPARABLE_BLOCKS 79
 /* Phases of a schedule */
 #define NEUMETA_KEY_EPOCHS 100
 #define NEUMETA_KEY_BATCH 101
@@ -751,8 +753,8 @@ NEUMETA_API void neumeta_dataset_free(neumeta_dataset *dataset);
  * functions of the sizes, which neumeta_manifold_calibrate() finds after training.
  *
  * @param topology  Sealed; retained.
- * @param options   INR_KIND, MORPH_BLOCKS, SEED; for grids GRID_GAUGE, GRID_TERMS, MLP_BLOCKS; for
- *                  MLPs INR_ENCODING, INR_HIDDEN, INR_LAYERS, INR_OCTAVES, INR_FUNCTION,
+ * @param options   INR_KIND, MORPH_BLOCKS, MLP_BLOCKS, SEPARABLE_BLOCKS, SEED; for grids GRID_GAUGE,
+ *                  GRID_TERMS; for separable INRs INR_RANK; for these and MLPs INR_ENCODING, INR_HIDDEN, INR_LAYERS, INR_OCTAVES, INR_FUNCTION,
  *                  INR_SCALAR, COORDINATE_SCALE, INR_EXTENT_OCTAVES, NOISE, NOISE_CLAMP.
  * @return NEUMETA_ERR_ARGUMENT; NEUMETA_ERR_STATE if the topology is not sealed;
  *         NEUMETA_ERR_MEMORY.
@@ -806,8 +808,8 @@ NEUMETA_API neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *man
  *         NEUMETA_ERR_STATE if norms were not calibrated since the manifold was last trained;
  *         NEUMETA_ERR_NUMERIC if the manifold yields something infinite.
  * @note Time O(SAMPLES * rows * INR_LAYERS * INR_HIDDEN^2), a row being one pair of an output and
- *       an input channel; for grids, that of copying the weights. Source: arXiv 2410.11878,
- *       averaged sampling of the manifold.
+ *       an input channel, for separable INRs an output or an input channel; for grids, that of
+ *       copying the weights. Source: arXiv 2410.11878, averaged sampling of the manifold.
  */
 NEUMETA_API neumeta_status neumeta_manifold_materialize(neumeta_manifold *manifold,
                                                         const int64_t *sizes, int32_t count,

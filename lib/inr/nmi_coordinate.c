@@ -58,10 +58,13 @@ void nmi_coordinate_rows(const nmi_grid *grid, const nmi_noise *noise, int64_t f
     if (noisy)
         d = start_draws(noise, grid->tensor);
     const double scale = (double)grid->scale;
+    const int64_t inputs = grid->edge == NMI_EDGE_OUTPUTS  ? 1
+                           : grid->edge == NMI_EDGE_INPUTS ? INT64_MAX
+                                                           : grid->inputs;
     for (int64_t r = first; r < first + rows; r++, x += NMI_COORDINATES) {
         double q[NMI_COORDINATES] = {
-            (double)grid->tensor,  (double)(r / grid->inputs), (double)(r % grid->inputs),
-            (double)grid->tensors, (double)grid->outputs,      (double)grid->inputs,
+            (double)grid->tensor,  (double)(r / inputs),  (double)(r % inputs),
+            (double)grid->tensors, (double)grid->outputs, (double)grid->inputs,
         };
         if (noisy) {
             for (int j = 0; j < NMI_COORDINATES; j++)

@@ -32,11 +32,16 @@ typedef struct nmi_noise {
     int64_t samples;
 } nmi_noise;
 
-/* The rows of one tensor, numbered o * inputs + i. Biases have one input. */
+/* Which rows of a tensor there are: all, or those along one edge of it, with the other channel 0.
+ */
+enum { NMI_EDGE_NONE = 0, NMI_EDGE_OUTPUTS = 1, NMI_EDGE_INPUTS = 2 };
+
+/* The rows of one tensor, numbered o * inputs + i; along an edge o, or i. Biases have one input. */
 typedef struct nmi_grid {
     int64_t tensor, tensors; /* l, L */
     int64_t outputs, inputs; /* O, I */
     int64_t scale;           /* M */
+    int32_t edge;            /* NMI_EDGE_* */
 } nmi_grid;
 
 /* Coordinates of rows first .. first + rows - 1, x [rows][6]. `noise` NULL or of amplitude 0:

@@ -7,7 +7,7 @@
 
 #include "nmi_manifold.h"
 
-extern const nmi_inr_kind nmi_inr_mlp, nmi_inr_grid;
+extern const nmi_inr_kind nmi_inr_mlp, nmi_inr_grid, nmi_inr_separable;
 
 static inline bool nmi_emission_has(const nmi_emission *emission, int32_t tensor)
 {

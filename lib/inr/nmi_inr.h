@@ -57,7 +57,7 @@ typedef struct nmi_inr_kind {
 } nmi_inr_kind;
 
 /* Kinds by index of INR_KIND. */
-enum { NMI_INR_MLP = 0, NMI_INR_GRID = 1, NMI_INR_KINDS = 2 };
+enum { NMI_INR_MLP = 0, NMI_INR_GRID = 1, NMI_INR_SEPARABLE = 2, NMI_INR_KINDS = 3 };
 const nmi_inr_kind *nmi_inr_kind_at(int32_t index);
 
 #endif

@@ -14,6 +14,7 @@ const nmi_inr_kind *nmi_inr_kind_at(int32_t index)
     static const nmi_inr_kind *const kinds[NMI_INR_KINDS] = {
         [NMI_INR_MLP] = &nmi_inr_mlp,
         [NMI_INR_GRID] = &nmi_inr_grid,
+        [NMI_INR_SEPARABLE] = &nmi_inr_separable,
     };
     return kinds[index];
 }

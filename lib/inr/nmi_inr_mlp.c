@@ -21,7 +21,7 @@ static const float *used_weights(const nmi_mlp *mlp, const float *parameters, nm
 
 bool nmi_mlp_splits(const nmi_mlp_rows *rows)
 {
-    return rows->clean && rows->grid.inputs >= NMI_SPLIT_INPUTS;
+    return rows->clean && rows->grid.edge == NMI_EDGE_NONE && rows->grid.inputs >= NMI_SPLIT_INPUTS;
 }
 
 static void pack_layer(const nmi_mlp_rows *rows, int64_t layer, bool backward, float *packed)

@@ -4,9 +4,33 @@
  */
 #include "nmi_emission.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* --- which tensors morph ----------------------------------------------------------------- */
+
+/* Lists of blocks that have a kind of their own. */
+static const struct {
+    int32_t key, kind;
+} own_kinds[] = {{NEUMETA_KEY_MLP_BLOCKS, NMI_INR_MLP},
+                 {NEUMETA_KEY_SEPARABLE_BLOCKS, NMI_INR_SEPARABLE}};
+
+enum { OWN_KINDS = sizeof own_kinds / sizeof *own_kinds };
+
+/* Whether a block may get `kind` from this list: it morphs, and no other list has given it one. */
+static neumeta_status check_block(const nmi_manifold *manifold, int32_t key, int32_t kind,
+                                  int32_t block, int64_t number)
+{
+    nmi_context *ctx = manifold->object.context;
+    const int32_t present = manifold->block_kinds[block];
+    if (key == NEUMETA_KEY_MORPH_BLOCKS || present == manifold->settings.kind || present == kind)
+        return NEUMETA_OK;
+    if (present < 0)
+        return nmi_fail(ctx, NEUMETA_ERR_ARGUMENT, "block %lld is not among MORPH_BLOCKS",
+                        (long long)number);
+    return nmi_fail(ctx, NEUMETA_ERR_ARGUMENT, "block %lld is of kind %s by another setting",
+                    (long long)number, nmi_inr_kind_at(present)->name);
+}
 
 /* Gives `kind` to the blocks of a list, or to all if it is not set. */
 static neumeta_status mark_blocks(nmi_manifold *manifold, const nmi_options *options, int32_t key,
@@ -21,10 +45,8 @@ static neumeta_status mark_blocks(nmi_manifold *manifold, const nmi_options *opt
     for (int64_t i = 0; i < count && status == NEUMETA_OK; i++) {
         int32_t block = 0;
         status = nmi_graph_block_number(topology, numbers[i], &block);
-        if (status == NEUMETA_OK && key == NEUMETA_KEY_MLP_BLOCKS &&
-            manifold->block_kinds[block] < 0)
-            status = nmi_fail(topology->object.context, NEUMETA_ERR_ARGUMENT,
-                              "block %lld is not among MORPH_BLOCKS", (long long)numbers[i]);
+        if (status == NEUMETA_OK)
+            status = check_block(manifold, key, kind, block, numbers[i]);
         if (status == NEUMETA_OK)
             manifold->block_kinds[block] = kind;
     }
@@ -44,8 +66,9 @@ static neumeta_status choose_kinds(nmi_manifold *manifold, const nmi_options *op
         manifold->block_kinds[b] = -1;
     neumeta_status status =
         mark_blocks(manifold, options, NEUMETA_KEY_MORPH_BLOCKS, manifold->settings.kind);
-    if (status == NEUMETA_OK && nmi_options_has(options, NEUMETA_KEY_MLP_BLOCKS))
-        status = mark_blocks(manifold, options, NEUMETA_KEY_MLP_BLOCKS, NMI_INR_MLP);
+    for (int i = 0; i < OWN_KINDS && status == NEUMETA_OK; i++)
+        if (nmi_options_has(options, own_kinds[i].key))
+            status = mark_blocks(manifold, options, own_kinds[i].key, own_kinds[i].kind);
     return status;
 }
 
@@ -54,14 +77,14 @@ static bool varies(const nmi_axis *axis)
     return axis->kind == NEUMETA_AXIS_WIDTH && axis->min < axis->max;
 }
 
-/* Kind of the INRs of a node, or -1. Nodes before the first block go with it if it is of grids, and
- * are held otherwise. */
+/* Kind of the INRs of a node, or -1. Nodes before the first block go with it, but are held where
+ * its INRs are MLPs, as in the papers. */
 static int32_t kind_of_node(const nmi_manifold *manifold, const nmi_node *node)
 {
     if (node->block >= 0)
         return manifold->block_kinds[node->block];
-    const bool first = manifold->topology->block_count > 0;
-    return first && manifold->block_kinds[0] == NMI_INR_GRID ? NMI_INR_GRID : -1;
+    const int32_t first = manifold->topology->block_count > 0 ? manifold->block_kinds[0] : -1;
+    return first != NMI_INR_MLP ? first : -1;
 }
 
 /* Convolutions and linear layers of morphing blocks, and the trained vectors of norms and affine
@@ -109,15 +132,16 @@ static void mark_fields(nmi_manifold *manifold)
 
 static const int32_t common_keys[] = {NEUMETA_KEY_INR_KIND, NEUMETA_KEY_MORPH_BLOCKS,
                                       NEUMETA_KEY_SEED};
-static const int32_t grid_keys[] = {NEUMETA_KEY_GRID_GAUGE, NEUMETA_KEY_GRID_TERMS,
-                                    NEUMETA_KEY_MLP_BLOCKS};
+static const int32_t grid_keys[] = {NEUMETA_KEY_GRID_GAUGE, NEUMETA_KEY_GRID_TERMS};
+static const int32_t separable_keys[] = {NEUMETA_KEY_INR_RANK};
+static const int32_t block_keys[] = {NEUMETA_KEY_MLP_BLOCKS, NEUMETA_KEY_SEPARABLE_BLOCKS};
 static const int32_t mlp_keys[] = {
     NEUMETA_KEY_INR_ENCODING, NEUMETA_KEY_INR_HIDDEN,         NEUMETA_KEY_INR_LAYERS,
     NEUMETA_KEY_INR_OCTAVES,  NEUMETA_KEY_INR_EXTENT_OCTAVES, NEUMETA_KEY_INR_FUNCTION,
     NEUMETA_KEY_INR_SCALAR,   NEUMETA_KEY_COORDINATE_SCALE,   NEUMETA_KEY_NOISE,
     NEUMETA_KEY_NOISE_CLAMP};
 
-enum { COMMON_KEYS = 3, GRID_KEYS = 3, MLP_KEYS = 10 };
+enum { COMMON_KEYS = 3, GRID_KEYS = 2, SEPARABLE_KEYS = 1, BLOCK_KEYS = 2, MLP_KEYS = 10 };
 
 static neumeta_status check_idle(nmi_context *context, const nmi_options *options,
                                  const int32_t *keys, int32_t count, const char *why)
@@ -129,21 +153,57 @@ static neumeta_status check_idle(nmi_context *context, const nmi_options *option
     return NEUMETA_OK;
 }
 
+/* Whether some block could be of the kind. */
+static bool is_wanted(const nmi_options *options, int32_t kind)
+{
+    bool wanted = nmi_options_choice(options, NEUMETA_KEY_INR_KIND) == kind;
+    for (int i = 0; i < OWN_KINDS; i++)
+        wanted =
+            wanted || (own_kinds[i].kind == kind && nmi_options_has(options, own_kinds[i].key));
+    return wanted;
+}
+
+/* Settings of kinds that no block has. */
+static neumeta_status check_kinds(nmi_context *context, const nmi_options *options)
+{
+    const int32_t kind = nmi_options_choice(options, NEUMETA_KEY_INR_KIND);
+    const bool separable = is_wanted(options, NMI_INR_SEPARABLE);
+    char why[128];
+    snprintf(why, sizeof why, "INR_KIND is %s", nmi_inr_kind_at(kind)->name);
+    neumeta_status status = NEUMETA_OK;
+    for (int i = 0; i < OWN_KINDS && status == NEUMETA_OK; i++)
+        if (own_kinds[i].kind == kind)
+            status = check_idle(context, options, &own_kinds[i].key, 1, why);
+    if (status == NEUMETA_OK && kind != NMI_INR_GRID)
+        status = check_idle(context, options, grid_keys, GRID_KEYS, why);
+    if (status == NEUMETA_OK && !separable) {
+        snprintf(why, sizeof why, "INR_KIND is %s and SEPARABLE_BLOCKS names no block",
+                 nmi_inr_kind_at(kind)->name);
+        status = check_idle(context, options, separable_keys, SEPARABLE_KEYS, why);
+    }
+    if (status == NEUMETA_OK && !separable && !is_wanted(options, NMI_INR_MLP))
+        status = check_idle(context, options, mlp_keys, MLP_KEYS,
+                            "INR_KIND is grid and MLP_BLOCKS names no block, nor does "
+                            "SEPARABLE_BLOCKS");
+    return status;
+}
+
 static neumeta_status check_settings(nmi_context *context, const nmi_options *options)
 {
-    const bool grids = nmi_options_choice(options, NEUMETA_KEY_INR_KIND) == NMI_INR_GRID;
-    int32_t allowed[COMMON_KEYS + GRID_KEYS + MLP_KEYS];
-    memcpy(allowed, common_keys, sizeof common_keys);
-    memcpy(allowed + COMMON_KEYS, grid_keys, sizeof grid_keys);
-    memcpy(allowed + COMMON_KEYS + GRID_KEYS, mlp_keys, sizeof mlp_keys);
-    neumeta_status status = nmi_options_allow(context, options, "manifold create", allowed,
-                                              COMMON_KEYS + GRID_KEYS + MLP_KEYS);
-    if (status == NEUMETA_OK && !grids)
-        status = check_idle(context, options, grid_keys, GRID_KEYS, "INR_KIND is mlp");
-    if (status == NEUMETA_OK && grids && !nmi_options_has(options, NEUMETA_KEY_MLP_BLOCKS))
-        status = check_idle(context, options, mlp_keys, MLP_KEYS,
-                            "INR_KIND is grid and MLP_BLOCKS names no block");
-    return status;
+    static const struct {
+        const int32_t *keys;
+        int32_t count;
+    } lists[] = {{common_keys, COMMON_KEYS},
+                 {grid_keys, GRID_KEYS},
+                 {separable_keys, SEPARABLE_KEYS},
+                 {block_keys, BLOCK_KEYS},
+                 {mlp_keys, MLP_KEYS}};
+    int32_t allowed[COMMON_KEYS + GRID_KEYS + SEPARABLE_KEYS + BLOCK_KEYS + MLP_KEYS], count = 0;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; count += lists[i++].count)
+        memcpy(allowed + count, lists[i].keys, (size_t)lists[i].count * sizeof *allowed);
+    const neumeta_status status =
+        nmi_options_allow(context, options, "manifold create", allowed, count);
+    return status == NEUMETA_OK ? check_kinds(context, options) : status;
 }
 
 static void read_settings(nmi_manifold *manifold, const nmi_options *options)
@@ -152,6 +212,7 @@ static void read_settings(nmi_manifold *manifold, const nmi_options *options)
     s->kind = nmi_options_choice(options, NEUMETA_KEY_INR_KIND);
     s->gauge = nmi_options_choice(options, NEUMETA_KEY_GRID_GAUGE);
     s->terms = nmi_options_int(options, NEUMETA_KEY_GRID_TERMS) != 0;
+    s->rank = nmi_options_int(options, NEUMETA_KEY_INR_RANK);
     s->encoding = nmi_options_choice(options, NEUMETA_KEY_INR_ENCODING);
     s->function = nmi_options_choice(options, NEUMETA_KEY_INR_FUNCTION);
     s->hidden = nmi_options_int(options, NEUMETA_KEY_INR_HIDDEN);
@@ -294,9 +355,14 @@ void nmi_manifold_release(nmi_manifold *manifold)
 
 /* --- questions --------------------------------------------------------------------------- */
 
+bool nmi_manifold_has_mlps(const nmi_manifold *manifold)
+{
+    return manifold->counts[NMI_INR_MLP] + manifold->counts[NMI_INR_SEPARABLE] > 0;
+}
+
 bool nmi_manifold_samples(const nmi_manifold *manifold)
 {
-    return manifold->counts[NMI_INR_MLP] > 0 && manifold->settings.encoding == NMI_ENCODING_PLAIN;
+    return nmi_manifold_has_mlps(manifold) && manifold->settings.encoding == NMI_ENCODING_PLAIN;
 }
 
 int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold)

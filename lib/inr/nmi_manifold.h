@@ -19,11 +19,13 @@
 #include "nmi_statistics.h"
 
 typedef struct nmi_inr_settings {
-    int32_t kind; /* NMI_INR_*: of morphing blocks outside MLP_BLOCKS */
+    int32_t kind; /* NMI_INR_*: of morphing blocks that have none of their own */
     /* grids */
     int32_t gauge; /* NMI_GAUGE_* */
     bool terms;    /* a grid for each axis that varies */
-    /* MLPs */
+    /* separable INRs */
+    int64_t rank; /* products that are summed */
+    /* MLPs, those of separable INRs too */
     int32_t encoding; /* 0 plain, 1 integrated */
     int32_t function; /* 0 relu, 1 elu */
     int64_t hidden, layers;
@@ -55,12 +57,14 @@ struct neumeta_manifold {
     nmi_shape *full_shapes;        /* [node_count] at these */
     uint64_t start_key;            /* of its random start; 0 if it was read from a file */
     nmi_mlp mlp;                   /* what all MLPs have in common */
+    nmi_mlp factors;               /* what those of separable INRs have in common */
     nmi_channel_map map;           /* what the channels of narrow networks are */
     nmi_statistics *statistics;    /* of norms, for the present parameters; NULL: not calibrated */
     nmi_front *front;              /* of the present parameters; NULL: not searched */
     /* per-worker buffers, sized when threads are known */
     struct nmi_mlp_scratch *mlp_scratch;
     struct nmi_grid_scratch *grid_scratch;
+    struct nmi_separable_scratch *separable_scratch;
 };
 
 /* Called by what takes long with the share done, up to 1; true stops it. */
@@ -124,7 +128,7 @@ struct nmi_fit {
 };
 
 /*
- * Grids copy the reference and ignore `fit`. MLPs:
+ * Grids copy the reference and ignore `fit`. Separable INRs: see nmi_separable_fit.c. MLPs:
  * regression of each marked one, from its random start (start_key), onto the target's tensor, at
  * its sizes in turn: `steps` steps of AdamW, whose rate falls along half a cosine to zero, on the
  * mean squared error over up to 8 blocks of rows, relative to the tensor's mean square, with the
@@ -150,6 +154,8 @@ neumeta_status nmi_manifold_mark_axes(const nmi_manifold *manifold, const nmi_op
 /* nmi_graph_sizes_at() on the axes that no directly held tensor follows. */
 void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *sizes);
 
+/* Whether some INR is an MLP, or made of MLPs. */
+bool nmi_manifold_has_mlps(const nmi_manifold *manifold);
 /* Whether emissions depend on noise: some MLP has the plain encoding. */
 bool nmi_manifold_samples(const nmi_manifold *manifold);
 bool nmi_manifold_has_norms(const nmi_manifold *manifold);

@@ -122,8 +122,19 @@ static neumeta_status list_grids(const nmi_manifold *manifold, nmi_options *opti
     neumeta_status status = nmi_options_set_text(options, NEUMETA_KEY_GRID_GAUGE, gauges[s->gauge]);
     if (status == NEUMETA_OK)
         status = nmi_options_set_int(options, NEUMETA_KEY_GRID_TERMS, s->terms);
-    if (status == NEUMETA_OK && manifold->counts[NMI_INR_MLP] > 0)
+    return status;
+}
+
+/* Blocks of another kind than INR_KIND. */
+static neumeta_status list_own_kinds(const nmi_manifold *manifold, nmi_options *options)
+{
+    const int32_t kind = manifold->settings.kind;
+    neumeta_status status = NEUMETA_OK;
+    if (kind != NMI_INR_MLP && manifold->counts[NMI_INR_MLP] > 0)
         status = list_blocks(manifold, NEUMETA_KEY_MLP_BLOCKS, NMI_INR_MLP, options);
+    if (status == NEUMETA_OK && kind != NMI_INR_SEPARABLE &&
+        manifold->counts[NMI_INR_SEPARABLE] > 0)
+        status = list_blocks(manifold, NEUMETA_KEY_SEPARABLE_BLOCKS, NMI_INR_SEPARABLE, options);
     return status;
 }
 
@@ -137,7 +148,11 @@ static neumeta_status list_settings(const nmi_manifold *manifold, nmi_options *o
         status = list_blocks(manifold, NEUMETA_KEY_MORPH_BLOCKS, -1, options);
     if (status == NEUMETA_OK && kind == NMI_INR_GRID)
         status = list_grids(manifold, options);
-    if (status == NEUMETA_OK && manifold->counts[NMI_INR_MLP] > 0)
+    if (status == NEUMETA_OK)
+        status = list_own_kinds(manifold, options);
+    if (status == NEUMETA_OK && manifold->counts[NMI_INR_SEPARABLE] > 0)
+        status = nmi_options_set_int(options, NEUMETA_KEY_INR_RANK, manifold->settings.rank);
+    if (status == NEUMETA_OK && nmi_manifold_has_mlps(manifold))
         status = list_mlps(manifold, options);
     return status;
 }

@@ -16,7 +16,7 @@ static neumeta_status check_options(const nmi_manifold *manifold, const nmi_opti
         NEUMETA_KEY_SAMPLES,     NEUMETA_KEY_SEED,       NEUMETA_KEY_PRECISION,   NEUMETA_KEY_NOISE,
         NEUMETA_KEY_NOISE_CLAMP, NEUMETA_KEY_NOISE_DRAW, NEUMETA_KEY_CLEAN_SAMPLE};
     nmi_context *ctx = manifold->object.context;
-    const bool mlps = manifold->counts[NMI_INR_MLP] > 0;
+    const bool mlps = nmi_manifold_has_mlps(manifold);
     const bool sampled = nmi_manifold_samples(manifold);
     const int64_t samples = nmi_options_int(options, NEUMETA_KEY_SAMPLES);
     if (!sampled && samples > 1)

@@ -55,10 +55,15 @@ static int64_t whole_lines(size_t floats)
     return (int64_t)((floats + LINE - 1) / LINE * LINE);
 }
 
-/* Values of a block of rows, and their sums in double. */
 static int64_t block_values(const nmi_mlp *mlp)
 {
     return whole_lines((size_t)(mlp->block_rows * mlp->outputs));
+}
+
+/* Values of a block of rows, and their sums in double. */
+int64_t nmi_mlp_average_floats(const nmi_mlp *mlp)
+{
+    return 3 * block_values(mlp);
 }
 
 static void free_scratch(nmi_context *context, struct nmi_mlp_scratch *scratch)
@@ -88,7 +93,7 @@ static neumeta_status prepare(nmi_manifold *manifold, bool backward)
     s->backward = backward;
     s->manifold = manifold;
     s->packed_stride = whole_lines(nmi_mlp_packed_floats(mlp, backward));
-    s->work_stride = whole_lines(nmi_mlp_work_floats(mlp, backward)) + 3 * block_values(mlp);
+    s->work_stride = whole_lines(nmi_mlp_work_floats(mlp, backward)) + nmi_mlp_average_floats(mlp);
     s->packed = nmi_alloc_matrix(ctx, SLOTS, s->packed_stride, sizeof(float));
     s->work = nmi_alloc_matrix(ctx, workers, s->work_stride, sizeof(float));
     if (backward) {
@@ -185,7 +190,7 @@ static nmi_mlp_rows block_rows(const struct nmi_mlp_scratch *s, const slot *tens
     rows.first = block * size;
     rows.rows = tensor->row_count - rows.first < size ? tensor->row_count - rows.first : size;
     *values = s->work + worker * s->work_stride;
-    rows.work = *values + 3 * block_values(rows.mlp);
+    rows.work = *values + nmi_mlp_average_floats(rows.mlp);
     return rows;
 }
 
@@ -199,8 +204,8 @@ static void pack_task(void *argument, int64_t index, int32_t worker)
 
 /* --- forward ----------------------------------------------------------------------------- */
 
-static void emit_block(nmi_mlp_rows *rows, int64_t samples, bool clean_first, float *buffer,
-                       float *values)
+void nmi_mlp_emit_average(nmi_mlp_rows *rows, int64_t samples, bool clean_first, float *buffer,
+                          float *values)
 {
     const int64_t clean = clean_first ? 1 : 0;
     const int64_t count = rows->rows * rows->slice.count;
@@ -228,8 +233,8 @@ static void emit_task(void *argument, int64_t index, int32_t worker)
     const slot *tensor = slot_of_task(s, index);
     float *buffer;
     nmi_mlp_rows rows = block_rows(s, tensor, index - tensor->first_task, worker, &buffer);
-    emit_block(&rows, s->samples, s->clean_first, buffer,
-               tensor->values + rows.first * rows.slice.count);
+    nmi_mlp_emit_average(&rows, s->samples, s->clean_first, buffer,
+                         tensor->values + rows.first * rows.slice.count);
 }
 
 /* The next tensor from *tensor on that the emission is to write and an MLP holds; NULL: none. */

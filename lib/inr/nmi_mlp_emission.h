@@ -10,6 +10,14 @@
 
 /* Settles manifold->mlp and the parameters of each MLP (nmi_mlp_plan.c). */
 neumeta_status nmi_mlp_plan(nmi_manifold *manifold);
+/* The MLPs that the settings ask for, for the tensors of a kind: with an output for each tap. */
+neumeta_status nmi_mlp_describe(nmi_manifold *manifold, int32_t kind, nmi_mlp *mlp);
+
+/* A block of rows averaged over draws of its noise, as nmi_manifold_emit_average() says. `buffer`
+ * has nmi_mlp_average_floats(), aligned to 64 bytes. */
+int64_t nmi_mlp_average_floats(const nmi_mlp *mlp);
+void nmi_mlp_emit_average(nmi_mlp_rows *rows, int64_t samples, bool clean_first, float *buffer,
+                          float *values);
 
 /* One regression batch of a field: see nmi_manifold_fit(). */
 typedef struct nmi_fit_batch {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the MLPs of a manifold look like, by its settings and its largest tensors. */
+/* What the MLPs of a kind look like, by the manifold's settings and the kind's largest tensors. */
 #include "nmi_mlp_emission.h"
 
 #include <math.h>
@@ -18,18 +18,18 @@ static int64_t default_scale(const nmi_topology *topology)
     return varying > 0 ? varying : largest;
 }
 
-/* Extents of all MLPs' tensors at full sizes, and the taps of the largest kernel. */
-static void measure(const nmi_manifold *manifold, nmi_grid *largest, int64_t *taps)
+/* Extents of all tensors of the kind at full sizes, and the taps of the largest kernel. */
+static void measure(const nmi_manifold *manifold, int32_t kind, nmi_grid *largest, int64_t *taps)
 {
     const nmi_topology *topology = manifold->topology;
-    *largest = (nmi_grid){.tensors = manifold->counts[NMI_INR_MLP],
+    *largest = (nmi_grid){.tensors = manifold->counts[kind],
                           .outputs = 1,
                           .inputs = 1,
                           .scale = manifold->settings.coordinate_scale};
     *taps = 1;
     for (int32_t t = 0; t < topology->tensor_count; t++) {
         int64_t dims[4];
-        if (manifold->fields[t].kind != &nmi_inr_mlp)
+        if (manifold->fields[t].kind != nmi_inr_kind_at(kind))
             continue;
         nmi_graph_tensor_dims(topology, manifold->full_sizes, manifold->full_shapes, t, dims);
         largest->outputs = dims[0] > largest->outputs ? dims[0] : largest->outputs;
@@ -65,14 +65,13 @@ static int64_t choose_block_rows(int64_t hidden)
     return rows < 48 ? 48 : rows > 120 ? 120 : rows;
 }
 
-neumeta_status nmi_mlp_plan(nmi_manifold *manifold)
+neumeta_status nmi_mlp_describe(nmi_manifold *manifold, int32_t kind, nmi_mlp *mlp)
 {
     nmi_inr_settings *settings = &manifold->settings;
-    nmi_mlp *mlp = &manifold->mlp;
     nmi_grid largest;
     if (settings->coordinate_scale == 0)
         settings->coordinate_scale = default_scale(manifold->topology);
-    measure(manifold, &largest, &mlp->outputs);
+    measure(manifold, kind, &largest, &mlp->outputs);
     const neumeta_status status = check_octaves(manifold, &largest);
     if (status != NEUMETA_OK)
         return status;
@@ -84,8 +83,14 @@ neumeta_status nmi_mlp_plan(nmi_manifold *manifold)
     mlp->activation = settings->function == 0 ? NMI_ACTIVATION_RELU : NMI_ACTIVATION_ELU;
     mlp->scalar = settings->scalar;
     mlp->block_rows = choose_block_rows(mlp->hidden);
-    for (int32_t t = 0; t < manifold->topology->tensor_count; t++)
-        if (manifold->fields[t].kind == &nmi_inr_mlp)
-            manifold->fields[t].parameter_count = nmi_mlp_parameter_count(mlp);
     return NEUMETA_OK;
+}
+
+neumeta_status nmi_mlp_plan(nmi_manifold *manifold)
+{
+    const neumeta_status status = nmi_mlp_describe(manifold, NMI_INR_MLP, &manifold->mlp);
+    for (int32_t t = 0; status == NEUMETA_OK && t < manifold->topology->tensor_count; t++)
+        if (manifold->fields[t].kind == &nmi_inr_mlp)
+            manifold->fields[t].parameter_count = nmi_mlp_parameter_count(&manifold->mlp);
+    return status;
 }

@@ -83,17 +83,19 @@ static neumeta_status check_dependences(nmi_context *context, const nmi_options 
                     needs->name, present != NULL ? present : "at its default");
 }
 
-/* What is copied takes no steps. */
+/* What is copied takes no steps and no other sizes; what is solved takes no steps. */
 static neumeta_status check_fit(nmi_context *context, const nmi_settings *s,
                                 const nmi_setting_scope *scope)
 {
     static const int32_t keys[] = {NEUMETA_KEY_FIT_STEPS, NEUMETA_KEY_FIT_RATE,
                                    NEUMETA_KEY_FIT_SIZES};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys && scope->copies; i++)
+    const int idle = scope->copies ? 3 : scope->solves ? 2 : 0;
+    for (int i = 0; i < idle; i++)
         if (nmi_options_has(s->options, keys[i]))
-            return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                            "%s has no effect on grids, which copy the reference",
-                            nmi_key_find(keys[i])->name);
+            return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "%s has no effect on %s",
+                            nmi_key_find(keys[i])->name,
+                            scope->copies ? "grids, which copy the reference"
+                                          : "separable INRs, which are fitted by least squares");
     return NEUMETA_OK;
 }
 

@@ -52,6 +52,7 @@ typedef struct nmi_setting_scope {
     bool manifold;  /* false: plain training, which has no INRs and sizes */
     bool reference; /* whether there is a reference network */
     bool copies;    /* all INRs are grids, which copy the reference instead of being fitted */
+    bool solves;    /* no INR is an MLP, which alone is fitted step by step */
     bool held_out;  /* whether the dataset keeps items aside */
 } nmi_setting_scope;
 

@@ -109,9 +109,12 @@ static uint64_t mix_inrs(uint64_t hash, const nmi_manifold *manifold)
         inr->noise,          inr->noise_clamp,     (double)inr->extent_octaves};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         hash = mix_real(hash, values[i]);
-    for (int32_t b = 0; inr->kind != NMI_INR_MLP && b < manifold->topology->block_count; b++)
+    if (inr->kind == NMI_INR_MLP && manifold->counts[NMI_INR_SEPARABLE] == 0)
+        return hash;
+    for (int32_t b = 0; b < manifold->topology->block_count; b++)
         hash = mix_real(hash, manifold->block_kinds[b]);
-    return inr->kind == NMI_INR_MLP ? hash : mix_real(mix_real(hash, inr->gauge), inr->terms);
+    hash = mix_real(mix_real(hash, inr->gauge), inr->terms);
+    return manifold->counts[NMI_INR_SEPARABLE] > 0 ? mix_real(hash, (double)inr->rank) : hash;
 }
 
 uint64_t nmi_trainer_mix_weights(uint64_t hash, const nmi_network *network)
@@ -185,7 +188,8 @@ static neumeta_status read_settings(nmi_trainer *trainer, const nmi_schedule *sc
         .topology = trainer->topology,
         .manifold = trainer->manifold != NULL,
         .reference = trainer->reference != NULL,
-        .copies = trainer->manifold != NULL && trainer->manifold->counts[NMI_INR_MLP] == 0,
+        .copies = trainer->manifold != NULL && !nmi_manifold_has_mlps(trainer->manifold),
+        .solves = trainer->manifold != NULL && trainer->manifold->counts[NMI_INR_MLP] == 0,
         .held_out = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_HELD_OUT) > 0,
     };
     for (int32_t p = 0; p < trainer->phase_count && status == NEUMETA_OK; p++)

@@ -78,10 +78,10 @@ static void run_files(faults *f)
     free(bytes);
 }
 
-/* Grids from their creation to the end of a training that copies and clones them. */
-static void run_grids(faults *f)
+/* A kind from its creation to the end of a training that fits and clones it. */
+static void run_kind(faults *f, const char *const *settings)
 {
-    fault_options(f, FAULT_PAIRS("inr-kind", "grid", "grid-gauge", "relative", "grid-terms", "1"));
+    fault_options(f, settings);
     attempt_new(f, &f->manifold, neumeta_manifold_create(f->topology, f->options, &f->manifold));
     fault_options(f, FAULT_PAIRS("seed", "1"));
     digest_morphed(f, 0.5);
@@ -100,6 +100,17 @@ static void run_grids(faults *f)
     attempt(f, neumeta_trainer_run(f->trainer));
     fault_options(f, FAULT_PAIRS("seed", "1"));
     digest_morphed(f, 0.5);
+}
+
+static void run_grids(faults *f)
+{
+    run_kind(f, FAULT_PAIRS("inr-kind", "grid", "grid-gauge", "relative", "grid-terms", "1"));
+}
+
+static void run_separable(faults *f)
+{
+    run_kind(f, FAULT_PAIRS("inr-kind", "separable", "inr-hidden", "4", "inr-layers", "2",
+                            "inr-octaves", "2", "inr-rank", "2"));
 }
 
 static void run_recipes(faults *f)
@@ -264,6 +275,7 @@ static const fault_scenario scenarios[] = {
     {"a manifold's life", prepare_folded, run_manifold, 1},
     {"manifold files", prepare_manifold, run_files, 1},
     {"grids", prepare_grids, run_grids, 1},
+    {"separable INRs", prepare_grids, run_separable, 1},
     {"recipes", prepare_folded, run_recipes, 1},
     {"the creation of a trainer", prepare_manifold, run_creation, 1},
     {"a training run", prepare_training, run_training, 1},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Manifolds of grids through the public calls: they start as their reference, learn, resume, and
- * morph streams and depths. */
+ * morph streams and depths; separable INRs resume and morph them, too. */
 #include "nmi_training.h"
 
 #include <math.h>
@@ -72,15 +72,26 @@ static int32_t count_depths(const neumeta_topology *topology)
     return depths;
 }
 
+static void make_kind(test_problem *problem, bool grids)
+{
+    neumeta_options *options = problem_options(
+        problem->context, grids ? PAIRS("inr-kind", "grid", "grid-terms", "1")
+                                : PAIRS("inr-kind", "separable", "inr-hidden", "8", "inr-layers",
+                                        "2", "inr-octaves", "3", "inr-rank", "5"));
+    assert_ok(problem->context,
+              neumeta_manifold_create(problem->topology, options, &problem->manifold));
+    neumeta_options_free(options);
+}
+
 /* Weights at half of every width and depth 2, after training; `pause`: in that step everything is
  * thrown away and made anew from a checkpoint. */
-static float *train(int32_t threads, int32_t pause, const char *folder, int64_t *count)
+static float *train(bool grids, int32_t threads, int32_t pause, const char *folder, int64_t *count)
 {
     test_problem problem;
     neumeta_network *network = NULL;
     int64_t sizes[64];
     problem_create(&problem, threads, NEUMETA_NORM_FOLD, 32);
-    make_grids(&problem, PAIRS("grid-terms", "1"));
+    make_kind(&problem, grids);
     const int32_t axes = neumeta_topology_axis_count(problem.topology);
     ck_assert_int_eq(axes, 16);
     ck_assert_int_eq(count_depths(problem.topology), 3);
@@ -93,7 +104,7 @@ static float *train(int32_t threads, int32_t pause, const char *folder, int64_t 
         neumeta_trainer_free(trainer);
         problem_free(&problem);
         problem_create(&problem, threads, NEUMETA_NORM_FOLD, 32);
-        make_grids(&problem, PAIRS("grid-terms", "1"));
+        make_kind(&problem, grids);
         trainer = make_trainer(&problem, PAIRS(PHASE, ALL_AXES));
         assert_ok(problem.context, neumeta_trainer_restore(trainer, path));
         free(path);
@@ -119,9 +130,10 @@ START_TEST(training_on_every_axis_resumes_to_the_bit_at_any_number_of_threads)
 {
     char *folder = test_directory();
     int64_t count = 0, other_count = 0;
-    float *unbroken = train(1, 0, NULL, &count);
+    const bool grids = _i == 0;
+    float *unbroken = train(grids, 1, 0, NULL, &count);
     for (int32_t pause = 1; pause <= 7; pause += 3) {
-        float *other = train(2, pause, folder, &other_count);
+        float *other = train(grids, 2, pause, folder, &other_count);
         ck_assert_int_eq(count, other_count);
         ck_assert_mem_eq(unbroken, other, (size_t)count * sizeof *other);
         free(other);
@@ -281,7 +293,8 @@ int main(void)
     TCase *tests = tcase_create("grids");
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, a_fitted_manifold_starts_as_its_reference_to_the_bit, 0, METHODS);
-    tcase_add_test(tests, training_on_every_axis_resumes_to_the_bit_at_any_number_of_threads);
+    tcase_add_loop_test(tests, training_on_every_axis_resumes_to_the_bit_at_any_number_of_threads,
+                        0, 2);
     tcase_add_loop_test(tests, grids_learn_from_scratch, 0, 2);
     tcase_add_test(tests, blocks_are_cloned);
     tcase_add_test(tests, settings_without_effect_are_refused);

@@ -3,13 +3,15 @@
  * Speed of materialisation and of its backward: the morphing tensors of one residual block of 64
  * channels (two 3x3 convolutions and their biases, 8,320 rows). Medians and spreads of repeated
  * runs. GFLOP/s count the first layer as one product, also where rows without noise save most of
- * it. Before them grids, by both gauges: a whole ResNet-56.
- * Usage: bench_materialize [repetitions [threads [problems]]], problems of 0 (grids alone) to 3.
+ * it. Before them all kinds of INR: a whole ResNet-56.
+ * Usage: bench_materialize [repetitions [threads [problems]]], problems of 0 (ResNet-56 alone)
+ * to 3.
  */
 #include "nmi_manifold.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { MOST = 101 };
@@ -206,7 +208,7 @@ static void run(bench *b, int repetitions, int64_t hidden, int64_t layers, int64
     end_manifold(b);
 }
 
-/* --- grids ------------------------------------------------------------------------------- */
+/* --- whole networks ---------------------------------------------------------------------- */
 
 static neumeta_status materialize(bench *b)
 {
@@ -217,18 +219,20 @@ static neumeta_status materialize(bench *b)
     return status;
 }
 
-/* The whole network, to the handle that runs; and what a training step takes of it. */
-static void run_grids(bench *b, int repetitions, const char *gauge, int64_t terms, double gamma)
+/* The whole network, to the handle that runs; and what a training step takes of it. `settings`:
+ * "NAME=value NAME=value". */
+static void run_whole(bench *b, int repetitions, const char *settings, double gamma)
 {
     nmi_options *options = NULL;
+    char text[256], *rest = text;
     need(b->context, nmi_options_create(b->context, &options));
     need(b->context, nmi_options_set_text(options, NEUMETA_KEY_NORM, "none"));
     need(b->context,
          nmi_topology_create_builtin(b->context, "resnet56-cifar", options, &b->topology));
     nmi_options_unset(options, NEUMETA_KEY_NORM);
-    need(b->context, nmi_options_set_text(options, NEUMETA_KEY_INR_KIND, "grid"));
-    need(b->context, nmi_options_set_text(options, NEUMETA_KEY_GRID_GAUGE, gauge));
-    need(b->context, nmi_options_set_int(options, NEUMETA_KEY_GRID_TERMS, terms));
+    snprintf(text, sizeof text, "%s", settings);
+    for (char *key = strtok_r(text, " =", &rest); key != NULL; key = strtok_r(NULL, " =", &rest))
+        need(b->context, nmi_options_parse(options, key, strtok_r(NULL, " ", &rest)));
     need(b->context, nmi_manifold_create(b->context, b->topology, options, &b->manifold));
     nmi_options_release(options);
     int64_t *sizes = calloc((size_t)b->topology->axis_count, sizeof *sizes);
@@ -236,13 +240,30 @@ static void run_grids(bench *b, int repetitions, const char *gauge, int64_t term
     need(b->context, nmi_network_create(b->context, b->topology, sizes, &b->network));
     free(sizes);
     make_gradients(b);
-    printf("ResNet-56 at gamma %g, %s grids%s, %lld parameters\n", gamma, gauge,
-           terms > 0 ? " with terms" : "", (long long)nmi_manifold_parameter_count(b->manifold));
+    printf("ResNet-56 at gamma %g, %s: %lld parameters\n", gamma, settings,
+           (long long)nmi_manifold_parameter_count(b->manifold));
     report("materialise", "", repetitions, b, materialize, 0);
     report("emit", "", repetitions, b, emit_clean, 0);
     report("backward", "", repetitions, b, backward_clean, 0);
     end_manifold(b);
     neumeta_topology_free(b->topology);
+}
+
+/* Separable INRs, and MLPs, of about as many parameters as the network has. */
+static void run_networks(bench *b, int repetitions)
+{
+    static const char *const settings[] = {
+        "INR_KIND=grid",
+        "INR_KIND=grid GRID_TERMS=1",
+        "INR_KIND=grid GRID_GAUGE=relative",
+        "INR_KIND=grid GRID_GAUGE=relative GRID_TERMS=1",
+        "INR_KIND=separable INR_ENCODING=integrated INR_HIDDEN=24 INR_LAYERS=2 INR_RANK=64",
+        "INR_KIND=separable INR_ENCODING=integrated INR_HIDDEN=128 INR_LAYERS=2 INR_RANK=64",
+        "INR_KIND=mlp INR_ENCODING=integrated INR_HIDDEN=48 INR_LAYERS=2"};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        run_whole(b, repetitions, settings[i], 0);
+        run_whole(b, repetitions, settings[i], 0.5);
+    }
 }
 
 int main(int count, char **arguments)
@@ -255,10 +276,7 @@ int main(int count, char **arguments)
     need(NULL, neumeta_context_create(NULL, NULL, NULL, &b.context));
     need(b.context, neumeta_context_set_threads(b.context, threads));
     printf("%d thread(s)\n", (int)nmi_worker_count(b.context));
-    run_grids(&b, repetitions, "absolute", 0, 0);
-    run_grids(&b, repetitions, "absolute", 1, 0.5);
-    run_grids(&b, repetitions, "relative", 0, 0.5);
-    run_grids(&b, repetitions, "relative", 1, 0.5);
+    run_networks(&b, repetitions);
     make_topology(&b);
     if (problems > 0)
         run(&b, repetitions, 256, 5, 16, "plain");

@@ -463,6 +463,23 @@ says "grids have no noise"
 gives 2 "grids with a setting of mlps" $grids --inr-hidden 3 --output x.safetensors
 says "INR_HIDDEN has no effect while INR_KIND is grid"
 
+# --- separable INRs, and group norm ---
+separable="train --manifold $tiny --reference whole.safetensors --replace-norm fold --recipe nm
+    --inr-kind separable --inr-hidden 8 --inr-layers 2 --inr-octaves 3 --inr-init fitted"
+gives 0 "separable INRs" $separable --inr-rank 4 --epochs 1 --output s.safetensors
+gives 0 "inspect separable INRs" inspect s.safetensors --tensors
+prints "conv2.weight/g.inr.out.weight"
+prints "conv2.weight/factors"
+gives 0 "materialise separable INRs" materialize s.safetensors --gamma 0.5 --output half.safetensors
+gives 2 "steps of a fit in closed form" $separable --fit-steps 3 --output x.safetensors
+says "FIT_STEPS has no effect on separable INRs"
+gives 0 "group norm in place of batch norm" train --manifold $tiny --reference whole.safetensors \
+    --replace-norm group --group-channels 2 --inr-kind grid --epochs 1 --output gn.safetensors
+gives 0 "materialise group norms" materialize gn.safetensors --gamma 0.5 --output half.safetensors
+gives 1 "smooth group norms" smooth whole.safetensors --topology lenet --replace-norm group \
+    --group-channels 2 --output x.safetensors
+says "ties the order of its channels"
+
 # --- interrupted where there is something to keep, and where there is not ---
 timeout --preserve-status -k 20 -s INT 0.5 "$neumeta" materialize m.safetensors --samples 100000 \
     --output x.safetensors >out 2>err

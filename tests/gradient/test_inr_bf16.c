@@ -56,7 +56,7 @@ static void fill_parameters(problem *p)
 
 static void start(problem *p, const example *e, const nmi_kernels *kernels)
 {
-    const nmi_grid grid = {3, 7, e->outputs, e->inputs, 40};
+    const nmi_grid grid = {3, 7, e->outputs, e->inputs, 40, 0};
     *p = (problem){.row_count = e->outputs * e->inputs};
     p->mlp = (nmi_mlp){.kernels = kernels,
                        .hidden = e->hidden,

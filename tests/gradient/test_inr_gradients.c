@@ -9,11 +9,9 @@
  * about 1e-8, except where the step crosses a kink of ReLU: those parameters are told by comparing
  * two steps, and left out.
  */
+#include "nmi_plain_mlp.h"
 #include "nmi_test.h"
 
-#include "nmi_manifold.h"
-
-#include <math.h>
 #include <stdio.h>
 
 /* --- a topology with every kind of tensor ------------------------------------------------ */
@@ -63,88 +61,6 @@ static neumeta_topology *make_topology(neumeta_context *ctx, int64_t h_max)
 
 /* --- the plain implementation ------------------------------------------------------------ */
 
-enum { MOST_INPUTS = 512, MOST_HIDDEN = 64 };
-
-/* e(x) of one row; `draws` are six noises. */
-static int64_t encode(const nmi_manifold *m, const nmi_grid *g, int64_t row, const double *draws,
-                      double *e)
-{
-    const double pi = acos(-1), M = (double)m->settings.coordinate_scale;
-    const bool integrated = m->settings.encoding == 1;
-    double q[6] = {(double)g->tensor,  (double)(row / g->inputs), (double)(row % g->inputs),
-                   (double)g->tensors, (double)g->outputs,        (double)g->inputs};
-    const double extent[6] = {q[3], q[4], q[5], M, M, M};
-    for (int j = 0; j < 6; j++)
-        q[j] += draws[j];
-    const double x[6] = {q[0] / q[3], q[1] / q[4], q[2] / q[5], q[3] / M, q[4] / M, q[5] / M};
-    int64_t pairs = 0;
-    for (int j = 0; j < 6; j++)
-        pairs += m->mlp.encoding.octaves[j];
-    int64_t f = 0;
-    for (int j = 0; j < 6; j++)
-        e[j] = x[j];
-    for (int64_t k = 0; k < m->settings.octaves; k++)
-        for (int j = 0; j < 6; j++) {
-            if (k >= m->mlp.encoding.octaves[j])
-                continue;
-            const double w = pow(2, (double)k) * pi;
-            const double p = w * m->settings.noise / (2 * extent[j]);
-            const double gain = integrated && p > 0 ? sin(p) / p : 1;
-            e[6 + f] = gain * sin(w * x[j]);
-            e[6 + pairs + f] = gain * cos(w * x[j]);
-            f++;
-        }
-    return 6 + 2 * pairs;
-}
-
-static double phi(const nmi_manifold *m, double v)
-{
-    if (v > 0)
-        return v;
-    return m->settings.function == 1 ? expm1(v) : 0;
-}
-
-/* One tap of a row from flat parameters in double. */
-static void plain_outputs(const nmi_manifold *m, const double *p, const double *e, int64_t inputs,
-                          double *out)
-{
-    const int64_t hidden = m->settings.hidden;
-    double a[MOST_HIDDEN], next[MOST_HIDDEN];
-    for (int64_t layer = 0; layer < m->settings.layers; layer++) {
-        const int64_t width = layer == 0 ? inputs : hidden;
-        const double *x = layer == 0 ? e : a, *bias = p + hidden * width;
-        for (int64_t o = 0; o < hidden; o++) {
-            double v = bias[o];
-            for (int64_t i = 0; i < width; i++)
-                v += p[o * width + i] * x[i];
-            next[o] = layer == 0 ? phi(m, v) : a[o] + bias[hidden] * phi(m, v);
-        }
-        memcpy(a, next, sizeof a);
-        p = bias + hidden + (layer > 0);
-    }
-    for (int64_t o = 0; o < m->mlp.outputs; o++) {
-        out[o] = p[m->mlp.outputs * hidden + o];
-        for (int64_t i = 0; i < hidden; i++)
-            out[o] += p[o * hidden + i] * a[i];
-    }
-}
-
-/* The noise of a row, as the library draws it; what it should be like is tested in test_encoding.
- */
-static void row_noise(const nmi_manifold *m, const nmi_grid *grid, const nmi_noise *noise,
-                      int64_t row, double *draws)
-{
-    memset(draws, 0, 6 * sizeof *draws);
-    if (noise == NULL || m->settings.encoding == 1)
-        return;
-    const uint64_t key =
-        nmi_random_key(noise->key, (uint64_t)grid->tensor, (uint64_t)noise->sample);
-    for (int j = 0; j < 6; j++) {
-        double u = nmi_random_uniform_at(key, (uint64_t)(row * 6 + j)) - 0.5;
-        draws[j] = fmax(-noise->clamp, fmin(noise->clamp, noise->amplitude * u));
-    }
-}
-
 typedef struct problem {
     const nmi_manifold *manifold;
     const nmi_tensor *tensor;
@@ -159,16 +75,17 @@ static problem make_problem(const nmi_manifold *m, const nmi_network *network, i
 {
     const nmi_tensor *tensor = &network->tensors[t];
     problem p = {.manifold = m, .tensor = tensor};
-    p.grid = (nmi_grid){m->fields[t].index, m->counts[NMI_INR_MLP], tensor->dims[0],
-                        tensor->dims[1], m->settings.coordinate_scale};
+    p.grid = (nmi_grid){m->fields[t].index, m->counts[NMI_INR_MLP],       tensor->dims[0],
+                        tensor->dims[1],    m->settings.coordinate_scale, NMI_EDGE_NONE};
     p.rows = tensor->dims[0] * tensor->dims[1];
     p.taps = tensor->dims[2] * tensor->dims[3];
     p.encoded = calloc((size_t)p.rows * MOST_INPUTS, sizeof *p.encoded);
     p.values = calloc((size_t)(p.rows * p.taps), sizeof *p.values);
     for (int64_t r = 0; r < p.rows; r++) {
         double draws[6];
-        row_noise(m, &p.grid, noise, r, draws);
-        p.inputs = encode(m, &p.grid, r, draws, p.encoded + r * MOST_INPUTS);
+        plain_noise(m, &p.grid, noise, r, draws);
+        p.inputs = plain_encode(m, &m->mlp, &p.grid, r / p.grid.inputs, r % p.grid.inputs, draws,
+                                p.encoded + r * MOST_INPUTS);
     }
     return p;
 }
@@ -186,7 +103,7 @@ static double plain_values(problem *p, const double *parameters, const float *we
     const int64_t first = m->mlp.outputs / 2 - p->taps / 2;
     double out[64], loss = 0;
     for (int64_t r = 0; r < p->rows; r++) {
-        plain_outputs(m, parameters, p->encoded + r * MOST_INPUTS, p->inputs, out);
+        plain_outputs(m, &m->mlp, parameters, p->encoded + r * MOST_INPUTS, p->inputs, out);
         for (int64_t k = 0; k < p->taps; k++) {
             const double value = out[first + k] / (double)p->grid.inputs;
             p->values[r * p->taps + k] = value;

@@ -63,7 +63,7 @@ static problem start(int index, float *parameters)
 {
     const int64_t *sizes = grids[index / ENCODINGS];
     problem p = {.row_count = sizes[0] * sizes[1]};
-    const nmi_grid grid = {3, 7, sizes[0], sizes[1], 40};
+    const nmi_grid grid = {3, 7, sizes[0], sizes[1], 40, 0};
     p.mlp = (nmi_mlp){.kernels = test_kernels(),
                       .hidden = HIDDEN,
                       .layers = LAYERS,
@@ -133,7 +133,7 @@ END_TEST
 
 START_TEST(features_of_both_parts_are_those_of_the_whole)
 {
-    const nmi_grid grid = {3, 7, 6, 9, 40};
+    const nmi_grid grid = {3, 7, 6, 9, 40, 0};
     nmi_encoding e;
     nmi_encoding_plan(&e, _i, 6, 4, 1, &grid);
     double *work = malloc((size_t)nmi_encoding_work(&e, 1) * sizeof *work);

@@ -11,7 +11,7 @@
 
 START_TEST(coordinates_are_those_of_the_table)
 {
-    const nmi_grid grid = {2, 4, 10, 8, 64};
+    const nmi_grid grid = {2, 4, 10, 8, 64, 0};
     double x[12];
     nmi_coordinate_rows(&grid, NULL, 8 * 3 + 5, 2, x); /* o = 3, i = 5 and 6 */
     const double expected[6] = {2.0 / 4, 3.0 / 10, 5.0 / 8, 4.0 / 64, 10.0 / 64, 8.0 / 64};
@@ -19,7 +19,13 @@ START_TEST(coordinates_are_those_of_the_table)
         ck_assert_double_eq(x[j], expected[j]);
     ck_assert_double_eq(x[8], 6.0 / 8);
 
-    const nmi_grid bias = {3, 4, 10, 1, 64};
+    const nmi_grid outputs = {2, 4, 10, 8, 64, NMI_EDGE_OUTPUTS};
+    const nmi_grid inputs = {2, 4, 10, 8, 64, NMI_EDGE_INPUTS};
+    nmi_coordinate_rows(&outputs, NULL, 7, 1, x);
+    ck_assert(x[1] == 0.7 && x[2] == 0 && x[4] == 10.0 / 64 && x[5] == 8.0 / 64);
+    nmi_coordinate_rows(&inputs, NULL, 7, 1, x);
+    ck_assert(x[1] == 0 && x[2] == 7.0 / 8 && x[4] == 10.0 / 64 && x[5] == 8.0 / 64);
+    const nmi_grid bias = {3, 4, 10, 1, 64, 0};
     nmi_coordinate_rows(&bias, NULL, 7, 1, x);
     ck_assert_double_eq(x[1], 0.7);
     ck_assert_double_eq(x[2], 0);
@@ -34,7 +40,7 @@ enum { ROWS = 4096 };
 static double *noise_of(const nmi_noise *noise, int64_t tensor, int axis)
 {
     const double extent = ldexp(1, 40);
-    nmi_grid grid = {tensor, (int64_t)extent, (int64_t)extent, 1, (int64_t)extent};
+    nmi_grid grid = {tensor, (int64_t)extent, (int64_t)extent, 1, (int64_t)extent, 0};
     double *x = calloc(6 * ROWS, sizeof *x), *u = calloc(ROWS, sizeof *u);
     nmi_coordinate_rows(&grid, noise, 0, ROWS, x);
     for (int64_t r = 0; r < ROWS; r++)
@@ -142,7 +148,7 @@ END_TEST
 START_TEST(wide_noise_keeps_extents_above_one_half)
 {
     const nmi_noise noise = {.amplitude = 2, .clamp = 1, .key = 5};
-    const nmi_grid grid = {0, 1, 1000, 1, 1};
+    const nmi_grid grid = {0, 1, 1000, 1, 1, 0};
     double x[6 * 1000];
     nmi_coordinate_rows(&grid, &noise, 0, 1000, x);
     for (int r = 0; r < 1000; r++) {
@@ -157,7 +163,7 @@ END_TEST
 
 START_TEST(plain_features_are_sines_and_cosines_of_octaves)
 {
-    const nmi_grid grid = {1, 4, 8, 4, 16};
+    const nmi_grid grid = {1, 4, 8, 4, 16, 0};
     nmi_encoding e;
     double work[6 + 18];
     float out[42];
@@ -181,7 +187,7 @@ END_TEST
 START_TEST(integrated_features_are_averages_over_the_numerators_noise)
 {
     enum { STEPS = 2000 };
-    const nmi_grid grid = {1, 3, 13, 7, 16};
+    const nmi_grid grid = {1, 3, 13, 7, 16, 0};
     const double extents[6] = {3, 13, 7, 16, 16, 16}, pi = acos(-1);
     const double q[6] = {1, 5, 2, 3, 13, 7};
     const double amplitude = 0.8;
@@ -215,7 +221,7 @@ START_TEST(sampled_features_average_to_the_integrated_ones)
 {
     enum { SAMPLES = 20000, OCTAVES = 13, PAIRS = 6 * OCTAVES };
     /* At o = 7 and i = 9 of 4,096, the noise of the denominators does not count. */
-    const nmi_grid grid = {0, 1, 4096, 4096, 4096};
+    const nmi_grid grid = {0, 1, 4096, 4096, 4096, 0};
     const int64_t row = 4096 * 7 + 9;
     nmi_encoding plain, integrated;
     double work[6 + NMI_ENCODING_PAIRS], mean[2 * PAIRS] = {0};
@@ -249,7 +255,7 @@ END_TEST
 START_TEST(integrated_encoding_drops_octaves_that_noise_erases)
 {
     /* One block of 64 channels: 4 tensors. */
-    const nmi_grid grid = {0, 4, 64, 64, 64};
+    const nmi_grid grid = {0, 4, 64, 64, 64, 0};
     nmi_encoding e;
     nmi_encoding_plan(&e, NMI_ENCODING_INTEGRATED, 16, 16, 1, &grid);
     const int64_t octaves[6] = {3, 7, 7, 7, 7, 7};
@@ -265,7 +271,7 @@ END_TEST
 
 START_TEST(extents_can_have_octaves_of_their_own)
 {
-    const nmi_grid grid = {0, 4, 64, 64, 64};
+    const nmi_grid grid = {0, 4, 64, 64, 64, 0};
     nmi_encoding e;
     nmi_encoding_plan(&e, NMI_ENCODING_PLAIN, 5, 0, 1, &grid);
     const int64_t octaves[6] = {5, 5, 5, 0, 0, 0};
@@ -279,7 +285,7 @@ START_TEST(extents_can_have_octaves_of_their_own)
     /* With none, a row sees an extent only as one number: nothing else differs between two widths
      * at the same relative place. */
     nmi_encoding_plan(&e, NMI_ENCODING_PLAIN, 3, 0, 1, &grid);
-    const nmi_grid narrow = {0, 4, 32, 64, 64};
+    const nmi_grid narrow = {0, 4, 32, 64, 64, 0};
     double work[6 + 9];
     float wide_row[24], narrow_row[24];
     ck_assert_int_eq(e.inputs, 24);

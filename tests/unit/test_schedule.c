@@ -18,7 +18,7 @@ static nmi_settings settings_of(neumeta_context *context, nmi_topology *topology
                                 const char *const *pairs)
 {
     nmi_settings settings;
-    nmi_setting_scope scope = {topology, true, true, false, true};
+    nmi_setting_scope scope = {topology, true, true, false, false, true};
     static char name[] = "p";
     *phase = (nmi_phase){.name = name, .first_block = 0, .last_block = -1};
     assert_ok(context, nmi_options_create(context, &phase->options));
