@@ -261,6 +261,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_KEY_SEARCH_ITEMS 181
 #define NEUMETA_KEY_WIDTH_MULTIPLE 182
 #define NEUMETA_KEY_FRONT_ENTRIES 183
+#define NEUMETA_KEY_FRONT_SCORES 184
 #define NEUMETA_KEY_MAX_PARAMETERS 190
 #define NEUMETA_KEY_MAX_MULTIPLY_ADDS 191
 #define NEUMETA_KEY_MAX_BYTES 192
@@ -860,9 +861,10 @@ NEUMETA_API neumeta_status neumeta_manifold_calibrated(const neumeta_manifold *m
  * latency.
  *
  * @param dataset  Has held-out items, which training must not have seen. The front's scores are
- *                 accuracies over all of them.
- * @param options  SEARCH_EVALUATIONS, SEARCH_ITEMS, WIDTH_MULTIPLE, FRONT_ENTRIES, GAMMA_MAX,
- *                 DEPTH_GAMMA_MAX (the range of training serves best), SIZE_AXES, SEED.
+ *                 accuracies over all of them; with FRONT_SCORES 'test', over all test items, which
+ *                 take no part in the choice.
+ * @param options  SEARCH_EVALUATIONS, SEARCH_ITEMS, WIDTH_MULTIPLE, FRONT_ENTRIES, FRONT_SCORES,
+ *                 GAMMA_MAX, DEPTH_GAMMA_MAX (the range of training serves best), SIZE_AXES, SEED.
  * @param watch    NULL: nobody. `user` is handed to it.
  * @return NEUMETA_CANCELLED if `watch` stopped it; NEUMETA_ERR_STATE if nothing is held out, or if
  *         norms are not calibrated; NEUMETA_ERR_SHAPE; NEUMETA_ERR_CALLBACK. The manifold then has

@@ -27,7 +27,8 @@ typedef struct search {
     nmi_manifold *manifold;
     nmi_dataset *dataset;
     int32_t evaluations, entries;
-    int64_t items, all; /* held-out items of a trial, and of the front */
+    int64_t items, all; /* held-out items of a trial, and of a finalist */
+    int64_t test;       /* test items of the front's scores; 0: they are the finalists' */
     int64_t multiple;
     double gamma_max, depth_gamma_max;
     uint64_t seed;
@@ -44,14 +45,16 @@ typedef struct search {
 
 static neumeta_status read_options(search *s, const nmi_options *options)
 {
-    static const int32_t keys[] = {NEUMETA_KEY_SEARCH_EVALUATIONS, NEUMETA_KEY_SEARCH_ITEMS,
-                                   NEUMETA_KEY_WIDTH_MULTIPLE,     NEUMETA_KEY_FRONT_ENTRIES,
-                                   NEUMETA_KEY_GAMMA_MAX,          NEUMETA_KEY_DEPTH_GAMMA_MAX,
-                                   NEUMETA_KEY_SIZE_AXES,          NEUMETA_KEY_SEED};
+    static const int32_t keys[] = {
+        NEUMETA_KEY_SEARCH_EVALUATIONS, NEUMETA_KEY_SEARCH_ITEMS, NEUMETA_KEY_WIDTH_MULTIPLE,
+        NEUMETA_KEY_FRONT_ENTRIES,      NEUMETA_KEY_GAMMA_MAX,    NEUMETA_KEY_DEPTH_GAMMA_MAX,
+        NEUMETA_KEY_SIZE_AXES,          NEUMETA_KEY_FRONT_SCORES, NEUMETA_KEY_SEED};
     nmi_context *context = s->manifold->object.context;
     s->evaluations = (int32_t)nmi_options_int(options, NEUMETA_KEY_SEARCH_EVALUATIONS);
     s->entries = (int32_t)nmi_options_int(options, NEUMETA_KEY_FRONT_ENTRIES);
     s->all = nmi_dataset_count(s->dataset, NEUMETA_SPLIT_HELD_OUT);
+    const bool tested = nmi_options_choice(options, NEUMETA_KEY_FRONT_SCORES) == 1;
+    s->test = tested ? nmi_dataset_count(s->dataset, NEUMETA_SPLIT_TEST) : 0;
     s->items = nmi_options_int(options, NEUMETA_KEY_SEARCH_ITEMS);
     s->items = s->items < s->all ? s->items : s->all;
     s->multiple = nmi_options_int(options, NEUMETA_KEY_WIDTH_MULTIPLE);
@@ -66,22 +69,25 @@ static neumeta_status read_options(search *s, const nmi_options *options)
         status = nmi_fail(context, NEUMETA_ERR_STATE,
                           "the dataset has no held-out items (HELD_OUT), and a search judges sizes "
                           "by items that training has not seen");
+    if (status == NEUMETA_OK && tested && s->test == 0)
+        status = nmi_fail(context, NEUMETA_ERR_STATE,
+                          "FRONT_SCORES is 'test', and the dataset has no test items");
     s->total = (double)s->evaluations * (double)s->items;
     if (s->items < s->all)
         s->total += FINALISTS * (double)s->entries * (double)s->all;
+    s->total += (double)s->entries * (double)s->test;
     return status;
 }
 
 /* --- trials ----------------------------------------------------------------------------------- */
 
-/* Accuracy of the network at s->sizes on the first `items` held-out ones. */
-static neumeta_status judge(search *s, int64_t items, double *score)
+/* Accuracy of the network at s->sizes on the first `items` of a split. */
+static neumeta_status judge(search *s, int32_t split, int64_t items, double *score)
 {
     nmi_network *network = NULL;
     neumeta_status status = nmi_manifold_materialize(s->manifold, s->sizes, NULL, &network);
     if (status == NEUMETA_OK)
-        status = nmi_network_evaluate_some(network, s->dataset, NEUMETA_SPLIT_HELD_OUT, items, NULL,
-                                           score);
+        status = nmi_network_evaluate_some(network, s->dataset, split, items, NULL, score);
     nmi_network_release(network);
     s->done += (double)items;
     if (status == NEUMETA_OK && s->watch != NULL && s->watch(s->user, s->done / s->total))
@@ -115,7 +121,7 @@ static neumeta_status try_rungs(search *s)
     nmi_variation_sizes(&s->variation, s->rungs, s->sizes);
     neumeta_status status = find_costs(s, costs);
     if (status == NEUMETA_OK)
-        status = judge(s, s->items, &score);
+        status = judge(s, NEUMETA_SPLIT_HELD_OUT, s->items, &score);
     if (status == NEUMETA_OK) {
         nmi_trials_add(&s->trials, s->rungs, costs, score);
         nmi_surrogate_add(&s->surrogate, s->rungs, score);
@@ -204,7 +210,7 @@ static neumeta_status judge_finalist(search *s, nmi_latency *latency, int32_t tr
     nmi_variation_sizes(&s->variation, rungs, s->sizes);
     neumeta_status status = nmi_latency_measure(latency, s->sizes, &costs[NMI_TRIAL_LATENCY]);
     if (status == NEUMETA_OK && s->items < s->all)
-        status = judge(s, s->all, &score);
+        status = judge(s, NEUMETA_SPLIT_HELD_OUT, s->all, &score);
     if (status == NEUMETA_OK)
         nmi_trials_add(&s->finalists, rungs, costs, score);
     return status;
@@ -215,8 +221,9 @@ static neumeta_status judge_finalists(search *s)
     const int32_t count =
         nmi_trials_list(&s->trials, FINALISTS * s->entries, NMI_TRIAL_COSTS, s->list);
     nmi_latency *latency = NULL;
-    if (s->items < s->all) /* now that it is known how many there are */
-        s->total = s->done + (double)count * (double)s->all;
+    /* Now that it is known how many there are. */
+    s->total = s->done + (s->items < s->all ? (double)count * (double)s->all : 0) +
+               (double)(count < s->entries ? count : s->entries) * (double)s->test;
     neumeta_status status =
         nmi_trials_create(s->trials.context, s->trials.axes, count, &s->finalists);
     if (status == NEUMETA_OK)
@@ -237,7 +244,12 @@ static neumeta_status keep_front(search *s)
         const int32_t trial = s->list[i];
         int64_t *sizes = front->sizes + (int64_t)i * from->axes;
         nmi_variation_sizes(&s->variation, nmi_trials_rungs(from, trial), sizes);
+        memcpy(s->sizes, sizes, (size_t)from->axes * sizeof *sizes);
         front->scores[i] = from->scores[trial];
+        if (s->test > 0)
+            status = judge(s, NEUMETA_SPLIT_TEST, s->test, &front->scores[i]);
+        if (status != NEUMETA_OK)
+            break;
         front->latencies[i] = nmi_trials_costs(from, trial)[NMI_TRIAL_LATENCY];
         status = nmi_front_measure(front->topology, sizes, front->costs + (int64_t)i * NMI_COSTS);
     }
@@ -245,7 +257,7 @@ static neumeta_status keep_front(search *s)
         nmi_front_free(front);
         return status;
     }
-    front->items = s->all;
+    front->items = s->test > 0 ? s->test : s->all;
     snprintf(front->kernels, sizeof front->kernels, "%s", front->context->kernels->name);
     nmi_manifold_forget_front(s->manifold);
     s->manifold->front = front;
