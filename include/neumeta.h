@@ -57,7 +57,7 @@ extern "C" {
 
 /** Version of this header; neumeta_version() tells the library's. */
 #define NEUMETA_VERSION_MAJOR 0
-#define NEUMETA_VERSION_MINOR 3
+#define NEUMETA_VERSION_MINOR 4
 #define NEUMETA_VERSION_PATCH 0
 
 /** @name Constants (their numbers never change)
