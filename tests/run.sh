@@ -76,6 +76,6 @@ conclude
 log=$builds/gcc/meson-logs/testlog.txt
 if wanted gcc; then
     grep -hE '^SKIP: ' "$log" | sort | uniq -c || true
-    grep -E '^(Running suite|[0-9]+%: Checks: )' "$log" || fail "no Check program ran"
+    grep -E '^(Running suite|faults: |[0-9]+%: Checks: )' "$log" || fail "no Check program ran"
 fi
 [ -z "$failures" ]

@@ -242,7 +242,7 @@ static const fault_scenario scenarios[] = {
     {"options and schedules", NULL, run_options, 1},
     {"workers", NULL, run_workers, 1},
     {"a topology of one's own", fault_context, run_topology, 1},
-    {"built-in topologies", fault_context, run_builtins, 7},
+    {"built-in topologies", fault_context, run_builtins, 1},
     {"a network's life", prepare_topology, run_network, 1},
     {"sharing", prepare_network, run_share, 1},
     {"folding", prepare_network, run_fold, 1},

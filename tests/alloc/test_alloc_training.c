@@ -58,9 +58,32 @@ static void run_manifold(faults *f)
     digest_morphed(f, 0.0);
 }
 
+static int32_t take(void *user, const void *data, int64_t size)
+{
+    fault_digest(user, data, (size_t)size);
+    return 0;
+}
+
+/* A failure may come after the first bytes, which then do not count. */
+static neumeta_status write_digested(faults *f)
+{
+    const uint64_t before = f->digest;
+    const neumeta_status status = neumeta_manifold_write(f->manifold, take, f);
+    if (status != NEUMETA_OK)
+        f->digest = before;
+    return status;
+}
+
 static void run_files(faults *f)
 {
     int64_t size = 0;
+    int32_t calibrated = 0;
+    neumeta_topology *topology = NULL;
+    attempt_new(f, &topology, neumeta_manifold_topology(f->manifold, &topology));
+    neumeta_topology_free(topology);
+    attempt(f, neumeta_manifold_calibrated(f->manifold, &calibrated));
+    ck_assert_int_eq(calibrated, 1);
+    attempt(f, write_digested(f));
     attempt(f, neumeta_manifold_save(f->manifold, f->path));
     unsigned char *bytes = test_read_file(f->path, &size);
     ck_assert_ptr_nonnull(bytes);
@@ -194,6 +217,30 @@ static void run_steps(faults *f)
     digest_morphed(f, 0.5);
 }
 
+static int32_t go_on(void *user, neumeta_trainer *trainer)
+{
+    double progress = 0;
+    (void)user;
+    return neumeta_trainer_metric(trainer, NEUMETA_METRIC_PROGRESS, &progress) != NEUMETA_OK;
+}
+
+/* A watched training that learns from a network of its caller. */
+static void run_taught(faults *f)
+{
+    attempt_new(f, &f->schedule, neumeta_schedule_create(f->context, &f->schedule));
+    fault_options(f, FAULT_PAIRS("epochs", "1", "batch", "4", "loss-distillation", "1",
+                                 "distillation-teacher", "network"));
+    attempt(f, neumeta_schedule_add_phase(f->schedule, "taught", 1, 2, f->options));
+    attempt_new(
+        f, &f->trainer,
+        neumeta_trainer_create(f->manifold, NULL, f->schedule, f->dataset, NULL, &f->trainer));
+    attempt(f, neumeta_trainer_set_teacher(f->trainer, f->network));
+    attempt(f, neumeta_trainer_set_progress(f->trainer, go_on, NULL));
+    attempt(f, neumeta_trainer_run(f->trainer));
+    fault_options(f, FAULT_PAIRS("seed", "1"));
+    digest_morphed(f, 0.5);
+}
+
 static void run_plain(faults *f)
 {
     attempt_new(f, &f->schedule, neumeta_schedule_create(f->context, &f->schedule));
@@ -280,6 +327,7 @@ static const fault_scenario scenarios[] = {
     {"the creation of a trainer", prepare_manifold, run_creation, 1},
     {"a training run", prepare_training, run_training, 1},
     {"steps and checkpoints", prepare_training, run_steps, 1},
+    {"training with a teacher", prepare_manifold, run_taught, 1},
     {"plain training", prepare_plain, run_plain, 1},
     {"calibration", prepare_normed, run_calibration, 1},
     {"training with norms", prepare_normed, run_normed_training, 1},

@@ -38,8 +38,8 @@ typedef struct fault_scenario {
     int64_t stride; /* every how-manieth allocation is refused; 0 stands for 1 */
 } fault_scenario;
 
-/* Runs the scenario with each allocation refused, every third also with all that follow until the
- * call fails. Returns the number of allocations. */
+/* Runs the scenario with each allocation refused, once alone and once with all that follow until
+ * the call fails, and prints how many. Returns the number of allocations. */
 int64_t fault_run(const fault_scenario *scenario);
 
 /* A problem with nothing in it yet, and its end with all that it holds: no memory may stay. */
