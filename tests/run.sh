@@ -11,12 +11,14 @@ parts=${*:-gcc levels outside clang asan tsan}
 
 . examples/packages.sh
 need_packages gcc g++ libc6-dev binutils clang libclang-rt-dev meson ninja-build pkg-config check \
-    libblis-serial-dev libjansson-dev libpng-dev zlib1g-dev doxygen
+    libblis-serial-dev libjansson-dev libpng-dev zlib1g-dev doxygen \
+    abigail-tools python3-cffi swig
 
 . tests/builds.sh
 
-# Optimised as users have it, but with assertions; a warning of Doxygen fails this build too.
-if wanted gcc && build gcc gcc g++ --buildtype=release -Dblis=enabled -Dexamples=enabled \
+# Optimised as users have it, but with assertions, and with the types that abidiff compares; a warning of
+# Doxygen fails this build too.
+if wanted gcc && build gcc gcc g++ --buildtype=release -Ddebug=true -Dblis=enabled -Dexamples=enabled \
     -Dcli=enabled -Ddocs=enabled -Dfuzz=enabled; then
     check gcc ''
 fi

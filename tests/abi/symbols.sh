@@ -14,7 +14,7 @@ file=$2
 
 case $check in
 exports)
-    nm -D --defined-only "$file" | awk '{ print $NF }' | sort >exports.found
+    nm -D --defined-only "$file" | awk '$2 != "A" { sub(/@.*/, "", $NF); print $NF }' | sort >exports.found
     grep -v '^#' "$3" | sort >exports.listed
     if ! diff exports.listed exports.found; then
         echo "'<' is listed in $3 only, '>' is exported only"
