@@ -9,6 +9,7 @@
 #include <zlib.h>
 
 enum { IMAGES_MAGIC = 2051, LABELS_MAGIC = 2049, SIDE_MAX = 4096, COUNT_MAX = 10000000 };
+enum { FIRST_PIECE = 1 << 20 };
 
 typedef struct idx {
     int64_t count, height, width;
@@ -34,6 +35,25 @@ static bool read_all(gzFile file, unsigned char *bytes, size_t size)
     return true;
 }
 
+/* A header may promise anything: memory is taken as the bytes come, twice as much each time. */
+static int read_items(const cli *c, gzFile file, const char *path, size_t size, idx *out)
+{
+    size_t room = 0;
+    while (room < size) {
+        const size_t more = room == 0 ? FIRST_PIECE : room;
+        const size_t next = size - room > more ? room + more : size;
+        unsigned char *bytes = realloc(out->bytes, next);
+        if (bytes == NULL)
+            return cli_no_memory(c);
+        out->bytes = bytes;
+        if (!read_all(file, bytes + room, next - room))
+            return cli_fail(c, "%s ends early or is damaged: its header promises %zu bytes", path,
+                            size);
+        room = next;
+    }
+    return CLI_OK;
+}
+
 static int read_file(const cli *c, gzFile file, const char *path, int magic, idx *out)
 {
     unsigned char header[16];
@@ -49,13 +69,12 @@ static int read_file(const cli *c, gzFile file, const char *path, int magic, idx
         out->width < 1 || out->width > SIDE_MAX)
         return cli_fail(c, "%s has %lld items of %lld x %lld, which is out of range", path,
                         (long long)out->count, (long long)out->height, (long long)out->width);
-    size_t size = (size_t)out->count * (size_t)out->height * (size_t)out->width;
-    out->bytes = malloc(size);
-    if (out->bytes == NULL)
+    const size_t item = (size_t)out->height * (size_t)out->width;
+    if ((size_t)out->count > SIZE_MAX / item)
         return cli_no_memory(c);
-    if (!read_all(file, out->bytes, size))
-        return cli_fail(c, "%s ends early or is damaged: its header promises %zu bytes", path,
-                        size);
+    int code = read_items(c, file, path, (size_t)out->count * item, out);
+    if (code != CLI_OK)
+        return code;
     /* This read also makes zlib check the sum at the end. */
     if (gzread(file, &end, 1) != 0)
         return cli_fail(c, "%s is damaged or longer than its header says", path);

@@ -4,23 +4,12 @@
  * with what it was given. The corpus belongs to the training below; `fuzz_checkpoint` writes it
  * when NMI_FUZZ_WRITE names a file.
  */
-#include <neumeta.h>
+#include "nmi_fuzz.h"
 
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { ITEMS = 8, PIXELS = 4, CLASSES = 2 };
-
-static void require(bool condition)
-{
-    if (!condition)
-        abort();
-}
 
 typedef struct training {
     neumeta_context *context;
@@ -68,14 +57,14 @@ static void make_topology(training *t)
     neumeta_options_free(shape);
 }
 
-static void make_training(training *t)
+static void make_training(training *t, neumeta_context *context)
 {
     memset(t, 0, sizeof *t);
+    t->context = context;
     for (int i = 0; i < ITEMS; i++)
         t->targets[i] = i % CLASSES;
     for (int i = 0; i < ITEMS * PIXELS; i++)
         t->inputs[i] = (float)(i * 7 % 11) / 11.0f;
-    require(neumeta_context_create(NULL, NULL, NULL, &t->context) == NEUMETA_OK);
     make_topology(t);
     neumeta_options *inr =
         PARSE(t->context, "inr-hidden", "2", "inr-layers", "2", "inr-octaves", "0");
@@ -105,41 +94,33 @@ static void end_training(training *t)
     neumeta_dataset_free(t->dataset);
     neumeta_manifold_free(t->manifold);
     neumeta_topology_free(t->topology);
-    neumeta_context_free(t->context);
 }
 
-/* The bytes as a file, since a checkpoint is read from one. */
-static void write_bytes(const char *path, const uint8_t *data, size_t size)
+/* Two steps of the trainer, whatever came in, unless the numbers are none. */
+static void go_on(const training *t, bool restored)
 {
-    FILE *file = fopen(path, "wb");
-    require(file != NULL);
-    require(size == 0 || fwrite(data, 1, size, file) == size);
-    require(fclose(file) == 0);
+    for (int step = 0; step < 2; step++) {
+        const neumeta_status made = neumeta_trainer_step(t->trainer);
+        fuzz_check(t->context, made);
+        require(made == NEUMETA_OK || fuzz_starved(made) ||
+                (restored && (made == NEUMETA_CANCELLED || made == NEUMETA_ERR_NUMERIC)));
+    }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+void fuzz_one(neumeta_context *context, const uint8_t *data, size_t size)
 {
     training t;
-    char path[64];
     const char *corpus = getenv("NMI_FUZZ_WRITE");
-    make_training(&t);
+    make_training(&t, context);
     if (corpus != NULL) {
         for (int step = 0; step < 3; step++)
             require(neumeta_trainer_step(t.trainer) == NEUMETA_OK);
         require(neumeta_trainer_save(t.trainer, corpus) == NEUMETA_OK);
     }
-    snprintf(path, sizeof path, "%s/neumeta-fuzz-%ld",
-             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (long)getpid());
-    write_bytes(path, data, size);
-    neumeta_status status = neumeta_trainer_restore(t.trainer, path);
-    require(status == NEUMETA_OK || neumeta_context_message(t.context)[0] != '\0');
-    /* Whatever came in, the trainer can make a step, unless the numbers are none. */
-    for (int step = 0; step < 2; step++) {
-        neumeta_status made = neumeta_trainer_step(t.trainer);
-        require(made == NEUMETA_OK || made == NEUMETA_CANCELLED || made == NEUMETA_ERR_NUMERIC);
-        require(status == NEUMETA_OK || made == NEUMETA_OK);
-    }
-    remove(path);
+    const char *path = fuzz_file(data, size);
+    fuzz_begin();
+    const neumeta_status status = neumeta_trainer_restore(t.trainer, path);
+    fuzz_check(context, status);
+    go_on(&t, status == NEUMETA_OK);
     end_training(&t);
-    return 0;
 }

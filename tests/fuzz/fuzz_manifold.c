@@ -2,16 +2,9 @@
 /* Any bytes as a manifold file: refused with a sentence, or a manifold that yields a network at its
  * smallest sizes, and at those of its front. */
 #include "nmi_budget.h"
+#include "nmi_fuzz.h"
 
 #include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool condition)
-{
-    if (!condition)
-        abort();
-}
 
 /* Large manifolds take long, which is no fault of theirs. */
 enum { LARGEST = 1 << 16 };
@@ -24,29 +17,30 @@ static void use(nmi_context *context, nmi_manifold *manifold)
     int64_t parameters = 0, flops = 0;
     double score, latency;
     require(sizes != NULL);
-    if (manifold->front != NULL)
-        require(nmi_budget_fit(manifold, NULL, sizes, &score, &latency) == NEUMETA_OK &&
+    if (manifold->front != NULL) {
+        const neumeta_status status = nmi_budget_fit(manifold, NULL, sizes, &score, &latency);
+        require(status == NEUMETA_OK || fuzz_starved(status));
+        require(status != NEUMETA_OK ||
                 nmi_graph_check_sizes(topology, sizes, topology->axis_count) == NEUMETA_OK);
+    }
     nmi_manifold_sizes_at(manifold, 0.9, sizes);
     if (nmi_graph_cost(topology, sizes, &parameters, &flops) == NEUMETA_OK &&
         parameters <= LARGEST) {
-        neumeta_status status = nmi_manifold_materialize(manifold, sizes, NULL, &network);
-        require(status == NEUMETA_OK || context->message[0] != '\0');
+        fuzz_check(context, nmi_manifold_materialize(manifold, sizes, NULL, &network));
     }
     nmi_network_release(network);
     free(sizes);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+void fuzz_one(neumeta_context *context, const uint8_t *data, size_t size)
 {
-    nmi_context *context;
     nmi_manifold *manifold;
-    require(neumeta_context_create(NULL, NULL, NULL, &context) == NEUMETA_OK);
-    if (nmi_manifold_load_memory(context, data, (int64_t)size, &manifold) == NEUMETA_OK)
+    fuzz_begin();
+    const neumeta_status status = nmi_manifold_load_memory(context, data, (int64_t)size, &manifold);
+    fuzz_check(context, status);
+    require(fuzz_peak() <= FUZZ_SHARE(size));
+    require((status == NEUMETA_OK) == (manifold != NULL));
+    if (status == NEUMETA_OK)
         use(context, manifold);
-    else
-        require(manifold == NULL && context->message[0] != '\0');
     nmi_manifold_release(manifold);
-    nmi_context_release(context);
-    return 0;
 }

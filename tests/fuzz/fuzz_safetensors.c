@@ -2,17 +2,10 @@
 /* Any bytes as a safetensors file: refused with a sentence, or every tensor can be copied and what
  * is written from it is read as the same. */
 #include "nmi_archive.h"
+#include "nmi_fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool condition)
-{
-    if (!condition)
-        abort();
-}
 
 static void use_metadata(const nmi_safetensors *file)
 {
@@ -27,25 +20,25 @@ static void use_metadata(const nmi_safetensors *file)
         nmi_options_release(options);
 }
 
-static void write_again(nmi_context *context, const nmi_safetensors *file)
+static neumeta_status write_bytes(nmi_safetensors_writer *writer, const nmi_safetensors *file,
+                                  unsigned char **bytes, int64_t *size)
 {
-    int32_t count = nmi_safetensors_count(file);
-    nmi_safetensors_writer *writer;
-    nmi_safetensors *again;
-    unsigned char *bytes;
-    int64_t size;
-    require(nmi_safetensors_writer_create(context, &writer) == NEUMETA_OK);
-    for (int32_t i = 0; i < count; i++) {
+    neumeta_status status = NEUMETA_OK;
+    for (int32_t i = 0; i < nmi_safetensors_count(file) && status == NEUMETA_OK; i++) {
         const nmi_tensor_entry *entry = nmi_safetensors_at(file, i);
         unsigned char *copy = malloc(entry->bytes > 0 ? (size_t)entry->bytes : 1);
         require(copy != NULL);
         nmi_tensor_copy(entry, copy);
         free(copy);
-        require(nmi_safetensors_add(writer, entry->name, entry->dtype, entry->rank, entry->dims,
-                                    entry->data) == NEUMETA_OK);
+        status = nmi_safetensors_add(writer, entry->name, entry->dtype, entry->rank, entry->dims,
+                                     entry->data);
     }
-    require(nmi_safetensors_to_memory(writer, &bytes, &size) == NEUMETA_OK);
-    require(nmi_safetensors_parse(context, "", bytes, size, &again) == NEUMETA_OK);
+    return status == NEUMETA_OK ? nmi_safetensors_to_memory(writer, bytes, size) : status;
+}
+
+static void compare(const nmi_safetensors *file, const nmi_safetensors *again)
+{
+    const int32_t count = nmi_safetensors_count(file);
     require(nmi_safetensors_count(again) == count);
     for (int32_t i = 0; i < count; i++) {
         const nmi_tensor_entry *entry = nmi_safetensors_at(file, i);
@@ -53,24 +46,40 @@ static void write_again(nmi_context *context, const nmi_safetensors *file)
         require(other != NULL && other->dtype == entry->dtype && other->bytes == entry->bytes);
         require(entry->bytes == 0 || memcmp(other->data, entry->data, (size_t)entry->bytes) == 0);
     }
+}
+
+static neumeta_status write_again(nmi_context *context, const nmi_safetensors *file)
+{
+    nmi_safetensors_writer *writer;
+    nmi_safetensors *again = NULL;
+    unsigned char *bytes = NULL;
+    int64_t size = 0;
+    neumeta_status status = nmi_safetensors_writer_create(context, &writer);
+    if (status == NEUMETA_OK)
+        status = write_bytes(writer, file, &bytes, &size);
+    if (status == NEUMETA_OK)
+        status = nmi_safetensors_parse(context, "", bytes, size, &again);
+    if (status == NEUMETA_OK)
+        compare(file, again);
     nmi_safetensors_free(again);
     nmi_safetensors_writer_free(writer);
     nmi_free(context, bytes);
+    return status;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+void fuzz_one(neumeta_context *context, const uint8_t *data, size_t size)
 {
-    nmi_context *context;
     nmi_safetensors *file;
-    require(nmi_context_create(NULL, NULL, NULL, &context) == NEUMETA_OK);
+    fuzz_begin();
     neumeta_status status = nmi_safetensors_parse(context, "f", data, (int64_t)size, &file);
+    fuzz_check(context, status);
+    require(fuzz_peak() <= FUZZ_SHARE(size));
     if (status == NEUMETA_OK) {
         use_metadata(file);
-        write_again(context, file);
+        status = write_again(context, file);
+        require(status == NEUMETA_OK || fuzz_starved(status));
     } else {
-        require(status == NEUMETA_ERR_FORMAT && context->message[0] != '\0');
+        require(status == NEUMETA_ERR_FORMAT || fuzz_starved(status));
     }
     nmi_safetensors_free(file);
-    nmi_context_release(context);
-    return 0;
 }
