@@ -38,7 +38,7 @@ static int32_t number(world *w)
 {
     static const int32_t rare[] = {-1, INT32_MIN, INT32_MAX, 257};
     const uint32_t byte = fuzz_byte(&w->bytes);
-    return byte < 248 ? (int32_t)(byte % 6) : rare[byte % 4];
+    return byte < 248 ? (int32_t)(byte % 7) - 1 : rare[byte % 4];
 }
 
 static void check(neumeta_status status)
@@ -96,7 +96,7 @@ static void set_option(world *w)
 static void set_any_option(world *w)
 {
     neumeta_options *options = ANY(w, options);
-    const int32_t key = number(w) + 20 * number(w);
+    const int32_t key = (int32_t)fuzz_byte(&w->bytes);
     const int64_t whole[] = {number(w), number(w)};
     const double reals[] = {number(w) / 3.0, NAN};
     check(neumeta_options_set_int(options, key, whole[0]));
@@ -114,8 +114,8 @@ static void add_node(world *w)
     neumeta_topology *topology = ANY(w, topologies);
     const int32_t op = 1 + (int32_t)fuzz_choice(&w->bytes, 17);
     const int32_t count = (int32_t)fuzz_choice(&w->bytes, 3);
-    check(neumeta_topology_add_node(topology, name, op, inputs, count, number(w) - 1,
-                                    ANY(w, options), &made));
+    check(neumeta_topology_add_node(topology, name, op, inputs, count, number(w), ANY(w, options),
+                                    &made));
 }
 
 static void add_axis(world *w)
@@ -123,8 +123,9 @@ static void add_axis(world *w)
     char name[2] = {(char)('a' + fuzz_choice(&w->bytes, 26)), '\0'};
     int32_t made = 0;
     const int64_t low = number(w), high = low + number(w);
-    check(neumeta_topology_add_axis(ANY(w, topologies), name, 1 + number(w) % 2, low, high,
-                                    1 + number(w) % 2, &made));
+    check(neumeta_topology_add_axis(ANY(w, topologies), name,
+                                    1 + (int32_t)fuzz_choice(&w->bytes, 2), low, high,
+                                    1 + (int32_t)fuzz_choice(&w->bytes, 2), &made));
 }
 
 static void repeat(world *w)
@@ -309,7 +310,7 @@ static void make_schedule(world *w)
     uint32_t place;
     if (fuzz_choice(&w->bytes, 2) == 0)
         check(neumeta_schedule_create(w->context, FRESH(w, schedules, neumeta_schedule_free)));
-    check(neumeta_schedule_add_phase(ANY(w, schedules), "phase", number(w) - 1, number(w) - 1,
+    check(neumeta_schedule_add_phase(ANY(w, schedules), "phase", number(w), number(w),
                                      ANY(w, options)));
 }
 
