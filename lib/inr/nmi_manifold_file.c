@@ -12,7 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A tensor of the file but for statistics and the front: one part of an INR, or a directly held tensor. */
+/* A tensor of the file but for statistics and the front: one part of an INR, or a directly held
+ * tensor. */
 typedef struct entry {
     char name[2 * NMI_SAFETENSORS_NAME]; /* the writer refuses longer ones than it may have */
     int32_t rank;
@@ -234,22 +235,40 @@ static neumeta_status check_amount(const nmi_safetensors *file, const nmi_manifo
                        (long long)present, (long long)needed));
 }
 
-static bool is_expected(walk *w, const char *name)
+static void expect(const nmi_safetensors *file, const char *name, bool *expected)
 {
+    const nmi_tensor_entry *found = nmi_safetensors_find(file, name);
+    if (found != NULL)
+        expected[found - nmi_safetensors_at(file, 0)] = true;
+}
+
+/* Names the first tensor that nobody asked for. */
+static neumeta_status refuse_more(const nmi_safetensors *file, walk *w)
+{
+    nmi_context *context = w->manifold->object.context;
     const nmi_statistics *statistics = w->manifold->statistics;
+    const int32_t count = nmi_safetensors_count(file);
     nmi_statistics_tensor tensor;
     entry e;
+    int32_t stranger = 0;
+    bool *expected = nmi_alloc_zero_array(context, count, sizeof *expected);
+    if (expected == NULL)
+        return NEUMETA_ERR_MEMORY;
     rewind_walk(w);
     while (next_entry(w, &e))
-        if (strcmp(e.name, name) == 0)
-            return true;
+        expect(file, e.name, expected);
     for (int32_t i = 0; statistics != NULL && nmi_statistics_entry(statistics, i, &tensor); i++)
-        if (strcmp(tensor.name, name) == 0)
-            return true;
+        expect(file, tensor.name, expected);
     for (int i = 0; w->manifold->front != NULL && i < NMI_FRONT_TENSORS; i++)
-        if (strcmp(nmi_front_tensors[i], name) == 0)
-            return true;
-    return false;
+        expect(file, nmi_front_tensors[i], expected);
+    while (stranger < count && expected[stranger])
+        stranger++;
+    nmi_free(context, expected);
+    if (stranger == count)
+        return NEUMETA_OK;
+    return nmi_safetensors_within(file, nmi_fail(context, NEUMETA_ERR_FORMAT,
+                                                 "tensor '%s' does not belong to this manifold",
+                                                 nmi_safetensors_at(file, stranger)->name));
 }
 
 static neumeta_status read_entries(const nmi_safetensors *file, walk *w)
@@ -263,14 +282,7 @@ static neumeta_status read_entries(const nmi_safetensors *file, walk *w)
         status = nmi_safetensors_read_floats(file, e.name, e.rank, e.dims, e.data);
     if (status != NEUMETA_OK || count == nmi_safetensors_count(file))
         return status;
-    for (int32_t i = 0; i < nmi_safetensors_count(file); i++) {
-        const char *name = nmi_safetensors_at(file, i)->name;
-        if (!is_expected(w, name))
-            return nmi_safetensors_within(
-                file, nmi_fail(w->manifold->object.context, NEUMETA_ERR_FORMAT,
-                               "tensor '%s' does not belong to this manifold", name));
-    }
-    return status;
+    return refuse_more(file, w);
 }
 
 /* Topology and settings rebuild the manifold through the checks of any other. */

@@ -15,7 +15,8 @@ struct nmi_safetensors {
     unsigned char *owned; /* the file's bytes, or NULL if they are borrowed */
     json_t *root;         /* holds all names */
     const json_t *metadata;
-    nmi_tensor_entry *entries;
+    nmi_tensor_entry *entries;        /* in the order of the data */
+    const nmi_tensor_entry **by_name; /* the same in that of names */
     int32_t count;
     bool is_signed;
 };
@@ -174,40 +175,75 @@ static neumeta_status check_metadata(nmi_context *context, json_t *metadata)
     return NEUMETA_OK;
 }
 
-static bool comes_before(const nmi_tensor_entry *a, const nmi_tensor_entry *b)
+typedef bool (*before_fn)(const nmi_tensor_entry *a, const nmi_tensor_entry *b);
+
+static bool name_comes_before(const nmi_tensor_entry *a, const nmi_tensor_entry *b)
+{
+    return strcmp(a->name, b->name) < 0;
+}
+
+static bool data_comes_before(const nmi_tensor_entry *a, const nmi_tensor_entry *b)
 {
     if (a->data != b->data)
         return a->data < b->data;
     if (a->bytes != b->bytes)
         return a->bytes < b->bytes;
-    return strcmp(a->name, b->name) < 0;
+    return name_comes_before(a, b);
 }
 
-static void sift_down(nmi_tensor_entry *entries, int32_t parent, int32_t count)
+static void sift_down(const nmi_tensor_entry **order, int32_t parent, int32_t count,
+                      before_fn before)
 {
     for (int32_t child; (child = 2 * parent + 1) < count; parent = child) {
-        if (child + 1 < count && comes_before(&entries[child], &entries[child + 1]))
+        if (child + 1 < count && before(order[child], order[child + 1]))
             child++;
-        if (!comes_before(&entries[parent], &entries[child]))
+        if (!before(order[parent], order[child]))
             return;
-        nmi_tensor_entry moved = entries[parent];
-        entries[parent] = entries[child];
-        entries[child] = moved;
+        const nmi_tensor_entry *moved = order[parent];
+        order[parent] = order[child];
+        order[child] = moved;
     }
 }
 
 /* Heap sort: a hostile order costs no more than another, and qsort() may allocate. The count is
  * bounded by the header's length, so 2 * parent + 1 does not overflow. */
-static void sort_entries(nmi_tensor_entry *entries, int32_t count)
+static void sort_entries(const nmi_tensor_entry **order, int32_t count, before_fn before)
 {
     for (int32_t i = count / 2 - 1; i >= 0; i--)
-        sift_down(entries, i, count);
+        sift_down(order, i, count, before);
     for (int32_t i = count - 1; i > 0; i--) {
-        nmi_tensor_entry last = entries[i];
-        entries[i] = entries[0];
-        entries[0] = last;
-        sift_down(entries, 0, i);
+        const nmi_tensor_entry *last = order[i];
+        order[i] = order[0];
+        order[0] = last;
+        sift_down(order, 0, i, before);
     }
+}
+
+/* Puts the entries into the order of the data, and makes that of the names: looking each tensor up
+ * must not take the square of their number. */
+static neumeta_status order_entries(nmi_safetensors *file)
+{
+    nmi_tensor_entry *found = file->entries;
+    const nmi_tensor_entry **order =
+        nmi_alloc_array(file->context, file->count, sizeof *file->by_name);
+    nmi_tensor_entry *sorted = nmi_alloc_array(file->context, file->count, sizeof *sorted);
+    if (order == NULL || sorted == NULL) {
+        nmi_free(file->context, order);
+        nmi_free(file->context, sorted);
+        return NEUMETA_ERR_MEMORY;
+    }
+    for (int32_t i = 0; i < file->count; i++)
+        order[i] = &found[i];
+    sort_entries(order, file->count, data_comes_before);
+    for (int32_t i = 0; i < file->count; i++)
+        sorted[i] = *order[i];
+    for (int32_t i = 0; i < file->count; i++)
+        order[i] = &sorted[i];
+    sort_entries(order, file->count, name_comes_before);
+    file->entries = sorted;
+    file->by_name = order;
+    nmi_free(file->context, found);
+    return NEUMETA_OK;
 }
 
 /* Tensors must tile the data: neither overlaps nor bytes that belong to nobody. */
@@ -255,8 +291,8 @@ static neumeta_status parse_entries(nmi_safetensors *file, const unsigned char *
         if (status < 0)
             return status;
     }
-    sort_entries(file->entries, file->count);
-    return check_tiling(file, data, size);
+    const neumeta_status status = order_entries(file);
+    return status == NEUMETA_OK ? check_tiling(file, data, size) : status;
 }
 
 static neumeta_status parse_file(nmi_safetensors *file, const unsigned char *bytes, int64_t size)
@@ -344,6 +380,7 @@ void nmi_safetensors_free(nmi_safetensors *file)
         return;
     nmi_context *context = file->context;
     json_decref(file->root);
+    nmi_free(context, file->by_name);
     nmi_free(context, file->entries);
     nmi_free(context, file->name);
     nmi_free(context, file->owned);
@@ -363,9 +400,14 @@ const nmi_tensor_entry *nmi_safetensors_at(const nmi_safetensors *file, int32_t 
 
 const nmi_tensor_entry *nmi_safetensors_find(const nmi_safetensors *file, const char *name)
 {
-    for (int32_t i = 0; i < file->count; i++)
-        if (strcmp(file->entries[i].name, name) == 0)
-            return &file->entries[i];
+    int32_t low = 0, high = file->count;
+    while (low < high) {
+        const int32_t middle = low + (high - low) / 2;
+        const int difference = strcmp(file->by_name[middle]->name, name);
+        if (difference == 0)
+            return file->by_name[middle];
+        difference < 0 ? (low = middle + 1) : (high = middle);
+    }
     return NULL;
 }
 

@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 /* --- helpers ------------------------------------------------------------------------------- */
@@ -313,6 +314,37 @@ START_TEST(many_tensors_in_any_order_are_sorted)
         snprintf(name, sizeof name, "n%d", (int)i);
         ck_assert_str_eq(nmi_safetensors_at(file, i)->name, name);
     }
+    nmi_safetensors_free(file);
+    free(bytes);
+    free(header);
+}
+END_TEST
+
+/* By searching one after the other it would be ten seconds. */
+START_TEST(many_tensors_are_found_in_little_time)
+{
+    enum { COUNT = 60000 };
+    char *header = malloc(COUNT * 64 + 2);
+    ck_assert_ptr_nonnull(header);
+    size_t used = 0;
+    for (int i = 0; i < COUNT; i++)
+        used += (size_t)sprintf(header + used,
+                                "%c'name%05d':{'dtype':'U8','shape':[0],'data_offsets':[0,0]}",
+                                i == 0 ? '{' : ',', i);
+    strcpy(header + used, "}");
+    int64_t size;
+    unsigned char *bytes = image(header, 0, &size);
+    nmi_safetensors *file;
+    assert_ok(context, nmi_safetensors_parse(context, "", bytes, size, &file));
+    const clock_t start = clock();
+    for (int32_t i = 0; i < COUNT; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "name%05d", (int)i);
+        ck_assert_ptr_eq(nmi_safetensors_find(file, name), nmi_safetensors_at(file, i));
+    }
+    ck_assert_ptr_null(nmi_safetensors_find(file, "name"));
+    ck_assert_ptr_null(nmi_safetensors_find(file, "z"));
+    ck_assert_int_lt((int64_t)(clock() - start), (int64_t)4 * CLOCKS_PER_SEC);
     nmi_safetensors_free(file);
     free(bytes);
     free(header);
@@ -706,6 +738,7 @@ int main(void)
     tcase_add_test(files, every_changed_byte_of_a_header_is_survived);
     tcase_add_test(files, random_damage_is_survived);
     tcase_add_test(files, many_tensors_in_any_order_are_sorted);
+    tcase_add_test(files, many_tensors_are_found_in_little_time);
     tcase_add_test(files, a_tensor_of_another_type_or_shape_is_named);
     tcase_add_test(files, bytes_are_swapped_within_each_element);
     tcase_add_loop_test(files, foreign_files_are_read, 0, 9);
