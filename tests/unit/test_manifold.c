@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What morphs and what a manifold refuses, and how weights are emitted. */
+#include "nmi_archive.h"
 #include "nmi_manifolds.h"
 
 START_TEST(convolutions_and_linear_layers_of_chosen_blocks_morph)
@@ -222,6 +223,51 @@ START_TEST(nothing_is_allocated_after_the_first_call)
 }
 END_TEST
 
+/* --- files ------------------------------------------------------------------------------- */
+
+/* Writes the manifold's file again, with one tensor more. */
+static void add_stranger(neumeta_context *ctx, const char *path)
+{
+    static const char *const keys[] = {NMI_META_FORMAT, NMI_META_KIND, NMI_META_TOPOLOGY,
+                                       NMI_META_OPTIONS};
+    const unsigned char none = 0;
+    nmi_safetensors *file;
+    nmi_safetensors_writer *writer;
+    assert_ok(ctx, nmi_safetensors_open(ctx, path, &file));
+    assert_ok(ctx, nmi_safetensors_writer_create(ctx, &writer));
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        assert_ok(ctx,
+                  nmi_safetensors_add_text(writer, keys[k], nmi_safetensors_text(file, keys[k])));
+    for (int32_t i = 0; i < nmi_safetensors_count(file); i++) {
+        const nmi_tensor_entry *entry = nmi_safetensors_at(file, i);
+        assert_ok(ctx, nmi_safetensors_add(writer, entry->name, entry->dtype, entry->rank,
+                                           entry->dims, entry->data));
+    }
+    assert_ok(ctx, nmi_safetensors_add(writer, "stranger", NMI_DTYPE_U8, 0, NULL, &none));
+    assert_ok(ctx, nmi_safetensors_save(writer, path));
+    nmi_safetensors_writer_free(writer);
+    nmi_safetensors_free(file);
+}
+
+START_TEST(a_tensor_that_nobody_asked_for_is_named)
+{
+    neumeta_context *ctx = test_context();
+    neumeta_topology *t = make_topology(ctx, false);
+    neumeta_manifold *m = make_manifold(ctx, t, SMALL), *read = NULL;
+    char *folder = test_directory(), *path = test_path(folder, "file");
+    assert_ok(ctx, neumeta_manifold_save(m, path));
+    add_stranger(ctx, path);
+    assert_status(ctx, neumeta_manifold_load(ctx, path, &read), NEUMETA_ERR_FORMAT);
+    assert_message_contains(ctx, "tensor 'stranger' does not belong to this manifold");
+    ck_assert_ptr_null(read);
+    free(path);
+    test_directory_remove(folder);
+    neumeta_manifold_free(m);
+    neumeta_topology_free(t);
+    neumeta_context_free(ctx);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("manifold");
@@ -238,6 +284,7 @@ int main(void)
     tcase_add_test(emission, the_average_is_that_of_a_clean_and_numbered_draws);
     tcase_add_test(emission, bits_do_not_depend_on_threads);
     tcase_add_test(emission, nothing_is_allocated_after_the_first_call);
+    tcase_add_test(emission, a_tensor_that_nobody_asked_for_is_named);
     suite_add_tcase(suite, emission);
     return test_main(suite);
 }
