@@ -228,13 +228,12 @@ END_TEST
 /* Writes the manifold's file again, with one tensor more. */
 static void add_stranger(neumeta_context *ctx, const char *path)
 {
-    static const char *const keys[] = {NMI_META_FORMAT, NMI_META_KIND, NMI_META_TOPOLOGY,
-                                       NMI_META_OPTIONS};
+    static const char *const keys[] = {NMI_META_TOPOLOGY, NMI_META_OPTIONS};
     const unsigned char none = 0;
     nmi_safetensors *file;
     nmi_safetensors_writer *writer;
     assert_ok(ctx, nmi_safetensors_open(ctx, path, &file));
-    assert_ok(ctx, nmi_safetensors_writer_create(ctx, &writer));
+    assert_ok(ctx, nmi_archive_create(ctx, NMI_KIND_MANIFOLD, &writer));
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
         assert_ok(ctx,
                   nmi_safetensors_add_text(writer, keys[k], nmi_safetensors_text(file, keys[k])));
