@@ -117,7 +117,9 @@ void fuzz_one(neumeta_context *context, const uint8_t *data, size_t size)
             require(neumeta_trainer_step(t.trainer) == NEUMETA_OK);
         require(neumeta_trainer_save(t.trainer, corpus) == NEUMETA_OK);
     }
-    const char *path = fuzz_file(data, size);
+    uint8_t *file = fuzz_sign(data, size);
+    const char *path = fuzz_file(file, size);
+    free(file);
     fuzz_begin();
     const neumeta_status status = neumeta_trainer_restore(t.trainer, path);
     fuzz_check(context, status);

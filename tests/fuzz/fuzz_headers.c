@@ -91,7 +91,8 @@ static void put_offsets(maker *m, int64_t size, mistake wrong)
     m->offset += size;
 }
 
-static void put_tensor(maker *m, fuzz_bytes *bytes, uint32_t number, mistake wrong)
+/* Returns the mistake that was made: a tensor without data may lie at any seam. */
+static mistake put_tensor(maker *m, fuzz_bytes *bytes, uint32_t number, mistake wrong)
 {
     const int32_t dtype = 1 + (int32_t)fuzz_choice(bytes, NMI_DTYPE_BF16);
     const char *name = nmi_dtype_name(dtype);
@@ -102,7 +103,7 @@ static void put_tensor(maker *m, fuzz_bytes *bytes, uint32_t number, mistake wro
         put(m, "\"tensor%u\":", wrong == NAME_TWICE ? 0 : number);
     if (wrong == NO_OBJECT) {
         put(m, "[]");
-        return;
+        return wrong;
     }
     put(m, "{");
     const int64_t elements = put_shape(m, bytes, wrong);
@@ -110,8 +111,11 @@ static void put_tensor(maker *m, fuzz_bytes *bytes, uint32_t number, mistake wro
         text != NULL ? put(m, ",\"dtype\":%s", text) : put(m, ",\"dtype\":\"%s\"", name);
     }
     put(m, "%s,", wrong == MEMBER_MORE ? ",\"device\":\"cpu\"" : "");
+    if (elements == 0 && wrong == SHIFTED)
+        wrong = NONE;
     put_offsets(m, elements * nmi_dtype_size(dtype), wrong);
     put(m, "}");
+    return wrong;
 }
 
 /* Returns the mistake that was made after all: some need a second tensor. */
@@ -126,7 +130,10 @@ static mistake make(maker *m, fuzz_bytes *bytes)
         put(m, "\"__metadata__\":{\"a\":%s}%s", wrong == METADATA_NUMBER ? "1" : "\"b\"",
             count > 0 ? "," : "");
     for (uint32_t i = 0; i < count; i++) {
-        put_tensor(m, bytes, i, i == place ? wrong : NONE);
+        if (i == place)
+            wrong = put_tensor(m, bytes, i, wrong);
+        else
+            put_tensor(m, bytes, i, NONE);
         put(m, "%s", i + 1 < count ? "," : "");
     }
     put(m, "}%*s%s", (int)fuzz_choice(bytes, 9), "", wrong == AFTER_END ? "{" : "");

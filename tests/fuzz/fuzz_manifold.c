@@ -35,8 +35,10 @@ static void use(nmi_context *context, nmi_manifold *manifold)
 void fuzz_one(neumeta_context *context, const uint8_t *data, size_t size)
 {
     nmi_manifold *manifold;
+    uint8_t *file = fuzz_sign(data, size);
     fuzz_begin();
-    const neumeta_status status = nmi_manifold_load_memory(context, data, (int64_t)size, &manifold);
+    const neumeta_status status = nmi_manifold_load_memory(context, file, (int64_t)size, &manifold);
+    free(file);
     fuzz_check(context, status);
     require(fuzz_peak() <= FUZZ_SHARE(size));
     require((status == NEUMETA_OK) == (manifold != NULL));

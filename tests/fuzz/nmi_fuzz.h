@@ -48,4 +48,7 @@ char *fuzz_text(fuzz_bytes *bytes, char end);
 /* Writes the bytes to a file of this process, for readers that need one; its path. */
 const char *fuzz_file(const uint8_t *data, size_t size);
 
+/* A copy of a file, for free(), whose checksums, if it has them, fit what is in it. */
+uint8_t *fuzz_sign(const uint8_t *data, size_t size);
+
 #endif
