@@ -41,7 +41,7 @@ sizes=$(awk -v depth="$depth" 'BEGIN {
     for (n = 0; n < 100; n++) {
         printf "%s--sizes ", n ? " " : ""
         for (width = 16; width <= 64; width *= 2) {
-            printf "%s%d,%d", width > 16 ? "," : "", width, depth
+            printf "%s%d,%d", (width > 16) ? "," : "", width, depth
             for (block = 0; block < depth; block++) {
                 least = int(0.15 * width + 0.5)
                 state = state * 16807 % 2147483647

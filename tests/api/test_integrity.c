@@ -283,6 +283,7 @@ static fingerprint fingerprint_at(const test_problem *p, double gamma)
 START_TEST(fingerprints_name_networks)
 {
     test_problem p;
+    unsigned char short_of_room[16];
     neumeta_network *again = NULL;
     problem_create(&p, 1, NEUMETA_NORM_FOLD, 0);
     problem_manifold(&p, 8);
@@ -311,7 +312,8 @@ START_TEST(fingerprints_name_networks)
     problem_manifold(&p, 8);
     const fingerprint threads = fingerprint_at(&p, 0.5);
     ck_assert_mem_eq(half.bytes, threads.bytes, sizeof half.bytes);
-    assert_status(p.context, neumeta_network_fingerprint(p.network, file.bytes, 16),
+    assert_status(p.context,
+                  neumeta_network_fingerprint(p.network, short_of_room, sizeof short_of_room),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(p.context, "count is 16, a fingerprint has 32 bytes");
     assert_status(p.context, neumeta_network_fingerprint(p.network, NULL, 32),
