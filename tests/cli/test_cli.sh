@@ -299,6 +299,19 @@ gives 0 "a phase that keeps statistics" train --manifold $tiny --reference whole
 passes "is not calibrated again" sh -c '! grep -q "off by" err'
 gives 0 "and yields networks" materialize settled.safetensors --gamma 0.3 --output half.safetensors
 
+# --- the manifold that comes with the sources ---
+model=$source/../../examples/models/resnet20-cifar10.neumeta.safetensors
+gives 0 "the best network for a budget" materialize "$model" --max-multiply-adds 21000000 \
+    --output best.safetensors --json
+passes "keeps the budget and uses it" python3 -c 'import json, sys
+row = json.load(open("out"))
+sys.exit(not (20.5e6 < row["multiply_adds"] <= 21e6 and row["accuracy"] > 0.89))'
+gives 0 "the cheapest network of an accuracy" materialize "$model" --min-score 0.9 \
+    --output best.safetensors --json
+passes "promises it" python3 -c 'import json, sys; sys.exit(json.load(open("out"))["accuracy"] < 0.9)'
+passes "the manifold is smaller than its dense network" python3 -c 'import os, sys
+sys.exit(os.path.getsize(sys.argv[1]) > 4 * 269722)' "$model"
+
 # --- one network at sizes of its own, and teachers ---
 gives 0 "a narrow network" train $tiny --gamma 0.5 --epochs 2 --batch 20 --output narrow.safetensors
 gives 0 "which is evaluated at its sizes" evaluate narrow.safetensors $tiny --json
