@@ -133,4 +133,30 @@ static inline void check_no_allocation(const char *settings, int64_t stream, boo
     ck_assert_int_eq(allocator.blocks, 0);
 }
 
+/* A file in memory, written by nmi_manifold_write(). */
+typedef struct test_file {
+    char *data;
+    size_t size;
+} test_file;
+
+static inline neumeta_status test_collect(void *user, const void *data, size_t size)
+{
+    test_file *to = user;
+    to->data = realloc(to->data, to->size + size);
+    ck_assert_ptr_nonnull(to->data);
+    memcpy(to->data + to->size, data, size);
+    to->size += size;
+    return NEUMETA_OK;
+}
+
+/* The first place of a text in it. */
+static inline char *test_find(const test_file *file, const char *text)
+{
+    for (size_t i = 0; i + strlen(text) <= file->size; i++)
+        if (memcmp(file->data + i, text, strlen(text)) == 0)
+            return file->data + i;
+    ck_abort_msg("no %s in the file", text);
+    return NULL;
+}
+
 #endif

@@ -373,39 +373,15 @@ START_TEST(nothing_is_allocated_after_the_first_call)
 }
 END_TEST
 
-typedef struct bytes {
-    char *data;
-    size_t size;
-} bytes;
-
-static neumeta_status collect(void *user, const void *data, size_t size)
-{
-    bytes *to = user;
-    to->data = realloc(to->data, to->size + size);
-    ck_assert_ptr_nonnull(to->data);
-    memcpy(to->data + to->size, data, size);
-    to->size += size;
-    return NEUMETA_OK;
-}
-
-static char *find(const bytes *file, const char *text)
-{
-    for (size_t i = 0; i + strlen(text) <= file->size; i++)
-        if (memcmp(file->data + i, text, strlen(text)) == 0)
-            return file->data + i;
-    ck_abort_msg("no %s in the file", text);
-    return NULL;
-}
-
 START_TEST(files_are_read_back_to_the_bit_and_damage_is_named)
 {
     neumeta_context *ctx = test_context();
     neumeta_topology *t = make_topology(ctx, false);
     nmi_manifold *m = make_manifold(ctx, t, forms[_i]), *read = NULL;
-    bytes file = {NULL, 0}, again = {NULL, 0};
-    assert_ok(ctx, nmi_manifold_write(m, collect, &file));
+    test_file file = {NULL, 0}, again = {NULL, 0};
+    assert_ok(ctx, nmi_manifold_write(m, test_collect, &file));
     assert_ok(ctx, nmi_manifold_load_memory(ctx, file.data, (int64_t)file.size, &read));
-    assert_ok(ctx, nmi_manifold_write(read, collect, &again));
+    assert_ok(ctx, nmi_manifold_write(read, test_collect, &again));
     ck_assert_uint_eq(file.size, again.size);
     ck_assert_mem_eq(file.data, again.data, file.size);
     for (int32_t i = 0; i < t->tensor_count; i++) {
@@ -414,7 +390,7 @@ START_TEST(files_are_read_back_to_the_bit_and_damage_is_named)
     }
     nmi_manifold_release(read);
     test_forget_checksums(file.data, (int64_t)file.size);
-    find(&file, "a.weight/factors")[9] = 'F';
+    test_find(&file, "a.weight/factors")[9] = 'F';
     assert_status(ctx, nmi_manifold_load_memory(ctx, file.data, (int64_t)file.size, &read),
                   NEUMETA_ERR_FORMAT);
     assert_message_contains(ctx, "a.weight/");
