@@ -2,7 +2,8 @@
 /* Scores predicted by ridge regression on compressions. */
 #include "nmi_surrogate.h"
 
-#include <math.h>
+#include "nmi_cholesky.h"
+
 #include <string.h>
 
 /* About the variance of a score over that of a weight; the intercept is as good as free. */
@@ -65,37 +66,13 @@ void nmi_surrogate_add(nmi_surrogate *surrogate, const int32_t *rungs, double sc
     }
 }
 
-/* normal = L L^T; only lower triangles are there. */
-static void factorise(const nmi_surrogate *s)
-{
-    const int64_t n = s->terms;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j <= i; j++) {
-            double sum = s->normal[i * n + j];
-            for (int64_t k = 0; k < j; k++)
-                sum -= s->factor[i * n + k] * s->factor[j * n + k];
-            s->factor[i * n + j] =
-                i == j ? sqrt(fmax(sum, intercept_ridge)) : sum / s->factor[j * n + j];
-        }
-}
-
 void nmi_surrogate_fit(nmi_surrogate *surrogate)
 {
-    const int64_t n = surrogate->terms;
-    const double *factor = surrogate->factor;
-    double *x = surrogate->weights;
-    factorise(surrogate);
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = surrogate->right[i];
-        for (int64_t k = 0; k < i; k++)
-            x[i] -= factor[i * n + k] * x[k];
-        x[i] /= factor[i * n + i];
-    }
-    for (int64_t i = n - 1; i >= 0; i--) {
-        for (int64_t k = i + 1; k < n; k++)
-            x[i] -= factor[k * n + i] * x[k];
-        x[i] /= factor[i * n + i];
-    }
+    const size_t terms = (size_t)surrogate->terms;
+    memcpy(surrogate->factor, surrogate->normal, terms * terms * sizeof *surrogate->factor);
+    memcpy(surrogate->weights, surrogate->right, terms * sizeof *surrogate->weights);
+    nmi_cholesky_factorise(surrogate->terms, surrogate->factor, intercept_ridge);
+    nmi_cholesky_solve(surrogate->terms, surrogate->factor, surrogate->weights);
 }
 
 double nmi_surrogate_predict(const nmi_surrogate *surrogate, const int32_t *rungs)

@@ -2,38 +2,13 @@
 /* Alternating least squares, and the linear systems of it, in double. */
 #include "nmi_cp.h"
 
+#include "nmi_cholesky.h"
 #include "nmi_random.h"
 
 #include <math.h>
 #include <string.h>
 
 /* --- linear systems ---------------------------------------------------------------------- */
-
-/* M = L L^T in its lower half. A pivot that rounding has made too small is set to `least`. */
-static void factorize(int64_t n, double *m, double least)
-{
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j <= i; j++) {
-            double sum = m[i * n + j];
-            for (int64_t k = 0; k < j; k++)
-                sum -= m[i * n + k] * m[j * n + k];
-            m[i * n + j] = i > j ? sum / m[j * n + j] : sqrt(sum > least ? sum : least);
-        }
-}
-
-static void substitute(int64_t n, const double *l, double *x)
-{
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t k = 0; k < i; k++)
-            x[i] -= l[i * n + k] * x[k];
-        x[i] /= l[i * n + i];
-    }
-    for (int64_t i = n - 1; i >= 0; i--) {
-        x[i] /= l[i * n + i];
-        for (int64_t k = 0; k < i; k++)
-            x[k] -= l[i * n + k] * x[i];
-    }
-}
 
 void nmi_solve_ridge(int64_t n, double *matrix, double ridge, int64_t count, double *sides)
 {
@@ -43,9 +18,9 @@ void nmi_solve_ridge(int64_t n, double *matrix, double ridge, int64_t count, dou
     const double added = trace > 0 ? ridge * trace / (double)n : 1;
     for (int64_t i = 0; i < n; i++)
         matrix[i * n + i] += added;
-    factorize(n, matrix, added * 1e-3);
+    nmi_cholesky_factorise(n, matrix, added * 1e-3);
     for (int64_t s = 0; s < count; s++)
-        substitute(n, matrix, sides + s * n);
+        nmi_cholesky_solve(n, matrix, sides + s * n);
 }
 
 /* --- factors ----------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
  * samples have share the factor. Coefficients are rounded to F16, which does not show: what is
  * fitted is off by far more.
  */
+#include "nmi_cholesky.h"
 #include "nmi_float16.h"
 #include "nmi_statistics.h"
 
@@ -58,30 +59,9 @@ static void factorise(const regression *r, int64_t channel, int64_t used)
             for (int32_t j = 0; j <= i; j++)
                 a[i * terms + j] += phi[i] * phi[j] / (double)used;
     }
-    for (int32_t i = 0; i < terms; i++) {
-        a[i * terms + i] += i > 0 ? RIDGE : 0;
-        for (int32_t j = 0; j <= i; j++) {
-            double sum = a[i * terms + j];
-            for (int32_t k = 0; k < j; k++)
-                sum -= a[i * terms + k] * a[j * terms + k];
-            a[i * terms + j] = i == j ? sqrt(sum) : sum / a[j * terms + j];
-        }
-    }
-}
-
-/* Solves factor factor^T x = x in place. */
-static void solve(const double *factor, int32_t terms, double *x)
-{
-    for (int32_t i = 0; i < terms; i++) {
-        for (int32_t k = 0; k < i; k++)
-            x[i] -= factor[i * terms + k] * x[k];
-        x[i] /= factor[i * terms + i];
-    }
-    for (int32_t i = terms - 1; i >= 0; i--) {
-        for (int32_t k = i + 1; k < terms; k++)
-            x[i] -= factor[k * terms + i] * x[k];
-        x[i] /= factor[i * terms + i];
-    }
+    for (int32_t i = 1; i < terms; i++)
+        a[i * terms + i] += RIDGE;
+    nmi_cholesky_factorise(terms, a, 0);
 }
 
 static double log_spread(double variance, double epsilon)
@@ -119,7 +99,7 @@ static void fit_channel(const regression *r, int64_t channel, int64_t used)
         for (int32_t k = 0; k < terms; k++)
             r->right[k] += r->terms[s * terms + k] * value / (double)used;
     }
-    solve(r->factor, terms, r->right);
+    nmi_cholesky_solve(terms, r->factor, r->right);
     for (int32_t k = 0; k < terms; k++)
         f->coefficients[r->target][k * f->channels + channel] = round_coefficient(r->right[k]);
 }
