@@ -878,7 +878,7 @@ NEUMETA_API neumeta_status neumeta_manifold_search(neumeta_manifold *manifold,
                                                    neumeta_watch_fn watch, void *user);
 /** Number of entries of the front; 0 if there is none, -1 for NULL. */
 NEUMETA_API int32_t neumeta_manifold_front_count(const neumeta_manifold *manifold);
-/** Held-out items that the scores are means of, and name of the kernels that the latencies were
+/** Held-out or test items that the scores are means of, and name of the kernels that the latencies were
  *  measured with, which lives as long as the front. Outputs may be NULL.
  *  @return NEUMETA_ERR_STATE if there is no front. */
 NEUMETA_API neumeta_status neumeta_manifold_front_origin(const neumeta_manifold *manifold,

@@ -136,22 +136,8 @@ neumeta_status nmi_latency_measure(nmi_latency *latency, const int64_t *sizes, d
 
 neumeta_status nmi_latency_guess(const nmi_topology *topology, const int64_t *sizes, double *guess)
 {
-    nmi_context *ctx = topology->object.context;
-    nmi_shape *shapes = nmi_alloc_array(ctx, topology->node_count, sizeof *shapes);
-    if (shapes == NULL)
-        return NEUMETA_ERR_MEMORY;
-    neumeta_status status = nmi_graph_shapes(topology, sizes, shapes);
-    *guess = 0;
-    for (int32_t n = 0; n < topology->node_count && status == NEUMETA_OK; n++) {
-        const nmi_node *node = &topology->nodes[n];
-        const bool conv = node->op == NEUMETA_OP_CONV;
-        if ((!conv && node->op != NEUMETA_OP_LINEAR) || !nmi_graph_live(topology, sizes, n))
-            continue;
-        const int64_t vectors = (shapes[n].channels + VECTOR - 1) / VECTOR;
-        const int64_t taps = conv ? node->kernel * node->kernel : 1;
-        *guess += (double)(vectors * VECTOR) * (double)shapes[node->inputs[0]].channels *
-                  (double)taps * (double)shapes[n].height * (double)shapes[n].width;
-    }
-    nmi_free(ctx, shapes);
+    nmi_costs costs;
+    neumeta_status status = nmi_graph_costs(topology, sizes, VECTOR, &costs);
+    *guess = (double)costs.multiply_adds;
     return status;
 }

@@ -248,10 +248,10 @@ static neumeta_status keep_front(search *s)
         front->scores[i] = from->scores[trial];
         if (s->test > 0)
             status = judge(s, NEUMETA_SPLIT_TEST, s->test, &front->scores[i]);
-        if (status != NEUMETA_OK)
-            break;
         front->latencies[i] = nmi_trials_costs(from, trial)[NMI_TRIAL_LATENCY];
-        status = nmi_front_measure(front->topology, sizes, front->costs + (int64_t)i * NMI_COSTS);
+        if (status == NEUMETA_OK)
+            status =
+                nmi_front_measure(front->topology, sizes, front->costs + (int64_t)i * NMI_COSTS);
     }
     if (status != NEUMETA_OK) {
         nmi_front_free(front);

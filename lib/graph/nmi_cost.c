@@ -20,49 +20,61 @@ bool nmi_node_multiply_adds(const nmi_node *node, const nmi_shape *in, const nmi
            nmi_multiply(*count, out->width, count);
 }
 
-neumeta_status nmi_graph_cost(const nmi_topology *topology, const int64_t *sizes,
-                              int64_t *parameters, int64_t *flops)
+static void count_tensors(const nmi_topology *topology, const int64_t *sizes,
+                          const nmi_shape *shapes, nmi_costs *out)
+{
+    for (int32_t t = 0; t < topology->tensor_count; t++) {
+        int64_t dims[4];
+        if (nmi_graph_tensor_dims(topology, sizes, shapes, t, dims) <= 0)
+            continue;
+        const int64_t values = dims[0] * dims[1] * dims[2] * dims[3];
+        out->values += values;
+        if (nmi_role_is_trainable(topology->tensors[t].role))
+            out->parameters += values;
+    }
+}
+
+static void count_work(const nmi_topology *topology, const int64_t *sizes, const nmi_shape *shapes,
+                       int64_t vector, nmi_costs *out)
+{
+    for (int32_t i = 0; i < topology->node_count; i++) {
+        const nmi_node *node = &topology->nodes[i];
+        nmi_shape rounded = shapes[i];
+        int64_t work;
+        rounded.channels = (rounded.channels + vector - 1) / vector * vector;
+        if ((node->op == NEUMETA_OP_CONV || node->op == NEUMETA_OP_LINEAR) &&
+            nmi_graph_live(topology, sizes, i) &&
+            nmi_node_multiply_adds(node, &shapes[node->inputs[0]], &rounded, &work))
+            out->multiply_adds += work;
+    }
+}
+
+neumeta_status nmi_graph_costs(const nmi_topology *topology, const int64_t *sizes, int64_t vector,
+                               nmi_costs *out)
 {
     nmi_context *context = topology->object.context;
     nmi_shape *shapes = nmi_alloc_array(context, topology->node_count, sizeof *shapes);
+    *out = (nmi_costs){0};
     if (shapes == NULL)
         return NEUMETA_ERR_MEMORY;
     neumeta_status status = nmi_graph_shapes(topology, sizes, shapes);
     if (status == NEUMETA_OK) {
-        *parameters = *flops = 0;
-        for (int32_t t = 0; t < topology->tensor_count; t++) {
-            int64_t dims[4];
-            if (nmi_role_is_trainable(topology->tensors[t].role) &&
-                nmi_graph_tensor_dims(topology, sizes, shapes, t, dims) > 0)
-                *parameters += dims[0] * dims[1] * dims[2] * dims[3];
-        }
-        for (int32_t i = 0; i < topology->node_count; i++) {
-            const nmi_node *node = &topology->nodes[i];
-            int64_t work;
-            if ((node->op == NEUMETA_OP_CONV || node->op == NEUMETA_OP_LINEAR) &&
-                nmi_graph_live(topology, sizes, i) &&
-                nmi_node_multiply_adds(node, &shapes[node->inputs[0]], &shapes[i], &work))
-                *flops += 2 * work;
-        }
+        count_tensors(topology, sizes, shapes, out);
+        count_work(topology, sizes, shapes, vector, out);
     }
     nmi_free(context, shapes);
     return status;
 }
 
-neumeta_status nmi_graph_values(const nmi_topology *topology, const int64_t *sizes, int64_t *values)
+neumeta_status nmi_graph_cost(const nmi_topology *topology, const int64_t *sizes,
+                              int64_t *parameters, int64_t *flops)
 {
-    nmi_context *context = topology->object.context;
-    nmi_shape *shapes = nmi_alloc_array(context, topology->node_count, sizeof *shapes);
-    if (shapes == NULL)
-        return NEUMETA_ERR_MEMORY;
-    *values = 0;
-    neumeta_status status = nmi_graph_shapes(topology, sizes, shapes);
-    for (int32_t t = 0; t < topology->tensor_count && status == NEUMETA_OK; t++) {
-        int64_t dims[4];
-        if (nmi_graph_tensor_dims(topology, sizes, shapes, t, dims) > 0)
-            *values += dims[0] * dims[1] * dims[2] * dims[3];
+    nmi_costs costs;
+    neumeta_status status = nmi_graph_costs(topology, sizes, 1, &costs);
+    if (status == NEUMETA_OK) {
+        *parameters = costs.parameters;
+        *flops = 2 * costs.multiply_adds;
     }
-    nmi_free(context, shapes);
     return status;
 }
 

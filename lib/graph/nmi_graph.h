@@ -154,11 +154,17 @@ bool nmi_graph_axis_is_inner(const nmi_topology *topology, int32_t axis);
 void nmi_graph_sizes_at(const nmi_topology *topology, double gamma, int64_t *sizes);
 /* max * (1 - gamma), rounded, clamped into the axis and onto its steps. */
 int64_t nmi_axis_size_at(const nmi_axis *axis, double gamma);
+typedef struct nmi_costs {
+    int64_t parameters, values; /* trainable ones, and those of all tensors */
+    int64_t multiply_adds;      /* of convolutions and linear nodes, for one item */
+} nmi_costs;
+/* With output channels counted in whole multiples of `vector` where work is concerned; 1: as they
+ * are. */
+neumeta_status nmi_graph_costs(const nmi_topology *topology, const int64_t *sizes, int64_t vector,
+                               nmi_costs *out);
+/* As neumeta_topology_cost() tells it. */
 neumeta_status nmi_graph_cost(const nmi_topology *topology, const int64_t *sizes,
                               int64_t *parameters, int64_t *flops);
-/* Of all tensors, running statistics included. */
-neumeta_status nmi_graph_values(const nmi_topology *topology, const int64_t *sizes,
-                                int64_t *values);
 /* -1 counts from the end; NEUMETA_ERR_ARGUMENT names the number and the range. */
 neumeta_status nmi_graph_block_number(const nmi_topology *topology, int64_t number, int32_t *out);
 /* Whether `block` goes on with the stage of block `before`: its output has the same shape, and it

@@ -50,11 +50,10 @@ const int64_t *nmi_front_costs(const nmi_front *front, int32_t entry)
 neumeta_status nmi_front_measure(const nmi_topology *topology, const int64_t *sizes,
                                  int64_t costs[NMI_COSTS])
 {
-    int64_t values = 0, flops = 0;
-    neumeta_status status = nmi_graph_cost(topology, sizes, &costs[NMI_COST_PARAMETERS], &flops);
-    if (status == NEUMETA_OK)
-        status = nmi_graph_values(topology, sizes, &values);
-    costs[NMI_COST_MULTIPLY_ADDS] = flops / 2;
-    costs[NMI_COST_BYTES] = values * (int64_t)sizeof(float);
+    nmi_costs found;
+    neumeta_status status = nmi_graph_costs(topology, sizes, 1, &found);
+    costs[NMI_COST_PARAMETERS] = found.parameters;
+    costs[NMI_COST_MULTIPLY_ADDS] = found.multiply_adds;
+    costs[NMI_COST_BYTES] = found.values * (int64_t)sizeof(float);
     return status;
 }

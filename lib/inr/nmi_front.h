@@ -25,7 +25,7 @@ typedef struct nmi_front {
     int64_t *costs;    /* [count][NMI_COSTS] */
     double *scores;    /* [count] accuracy, 0 to 1; NaN: not measured */
     double *latencies; /* [count] microseconds for one item on one thread; NaN: not measured */
-    int64_t items;     /* held-out items that the scores are means of */
+    int64_t items;     /* held-out or test items that the scores are means of */
     char kernels[NMI_FRONT_KERNELS]; /* that the latencies were measured with */
 } nmi_front;
 
