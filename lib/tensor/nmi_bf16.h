@@ -10,25 +10,18 @@
 
 static inline float nmi_pair(float first, float second)
 {
-    const uint32_t bits = nmi_bf16_bits(first) | nmi_bf16_bits(second) << 16;
-    float pair;
-    memcpy(&pair, &bits, sizeof pair);
-    return pair;
+    return nmi_float_from_bits(nmi_bf16_bits(first) | nmi_bf16_bits(second) << 16);
 }
 
 /* The two of a pair as floats. */
 static inline float nmi_pair_first(float pair)
 {
-    uint32_t bits;
-    memcpy(&bits, &pair, sizeof bits);
-    return nmi_bf16_from_bits(bits & 0xffffu);
+    return nmi_bf16_from_bits(nmi_float_bits(pair) & 0xffffu);
 }
 
 static inline float nmi_pair_second(float pair)
 {
-    uint32_t bits;
-    memcpy(&bits, &pair, sizeof bits);
-    return nmi_bf16_from_bits(bits >> 16);
+    return nmi_bf16_from_bits(nmi_float_bits(pair) >> 16);
 }
 
 #endif
