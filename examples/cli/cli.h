@@ -214,9 +214,10 @@ int cli_sha256(const cli *c, const char *path, char sum[65]);
 
 extern const cli_keys cli_data_keys[];
 
-/* A network of --topology with its settings, whose norm is as --norm says: from a file, or for path
- * NULL a fresh one. The shape of the input and the classes follow `data` unless it is NULL. */
-int cli_network(const cli *c, const cli_data *data, const char *topology, const char *path,
+/* A network of the topology that `option` names ("topology"), with its settings, whose norm is as
+ * --norm says: from a file, or for path NULL a fresh one. The shape of the input and the classes
+ * follow `data` unless it is NULL. */
+int cli_network(const cli *c, const cli_data *data, const char *option, const char *path,
                 neumeta_network **network);
 /* Applies --replace-norm, if given. */
 int cli_replace_norm(const cli *c, neumeta_network *network);
@@ -258,6 +259,8 @@ typedef struct cli_size_list {
 } cli_size_list;
 /* What --gamma, --size and --sizes ask for; without them the full sizes. */
 int cli_sizes(const cli *c, const cli_model *model, cli_size_list *list);
+/* The same where there may be only one. */
+int cli_one_size(const cli *c, const cli_model *model, cli_size_list *list);
 void cli_sizes_release(cli_size_list *list);
 /* Whether an axis has more than one size. */
 bool cli_axis_varies(const neumeta_topology *topology, int32_t axis);

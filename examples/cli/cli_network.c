@@ -80,14 +80,12 @@ static int check_name(const cli *c, const char *option, const char *name)
 }
 
 /* The built-in topology, before any norm was replaced. */
-static int open_builtin(const cli *c, const cli_data *data, const char *name, const char *norm,
+static int open_builtin(const cli *c, const cli_data *data, const char *option, const char *norm,
                         neumeta_topology **topology)
 {
+    const char *name;
     neumeta_options *options = NULL;
-    int code = CLI_OK;
-    const char *option = name == NULL ? "topology" : "teacher-topology";
-    if (name == NULL)
-        code = cli_require(c, "topology", &name);
+    int code = cli_require(c, option, &name);
     if (code == CLI_OK)
         code = check_name(c, option, name);
     if (code == CLI_OK)
@@ -132,7 +130,7 @@ static int load(const cli *c, const neumeta_topology *topology, const char *path
                                   : "");
 }
 
-int cli_network(const cli *c, const cli_data *data, const char *name, const char *path,
+int cli_network(const cli *c, const cli_data *data, const char *option, const char *path,
                 neumeta_network **network)
 {
     const char *norm = NULL;
@@ -141,7 +139,7 @@ int cli_network(const cli *c, const cli_data *data, const char *name, const char
     *network = NULL;
     int code = read_norm(c, "norm", "batch", false, &norm, &method);
     if (code == CLI_OK)
-        code = open_builtin(c, data, name, method != 0 ? "batch" : norm, &topology);
+        code = open_builtin(c, data, option, method != 0 ? "batch" : norm, &topology);
     /* A pass changes the graph: the same pass over any weights gives the file's. */
     if (code == CLI_OK && (path == NULL || method != 0))
         code = cli_check(c, neumeta_network_create(topology, NULL, 0, network), NULL);
@@ -220,7 +218,7 @@ int cli_model_open(const cli *c, const cli_data *data, const char *path, cli_mod
         if (code == CLI_OK)
             code = cli_settings(c, sampling_keys, &model->sampling);
     } else if (code == CLI_OK) {
-        code = cli_network(c, data, NULL, path, &model->network);
+        code = cli_network(c, data, "topology", path, &model->network);
         if (code == CLI_OK)
             code = cli_check(c, neumeta_network_topology(model->network, &model->topology), NULL);
     }

@@ -201,10 +201,9 @@ static int add_draw(const cli *c, const json_t *phase, neumeta_options *options)
     int code = CLI_OK;
     json_object_foreach ((json_t *)phase, name, value) {
         bool wanted = false;
-        for (int32_t key = NEUMETA_KEY_SIZE_AXES; key <= NEUMETA_KEY_NON_UNIFORM; key++)
-            wanted = wanted || is_named(key, name);
-        wanted = wanted || is_named(NEUMETA_KEY_DEPTH_GAMMA_MAX, name) ||
-                 is_named(NEUMETA_KEY_GAMMA_GAP, name);
+        for (const cli_keys *keys = draw_keys; keys->first != 0; keys++)
+            for (int32_t key = keys->first; key <= keys->last; key++)
+                wanted = wanted || is_named(key, name);
         if (code == CLI_OK && wanted && !on_command_line(c, name))
             code = cli_set_json(c, options, "the last phase", name, value);
     }

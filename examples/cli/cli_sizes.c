@@ -263,6 +263,14 @@ int cli_sizes(const cli *c, const cli_model *model, cli_size_list *list)
     return code;
 }
 
+int cli_one_size(const cli *c, const cli_model *model, cli_size_list *list)
+{
+    int code = cli_sizes(c, model, list);
+    if (code == CLI_OK && list->count != 1)
+        code = cli_usage(c, "these options ask for %zu networks, must be one", list->count);
+    return code;
+}
+
 int cli_describe(const cli *c, const neumeta_topology *topology, const int64_t *sizes, double gamma,
                  json_t *row)
 {

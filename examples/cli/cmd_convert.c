@@ -9,13 +9,14 @@ static const cli_option options[] = {
     {"topology", "NAME", "built-in topology of a network file"},
     {"norm", "NAME",
      "a network file's norm: none, batch, or how it was replaced: fold, skip-init, "
-     "sqrt-half, affine (default batch)"},
+     "sqrt-half, affine, group (default batch)"},
     {NULL, NULL, NULL},
 };
 static const cli_keys storage_keys[] = {{NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE}, {0, 0}};
 static const cli_keys keys[] = {
     {NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE},
     {NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT},
+    {NEUMETA_KEY_GROUP_CHANNELS, NEUMETA_KEY_GROUP_CHANNELS},
     {NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_RESIDUAL_LEARNED},
     {0, 0},
 };
@@ -47,7 +48,7 @@ static int convert_network(const cli *c, const char *input, const char *output,
                            const neumeta_options *storage)
 {
     neumeta_network *network = NULL;
-    int code = cli_network(c, NULL, NULL, input, &network);
+    int code = cli_network(c, NULL, "topology", input, &network);
     if (code == CLI_OK)
         code = cli_check(c, neumeta_network_save_as(network, output, storage), output);
     neumeta_network_free(network);

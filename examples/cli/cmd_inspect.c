@@ -187,7 +187,7 @@ static int show_network(const cli *c, const char *path, json_t *all, json_t *fac
 {
     neumeta_network *network = NULL;
     neumeta_topology *topology = NULL;
-    int code = cli_network(c, NULL, NULL, path, &network);
+    int code = cli_network(c, NULL, "topology", path, &network);
     if (code == CLI_OK && path != NULL) {
         char fingerprint[CLI_FINGERPRINT];
         code = cli_fingerprint(c, network, fingerprint);

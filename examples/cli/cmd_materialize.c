@@ -72,9 +72,7 @@ static int choose_size(const cli *c, const cli_model *model, cli_size_list *list
     const bool budget = cli_has_budget(c);
     if (budget && (cli_flag(c, "gamma") || cli_flag(c, "size") || cli_flag(c, "sizes")))
         return cli_usage(c, "give either sizes or a budget");
-    int code = cli_sizes(c, model, list);
-    if (code == CLI_OK && list->count != 1)
-        code = cli_usage(c, "these options ask for %zu networks, must be one", list->count);
+    int code = cli_one_size(c, model, list);
     if (code == CLI_OK && budget) {
         list->gammas[0] = NAN;
         code = cli_budget(c, model, list->sizes, row);

@@ -8,7 +8,8 @@ static const cli_option options[] = {
     {"norm", "NAME",
      "the file's norm: none, batch, or how it was replaced: fold, skip-init, "
      "sqrt-half, affine, group (default batch)"},
-    {"replace-norm", "NAME", "replace batch norm first: fold, skip-init, sqrt-half or affine"},
+    {"replace-norm", "NAME",
+     "replace batch norm first: fold, skip-init, sqrt-half, affine or group"},
     {NULL, NULL, NULL},
 };
 static const cli_keys keys[] = {
@@ -36,7 +37,7 @@ static int run(cli *c)
     if (code == CLI_OK)
         code = cli_check_output(c, output, true);
     if (code == CLI_OK)
-        code = cli_network(c, NULL, NULL, c->operands[0], &network);
+        code = cli_network(c, NULL, "topology", c->operands[0], &network);
     if (code == CLI_OK)
         code = cli_replace_norm(c, network);
     double start = cli_seconds();

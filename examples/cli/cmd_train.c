@@ -154,9 +154,7 @@ static int resize(const cli *c, job *j)
 {
     cli_model model = {.topology = j->topology, .axes = neumeta_topology_axis_count(j->topology)};
     cli_size_list list = {.sizes = NULL};
-    int code = cli_sizes(c, &model, &list);
-    if (code == CLI_OK && list.count != 1)
-        code = cli_usage(c, "these options ask for %zu networks, must be one", list.count);
+    int code = cli_one_size(c, &model, &list);
     if (code == CLI_OK) {
         neumeta_network_free(j->network);
         j->network = NULL;
@@ -188,7 +186,7 @@ static int prepare(const cli *c, job *j)
 {
     int code = cli_data_open(c, &j->data, &j->dataset);
     if (code == CLI_OK)
-        code = cli_network(c, &j->data, NULL, cli_text(c, "reference"), &j->network);
+        code = cli_network(c, &j->data, "topology", cli_text(c, "reference"), &j->network);
     if (code == CLI_OK)
         code = cli_replace_norm(c, j->network);
     if (code == CLI_OK)
@@ -204,8 +202,8 @@ static int prepare(const cli *c, job *j)
 
 static int set_teacher(const cli *c, job *j)
 {
-    int code = cli_network(c, &j->data, cli_text(c, "teacher-topology"), cli_text(c, "teacher"),
-                           &j->teacher);
+    const char *topology = cli_flag(c, "teacher-topology") ? "teacher-topology" : "topology";
+    int code = cli_network(c, &j->data, topology, cli_text(c, "teacher"), &j->teacher);
     return code == CLI_OK ? cli_check(c, neumeta_trainer_set_teacher(j->trainer, j->teacher), NULL)
                           : code;
 }
