@@ -175,6 +175,31 @@ static nmi_mlp_rows side_rows(const struct nmi_separable_scratch *s, const nmi_s
     };
 }
 
+/* One MLP of one tensor. */
+typedef struct side_task {
+    int64_t tensor;
+    int side;
+    nmi_separable of;
+    nmi_mlp_rows rows;
+    float *desk;
+} side_task;
+
+/* The task of this number among all sides of all tensors; false if it is none. */
+static bool take_task(const struct nmi_separable_scratch *s, int64_t index, int32_t worker,
+                      side_task *out)
+{
+    out->tensor = index / SIDES;
+    out->side = (int)(index % SIDES);
+    if (!is_due(s, out->tensor))
+        return false;
+    out->of = nmi_separable_of(s->manifold, (int32_t)out->tensor);
+    if (out->of.vector && out->side == NMI_SEPARABLE_G)
+        return false;
+    out->rows = side_rows(s, &out->of, out->tensor, out->side, worker);
+    out->desk = s->desks + worker * s->desk;
+    return true;
+}
+
 /* The block of rows from `first` on; false behind the last one. */
 static bool next_block(nmi_mlp_rows *rows, int64_t count, int64_t first)
 {
@@ -187,46 +212,36 @@ static bool next_block(nmi_mlp_rows *rows, int64_t count, int64_t first)
 static void emit_side(void *argument, int64_t index, int32_t worker)
 {
     const struct nmi_separable_scratch *s = argument;
-    const int64_t t = index / SIDES;
-    const int side = (int)(index % SIDES);
-    if (!is_due(s, t))
+    side_task task;
+    if (!take_task(s, index, worker, &task) || (task.of.vector && s->network == NULL))
         return;
-    const nmi_separable of = nmi_separable_of(s->manifold, (int32_t)t);
-    if (of.vector && (side == NMI_SEPARABLE_G || s->network == NULL))
-        return;
-    nmi_mlp_rows rows = side_rows(s, &of, t, side, worker);
-    float *desk = s->desks + worker * s->desk;
-    float *values = of.vector ? s->network->tensors[t].data : side_values(s, t, side);
-    nmi_mlp_pack(&rows, false, desk);
-    for (int64_t first = 0; next_block(&rows, s->at->tensors[t].dims[side], first);
-         first += rows.rows)
-        nmi_mlp_emit_average(&rows, s->emission->samples, s->emission->clean_first,
-                             desk + s->packed + s->work, values + first * of.rank);
+    const int64_t t = task.tensor, count = s->at->tensors[t].dims[task.side];
+    float *values = task.of.vector ? s->network->tensors[t].data : side_values(s, t, task.side);
+    nmi_mlp_pack(&task.rows, false, task.desk);
+    for (int64_t first = 0; next_block(&task.rows, count, first); first += task.rows.rows)
+        nmi_mlp_emit_average(&task.rows, s->emission->samples, s->emission->clean_first,
+                             task.desk + s->packed + s->work, values + first * task.of.rank);
 }
 
 static void backward_side(void *argument, int64_t index, int32_t worker)
 {
     const struct nmi_separable_scratch *s = argument;
-    const int64_t t = index / SIDES;
-    const int side = (int)(index % SIDES);
-    if (!is_due(s, t))
+    side_task task;
+    if (!take_task(s, index, worker, &task))
         return;
-    const nmi_separable of = nmi_separable_of(s->manifold, (int32_t)t);
-    if (of.vector && side == NMI_SEPARABLE_G)
-        return;
-    nmi_mlp_rows rows = side_rows(s, &of, t, side, worker);
-    float *desk = s->desks + worker * s->desk;
-    float *lane = desk + s->packed + s->work + s->average;
-    const float *gradients = of.vector ? s->weight_gradients[t] : side_gradients(s, t, side);
-    nmi_mlp_pack(&rows, true, desk);
+    const int64_t t = task.tensor, count = s->at->tensors[t].dims[task.side];
+    const float *gradients =
+        task.of.vector ? s->weight_gradients[t] : side_gradients(s, t, task.side);
+    float *lane = task.desk + s->packed + s->work + s->average;
+    float *to = s->parameter_gradients[t] + task.of.sides[task.side];
+    nmi_mlp_pack(&task.rows, true, task.desk);
     memset(lane, 0, (size_t)s->lane * sizeof *lane);
-    for (int64_t first = 0; next_block(&rows, s->at->tensors[t].dims[side], first);
-         first += rows.rows) {
-        nmi_mlp_emit_keeping(&rows, NULL);
-        nmi_mlp_backward(&rows, gradients + first * of.rank, lane);
+    for (int64_t first = 0; next_block(&task.rows, count, first); first += task.rows.rows) {
+        nmi_mlp_emit_keeping(&task.rows, NULL);
+        nmi_mlp_backward(&task.rows, gradients + first * task.of.rank, lane);
     }
-    for (int64_t share = 0; share < nmi_mlp_shares(&of.mlp); share++)
-        nmi_mlp_reduce(&rows, lane, s->lane, 1, share, s->parameter_gradients[t] + of.sides[side]);
+    for (int64_t share = 0; share < nmi_mlp_shares(&task.of.mlp); share++)
+        nmi_mlp_reduce(&task.rows, lane, s->lane, 1, share, to);
 }
 
 /* --- products ---------------------------------------------------------------------------- */

@@ -489,6 +489,8 @@ says "FIT_STEPS has no effect on separable INRs"
 gives 0 "group norm in place of batch norm" train --manifold $tiny --reference whole.safetensors \
     --replace-norm group --group-channels 2 --inr-kind grid --epochs 1 --output gn.safetensors
 gives 0 "materialise group norms" materialize gn.safetensors --gamma 0.5 --output half.safetensors
+gives 0 "convert group norms" convert half.safetensors --topology lenet --channels 4 --norm group \
+    --group-channels 2 --storage f16 --output g16.safetensors
 gives 1 "smooth group norms" smooth whole.safetensors --topology lenet --replace-norm group \
     --group-channels 2 --output x.safetensors
 says "ties the order of its channels"
