@@ -133,6 +133,54 @@ static inline void check_no_allocation(const char *settings, int64_t stream, boo
     ck_assert_int_eq(allocator.blocks, 0);
 }
 
+/* What runs on workers, into one array: an average over `samples`, gradients at inner width
+ * `inner`, and parameters fitted in `steps`. */
+static inline float *everything(const char *settings, int32_t threads, int64_t inner,
+                                int64_t samples, bool clean_first, int32_t steps, int64_t *total)
+{
+    neumeta_context *ctx = test_context();
+    assert_ok(ctx, neumeta_context_set_threads(ctx, threads));
+    neumeta_topology *t = make_topology(ctx, false);
+    nmi_manifold *m = make_manifold(ctx, t, settings);
+    nmi_network *network = make_network(ctx, t, 16, inner), *full = make_network(ctx, t, 16, 14);
+    nmi_network *room = NULL;
+    float *gradients[16] = {NULL}, *weights[16] = {NULL};
+    const nmi_noise noise = {.amplitude = 1, .clamp = 1, .key = 8};
+    *total = 0;
+    for (int32_t i = 0; i < t->tensor_count; i++) {
+        gradients[i] = calloc((size_t)m->fields[i].parameter_count, sizeof(float));
+        weights[i] = calloc((size_t)network->tensors[i].count, sizeof(float));
+        test_fill(weights[i], network->tensors[i].count, 5, -1, 1);
+        *total += network->tensors[i].count + 2 * m->fields[i].parameter_count;
+    }
+    assert_ok(ctx,
+              nmi_manifold_emit_average(m, network, NULL, &noise, NMI_FP32, samples, clean_first));
+    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, &noise, NMI_FP32, weights, gradients));
+    nmi_network_initialize(full, 3);
+    assert_ok(ctx, nmi_network_copy(full, &room));
+    const nmi_fit_target target = {full, room, full->sizes, 1};
+    assert_ok(ctx, nmi_manifold_fit(m, NULL, &target,
+                                    &(nmi_fit){.steps = steps, .rate = 1e-3, .key = 4}));
+    float *all = calloc((size_t)*total, sizeof(float)), *at = all;
+    for (int32_t i = 0; i < t->tensor_count; i++) {
+        const size_t values = (size_t)network->tensors[i].count;
+        const size_t parameters = (size_t)m->fields[i].parameter_count;
+        memcpy(at, network->tensors[i].data, values * sizeof *at);
+        memcpy(at + values, gradients[i], parameters * sizeof *at);
+        memcpy(at + values + parameters, m->fields[i].parameters, parameters * sizeof *at);
+        at += values + 2 * parameters;
+        free(gradients[i]);
+        free(weights[i]);
+    }
+    nmi_network_release(network);
+    nmi_network_release(full);
+    nmi_network_release(room);
+    nmi_manifold_release(m);
+    neumeta_topology_free(t);
+    neumeta_context_free(ctx);
+    return all;
+}
+
 /* A file in memory, written by nmi_manifold_write(). */
 typedef struct test_file {
     char *data;

@@ -317,7 +317,7 @@ END_TEST
 /* --- workers and memory ------------------------------------------------------------------ */
 
 /* Values and gradients on so many threads, in one array. */
-static float *everything(const char *settings, int32_t threads, int64_t *total)
+static float *values_and_gradients(const char *settings, int32_t threads, int64_t *total)
 {
     neumeta_context *ctx = test_context();
     assert_ok(ctx, neumeta_context_set_threads(ctx, threads));
@@ -355,7 +355,8 @@ static float *everything(const char *settings, int32_t threads, int64_t *total)
 START_TEST(bits_do_not_depend_on_threads)
 {
     int64_t total, again;
-    float *one = everything(forms[_i], 1, &total), *two = everything(forms[_i], 2, &again);
+    float *one = values_and_gradients(forms[_i], 1, &total),
+          *two = values_and_gradients(forms[_i], 2, &again);
     ck_assert_int_eq(total, again);
     ck_assert_mem_eq(one, two, (size_t)total * sizeof(float));
     free(one);

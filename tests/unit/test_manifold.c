@@ -160,56 +160,11 @@ START_TEST(the_average_is_that_of_a_clean_and_numbered_draws)
 }
 END_TEST
 
-/* Everything that runs on workers, into one array: an average, gradients, a fit. */
-static float *everything(int32_t threads, int64_t *total)
-{
-    neumeta_context *ctx = test_context();
-    assert_ok(ctx, neumeta_context_set_threads(ctx, threads));
-    neumeta_topology *t = make_topology(ctx, false);
-    nmi_manifold *m = make_manifold(ctx, t, SMALL "INR_FUNCTION=elu");
-    nmi_network *network = make_network(ctx, t, 16, 13), *full = make_network(ctx, t, 16, 14);
-    const nmi_noise noise = {.amplitude = 1, .clamp = 1, .key = 8};
-    float *gradients[16] = {NULL}, *weights[16] = {NULL};
-    assert_ok(ctx, nmi_manifold_emit_average(m, network, NULL, &noise, NMI_FP32, 4, true));
-    nmi_network_initialize(full, 3);
-    *total = 0;
-    for (int32_t i = 0; i < t->tensor_count; i++) {
-        gradients[i] = calloc((size_t)m->fields[i].parameter_count, sizeof(float));
-        weights[i] = calloc((size_t)network->tensors[i].count, sizeof(float));
-        /* the stem and the classifier's width are at the maximum: all have room */
-        test_fill(weights[i], network->tensors[i].count, 5, -1, 1);
-        *total += network->tensors[i].count + 2 * m->fields[i].parameter_count;
-    }
-    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, &noise, NMI_FP32, weights, gradients));
-    nmi_network *room = NULL;
-    assert_ok(ctx, nmi_network_copy(full, &room));
-    const nmi_fit_target target = {full, room, full->sizes, 1};
-    const nmi_fit fit = {.steps = 3, .rate = 1e-3, .key = 4};
-    assert_ok(ctx, nmi_manifold_fit(m, NULL, &target, &fit));
-    nmi_network_release(room);
-    float *all = calloc((size_t)*total, sizeof(float)), *at = all;
-    for (int32_t i = 0; i < t->tensor_count; i++) {
-        const size_t values = (size_t)network->tensors[i].count;
-        const size_t parameters = (size_t)m->fields[i].parameter_count;
-        memcpy(at, network->tensors[i].data, values * sizeof *at);
-        memcpy(at + values, gradients[i], parameters * sizeof *at);
-        memcpy(at + values + parameters, m->fields[i].parameters, parameters * sizeof *at);
-        at += values + 2 * parameters;
-        free(gradients[i]);
-        free(weights[i]);
-    }
-    nmi_network_release(network);
-    nmi_network_release(full);
-    nmi_manifold_release(m);
-    neumeta_topology_free(t);
-    neumeta_context_free(ctx);
-    return all;
-}
-
 START_TEST(bits_do_not_depend_on_threads)
 {
     int64_t total, again;
-    float *one = everything(1, &total), *two = everything(2, &again);
+    float *one = everything(SMALL "INR_FUNCTION=elu", 1, 13, 4, true, 3, &total);
+    float *two = everything(SMALL "INR_FUNCTION=elu", 2, 13, 4, true, 3, &again);
     ck_assert_int_eq(total, again);
     ck_assert_mem_eq(one, two, (size_t)total * sizeof(float));
     free(one);

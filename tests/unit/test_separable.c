@@ -313,53 +313,11 @@ static const char *const forms[] = {
     "INR_KIND=grid " SMALL "INR_RANK=3 SEPARABLE_BLOCKS=0", SEPARABLE "MLP_BLOCKS=-1 INR_RANK=2"};
 enum { FORMS = sizeof forms / sizeof *forms };
 
-/* Average, gradients and fitted parameters on so many threads. */
-static float *everything(const char *settings, int32_t threads, int64_t *total)
-{
-    neumeta_context *ctx = test_context();
-    assert_ok(ctx, neumeta_context_set_threads(ctx, threads));
-    neumeta_topology *t = make_topology(ctx, false);
-    nmi_manifold *m = make_manifold(ctx, t, settings);
-    nmi_network *network = make_network(ctx, t, 16, 9), *full = make_network(ctx, t, 16, 14);
-    nmi_network *room = NULL;
-    float *gradients[16] = {NULL}, *weights[16] = {NULL};
-    const nmi_noise noise = {.amplitude = 1, .clamp = 1, .key = 8};
-    *total = 0;
-    for (int32_t i = 0; i < t->tensor_count; i++) {
-        gradients[i] = calloc((size_t)m->fields[i].parameter_count, sizeof(float));
-        weights[i] = calloc((size_t)network->tensors[i].count, sizeof(float));
-        test_fill(weights[i], network->tensors[i].count, 5, -1, 1);
-        *total += network->tensors[i].count + 2 * m->fields[i].parameter_count;
-    }
-    assert_ok(ctx, nmi_manifold_emit_average(m, network, NULL, &noise, NMI_FP32, 3, false));
-    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, &noise, NMI_FP32, weights, gradients));
-    nmi_network_initialize(full, 3);
-    assert_ok(ctx, nmi_network_copy(full, &room));
-    const nmi_fit_target target = {full, room, full->sizes, 1};
-    assert_ok(ctx,
-              nmi_manifold_fit(m, NULL, &target, &(nmi_fit){.steps = 2, .rate = 1e-3, .key = 4}));
-    float *all = calloc((size_t)*total, sizeof(float)), *at = all;
-    for (int32_t i = 0; i < t->tensor_count; i++) {
-        const size_t values = (size_t)network->tensors[i].count;
-        const size_t parameters = (size_t)m->fields[i].parameter_count;
-        memcpy(at, network->tensors[i].data, values * sizeof *at);
-        memcpy(at + values, gradients[i], parameters * sizeof *at);
-        memcpy(at + values + parameters, m->fields[i].parameters, parameters * sizeof *at);
-        at += values + 2 * parameters;
-        free(gradients[i]);
-        free(weights[i]);
-    }
-    nmi_network_release(network);
-    nmi_network_release(full);
-    nmi_network_release(room);
-    release(m, t, ctx);
-    return all;
-}
-
 START_TEST(bits_do_not_depend_on_threads)
 {
     int64_t total, again;
-    float *one = everything(forms[_i], 1, &total), *two = everything(forms[_i], 2, &again);
+    float *one = everything(forms[_i], 1, 9, 3, false, 2, &total);
+    float *two = everything(forms[_i], 2, 9, 3, false, 2, &again);
     ck_assert_int_eq(total, again);
     ck_assert_mem_eq(one, two, (size_t)total * sizeof(float));
     free(one);
