@@ -138,6 +138,8 @@ says "data_batch_1.bin is damaged"
 passes "and leaves nothing behind" test -z "$(ls cifar)"
 
 # --- a network: trained, interrupted, evaluated ---
+# In the foreground timeout signals the command alone; else its whole group as well, and the command
+# takes a second Ctrl-C for the wish to end at once.
 tiny="--data idx --topology lenet --channels 4 --held-out 40 --seed 7"
 plain="train $tiny --epochs 60 --batch 20 --optimizer sgd --learning-rate 0.02 --augment-shift 1"
 # Milliseconds since the last call; a third of a whole run, and a little more at each attempt, as
@@ -158,7 +160,7 @@ passes "it tells the loss of the last epoch" grep -q '"loss":[0-9]' out
 passes "no checkpoint stays" test ! -e whole.safetensors.checkpoint
 stops=0
 for attempt in $(seq 200); do
-    timeout --preserve-status -s INT "$(slice $whole $attempt)" "$neumeta" $plain \
+    timeout --foreground --preserve-status -s INT "$(slice $whole $attempt)" "$neumeta" $plain \
         --validate-epochs 5 --output pieces.safetensors --resume --quiet >out 2>err
     code=$?
     [ $code -eq 130 ] || break
@@ -251,7 +253,7 @@ raise SystemExit(not fits or any(
                                                "images_per_second")))'
 stops=0
 for attempt in $(seq 200); do
-    timeout --preserve-status -s INT "$(slice $whole $attempt)" "$neumeta" $morph \
+    timeout --foreground --preserve-status -s INT "$(slice $whole $attempt)" "$neumeta" $morph \
         --output p.safetensors --resume --quiet >out 2>err
     code=$?
     [ $code -eq 130 ] || break
@@ -496,7 +498,7 @@ gives 1 "smooth group norms" smooth whole.safetensors --topology lenet --replace
 says "ties the order of its channels"
 
 # --- interrupted where there is something to keep, and where there is not ---
-timeout --preserve-status -k 20 -s INT 0.5 "$neumeta" materialize m.safetensors --samples 100000 \
+timeout --foreground --preserve-status -k 20 -s INT 0.5 "$neumeta" materialize m.safetensors --samples 100000 \
     --output x.safetensors >out 2>err
 passes "Ctrl-C ends materialize" test $? -eq 130
 passes "which leaves nothing" test ! -e x.safetensors
@@ -505,7 +507,7 @@ gives 0 "32 sizes" evaluate m.safetensors --data idx $sizes
 # So long as no row was finished in time, the next attempt waits twice as long.
 patience=50 # ms
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
-    timeout --preserve-status -s INT "$((patience / 1000)).$(printf %03d $((patience % 1000)))" \
+    timeout --foreground --preserve-status -s INT "$((patience / 1000)).$(printf %03d $((patience % 1000)))" \
         "$neumeta" evaluate m.safetensors --data idx $sizes --size 'conv3.width=1..16' --json \
         --results part.jsonl >out 2>err
     code=$?
