@@ -909,8 +909,8 @@ NEUMETA_API neumeta_status neumeta_manifold_front_entry(const neumeta_manifold *
  * @param latency_us  NULL, or receives the latency measured here; NaN without MAX_LATENCY_US.
  * @return NEUMETA_ERR_INFEASIBLE naming a bound that no network on offer keeps and the least there
  *         is; NEUMETA_ERR_STATE for MIN_SCORE without a front.
- * @note Time: about a millisecond; with MAX_LATENCY_US about 15 milliseconds for each of a few
- *       entries.
+ * @note Time: about a millisecond; with MAX_LATENCY_US 10 to 50 milliseconds, in which a few entries
+ *       are measured.
  */
 NEUMETA_API neumeta_status neumeta_manifold_fit_budget(const neumeta_manifold *manifold,
                                                        const neumeta_options *budget,

@@ -15,6 +15,8 @@ enum {
     STEPS = 64,    /* of the way from one entry to the next */
     MEASURED = 16, /* most entries whose latency one call measures */
 };
+/* Microseconds of measuring after which an answer is good enough, and after which there is none. */
+static const double patience = 25e3, most_patience = 40e3;
 
 static const int32_t cost_keys[NMI_COSTS] = {NEUMETA_KEY_MAX_PARAMETERS,
                                              NEUMETA_KEY_MAX_MULTIPLY_ADDS, NEUMETA_KEY_MAX_BYTES};
@@ -188,19 +190,37 @@ static neumeta_status explain(const fit *f)
 
 /* --- latency --------------------------------------------------------------------------------- */
 
+/* An entry that was measured before is measured again, and the less counts: whatever else the
+ * machine does can only add. */
 static neumeta_status measure(fit *f, nmi_latency *latency, int32_t entry)
 {
-    if (f->known_count == MEASURED || find_known(f, entry) >= 0)
-        return NEUMETA_OK;
-    f->known[f->known_count] = entry;
-    neumeta_status status = nmi_latency_measure(latency, nmi_front_sizes(f->front, entry),
-                                                &f->measured[f->known_count]);
-    f->known_count += status == NEUMETA_OK;
+    double found = 0;
+    int32_t k = find_known(f, entry);
+    neumeta_status status = nmi_latency_measure(latency, nmi_front_sizes(f->front, entry), &found);
+    if (status != NEUMETA_OK)
+        return status;
+    if (k < 0) {
+        k = f->known_count++;
+        f->known[k] = entry;
+        f->measured[k] = found;
+    }
+    f->measured[k] = fmin(f->measured[k], found);
     return status;
 }
 
-/* Measures whatever looks best by the latencies known so far, until that has been measured itself.
- * What stands in for a front has nothing but an order: there both ends come first. */
+/* Whether `next`, the best one that promises to keep the bound, or else the quickest one, needs no
+ * measuring: it has kept the bound, or there is no room or time for more. */
+static bool is_settled(const fit *f, const nmi_latency *latency, int32_t next)
+{
+    const double spent = nmi_latency_spent(latency);
+    const bool known = find_known(f, next) >= 0;
+    return (known && latency_of(f, next) <= f->most_latency) ||
+           (!known && f->known_count == MEASURED) || spent > most_patience ||
+           (spent > patience && choose(f, PROVEN) >= 0);
+}
+
+/* Measures whatever looks best by the latencies known so far until that is settled. What stands in
+ * for a front has nothing but an order: there both ends come first. */
 static neumeta_status choose_by_latency(fit *f, nmi_topology *topology, bool stored, int32_t *entry)
 {
     nmi_latency *latency = NULL;
@@ -211,10 +231,12 @@ static neumeta_status choose_by_latency(fit *f, nmi_topology *topology, bool sto
         if (status == NEUMETA_OK)
             status = measure(f, latency, least);
     }
-    for (int32_t before = -1; f->known_count > before && status == NEUMETA_OK;) {
-        const int32_t next = choose(f, PROMISING);
-        before = f->known_count;
-        status = measure(f, latency, next >= 0 ? next : quickest(f));
+    while (status == NEUMETA_OK) {
+        int32_t next = choose(f, PROMISING);
+        next = next >= 0 ? next : quickest(f);
+        if (is_settled(f, latency, next))
+            break;
+        status = measure(f, latency, next);
     }
     nmi_latency_free(latency);
     if (status != NEUMETA_OK)
