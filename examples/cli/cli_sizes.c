@@ -81,7 +81,7 @@ static int read_choice(const cli *c, const char *text, choice *out)
             step = strtoll(rest, &end, 10);
             good = end != rest;
         }
-        if (!good || first < 0 || last < first || last > 1 << 20 || step < 1 ||
+        if (!good || first < 0 || last < first || last > 1 << 20 || step < 1 || step > 1 << 20 ||
             (*end != ',' && *end != '\0'))
             code = CLI_USAGE;
         for (long long value = first; value <= last && code == CLI_OK; value += step)

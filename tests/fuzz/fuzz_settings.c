@@ -4,6 +4,8 @@
 #include "cli.h"
 #include "nmi_fuzz.h"
 
+#include <getopt.h>
+
 const cli_command *const cli_commands[] = {&cmd_train, NULL};
 
 void fuzz_one(neumeta_context *context, const uint8_t *data, size_t size)
@@ -13,6 +15,7 @@ void fuzz_one(neumeta_context *context, const uint8_t *data, size_t size)
     cli c = {.command = &cmd_train, .program = "neumeta"};
     neumeta_options *options = NULL;
     snprintf(path, sizeof path, "%s", fuzz_file(data, size));
+    optind = 0; /* begin anew, for each input */
     int code = cli_arguments(&c, 3, arguments);
     require(code == -1 || code == CLI_FAILED || code == CLI_USAGE);
     if (code == -1) {
