@@ -402,10 +402,10 @@ NEUMETA_API neumeta_status neumeta_options_set_real(neumeta_options *options, in
 /** For keys of type TEXT and CHOICE; the text is copied. */
 NEUMETA_API neumeta_status neumeta_options_set_text(neumeta_options *options, int32_t key,
                                                     const char *value);
-/** For keys of type INTS; the `count` values are copied. */
+/** For keys of type INTS; the `count` values, 1 to 16,384, are copied. */
 NEUMETA_API neumeta_status neumeta_options_set_ints(neumeta_options *options, int32_t key,
                                                     const int64_t *values, int64_t count);
-/** For keys of type REALS; the `count` values are copied; NaN is refused. */
+/** For keys of type REALS; the `count` values, 1 to 16,384, are copied; NaN is refused. */
 NEUMETA_API neumeta_status neumeta_options_set_reals(neumeta_options *options, int32_t key,
                                                      const double *values, int64_t count);
 /** Set any key from text: `name` as neumeta_key_name() tells it, case and '-' or '_' ignored; lists
@@ -531,6 +531,7 @@ NEUMETA_API neumeta_status neumeta_topology_end_repeat(neumeta_topology *topolog
 /** Check every shape at the smallest and the largest sizes and make the topology immutable.
  *  `output` is the node whose values a run returns.
  *  @return NEUMETA_ERR_SHAPE naming the node that does not fit, and then the topology stays open;
+ *          NEUMETA_ERR_ARGUMENT if the number of nodes times that of axes is above 2^26;
  *          NEUMETA_ERR_STATE if it is sealed already, empty, or a repeat is open. */
 NEUMETA_API neumeta_status neumeta_topology_seal(neumeta_topology *topology, int32_t output);
 

@@ -14,8 +14,8 @@ typedef struct reader {
     nmi_context *context;
     nmi_topology *topology;
     const nmi_safetensors *file;
-    const nmi_tensor_entry **entries; /* [tensor_count] of the topology; NULL: not in the file */
-    int64_t *sizes;                   /* [axis_count] */
+    int32_t *entries; /* [tensor_count] of the topology: number in the file; -1: not there */
+    int64_t *sizes;   /* [axis_count] */
 } reader;
 
 /* --- names ----------------------------------------------------------------------------------- */
@@ -107,18 +107,18 @@ static neumeta_status match_names(const reader *r, const char *map)
     neumeta_status status = check_map(r->context, map);
     if (status != NEUMETA_OK)
         return status;
-    for (int32_t i = 0; i < nmi_safetensors_count(r->file); i++) {
-        const nmi_tensor_entry *entry = nmi_safetensors_at(r->file, i);
-        const char *name = rename_tensor(map, entry->name, renamed, &used);
+    nmi_tensor_entry entry, other;
+    for (int32_t i = 0; nmi_safetensors_at(r->file, i, &entry); i++) {
+        const char *name = rename_tensor(map, entry.name, renamed, &used);
         int32_t tensor = name != NULL ? nmi_graph_find_tensor(r->topology, name) : -1;
         if (tensor < 0)
             return nmi_fail(r->context, NEUMETA_ERR_FORMAT,
-                            "tensor '%s' does not belong to the topology", entry->name);
-        if (r->entries[tensor] != NULL)
+                            "tensor '%s' does not belong to the topology", entry.name);
+        if (nmi_safetensors_at(r->file, r->entries[tensor], &other))
             return nmi_fail(r->context, NEUMETA_ERR_FORMAT,
-                            "tensors '%s' and '%s' both stand for '%s'", r->entries[tensor]->name,
-                            entry->name, r->topology->tensors[tensor].name);
-        r->entries[tensor] = entry;
+                            "tensors '%s' and '%s' both stand for '%s'", other.name, entry.name,
+                            r->topology->tensors[tensor].name);
+        r->entries[tensor] = i;
     }
     return check_rules_used(r->context, map, used);
 }
@@ -146,7 +146,7 @@ static void infer_depth(const reader *r, int32_t axis)
             continue;
         if (depth < 0)
             depth = r->topology->axes[axis].min;
-        if (r->entries[t] != NULL && depth <= node->depth_number)
+        if (r->entries[t] >= 0 && depth <= node->depth_number)
             depth = node->depth_number + 1;
     }
     if (depth >= 0)
@@ -162,18 +162,18 @@ static neumeta_status infer_width(const reader *r, int32_t axis)
     for (int32_t t = 0; t < r->topology->tensor_count && a->min < a->max; t++) {
         const nmi_tensor_info *info = &r->topology->tensors[t];
         const nmi_node *node = &r->topology->nodes[info->node];
-        const nmi_tensor_entry *entry = r->entries[t];
-        if (node->axis != axis || entry == NULL || entry->rank == 0 ||
-            (info->role != NMI_ROLE_WEIGHT && info->role != NMI_ROLE_BIAS))
+        nmi_tensor_entry entry;
+        if (node->axis != axis || !nmi_safetensors_at(r->file, r->entries[t], &entry) ||
+            entry.rank == 0 || (info->role != NMI_ROLE_WEIGHT && info->role != NMI_ROLE_BIAS))
             continue;
-        int64_t width = entry->dims[0] / node->multiple;
-        if (entry->dims[0] % node->multiple != 0 || width < a->min || width > a->max ||
+        int64_t width = entry.dims[0] / node->multiple;
+        if (entry.dims[0] % node->multiple != 0 || width < a->min || width > a->max ||
             (width - a->min) % a->step != 0)
             return nmi_fail(r->context, NEUMETA_ERR_FORMAT,
                             "tensor '%s' is %s, its first dimension must be %" PRId64
                             " times a size of axis '%s' (%" PRId64 " to %" PRId64
                             " in steps of %" PRId64 ")",
-                            entry->name, shape_text(entry->rank, entry->dims, text), node->multiple,
+                            entry.name, shape_text(entry.rank, entry.dims, text), node->multiple,
                             a->name, a->min, a->max, a->step);
         r->sizes[axis] = width;
         return NEUMETA_OK;
@@ -197,38 +197,58 @@ static neumeta_status infer_sizes(const reader *r)
 
 /* --- values ---------------------------------------------------------------------------------- */
 
-static neumeta_status read_tensor(const reader *r, const nmi_tensor_entry *entry,
-                                  const nmi_tensor *tensor)
+static neumeta_status check_tensor(const reader *r, const nmi_tensor_entry *entry, int32_t rank,
+                                   const int64_t *dims)
 {
     char text[SHAPE_TEXT];
     char wanted[SHAPE_TEXT];
-    bool same = entry->rank == tensor->rank;
-    for (int32_t i = 0; i < tensor->rank && same; i++)
-        same = entry->dims[i] == tensor->dims[i];
+    bool same = entry->rank == rank;
+    int64_t count = 1;
+    for (int32_t i = 0; i < rank; i++) {
+        same = same && entry->dims[i] == dims[i];
+        count *= dims[i];
+    }
     /* Frameworks keep single numbers as scalars. */
-    if (!same && !(entry->rank == 0 && tensor->rank == 1 && tensor->count == 1))
+    if (!same && !(entry->rank == 0 && rank == 1 && count == 1))
         return nmi_fail(r->context, NEUMETA_ERR_FORMAT, "tensor '%s' is %s, expected %s",
                         entry->name, shape_text(entry->rank, entry->dims, text),
-                        shape_text(tensor->rank, tensor->dims, wanted));
-    if (!nmi_tensor_copy_floats(entry, tensor->data))
+                        shape_text(rank, dims, wanted));
+    if (!nmi_tensor_has_floats(entry))
         return nmi_fail(r->context, NEUMETA_ERR_FORMAT,
                         "tensor '%s' is of type %s, expected F32, F64, F16 or BF16", entry->name,
                         nmi_dtype_name(entry->dtype));
     return NEUMETA_OK;
 }
 
-static neumeta_status read_tensors(const reader *r, const nmi_network *network)
+/* Before memory is taken: a small file must not make us ask for a large network. */
+static neumeta_status check_tensors(const reader *r)
 {
-    neumeta_status status = NEUMETA_OK;
+    nmi_shape *shapes = nmi_alloc_array(r->context, r->topology->node_count, sizeof *shapes);
+    if (shapes == NULL)
+        return NEUMETA_ERR_MEMORY;
+    neumeta_status status = nmi_graph_shapes(r->topology, r->sizes, shapes);
     for (int32_t t = 0; t < r->topology->tensor_count && status == NEUMETA_OK; t++) {
-        const nmi_tensor *tensor = &network->tensors[t];
-        if (r->entries[t] != NULL && tensor->rank > 0)
-            status = read_tensor(r, r->entries[t], tensor);
-        else if (tensor->rank > 0)
+        int64_t dims[4];
+        const int32_t rank = nmi_graph_tensor_dims(r->topology, r->sizes, shapes, t, dims);
+        nmi_tensor_entry entry;
+        if (rank == 0)
+            continue;
+        if (nmi_safetensors_at(r->file, r->entries[t], &entry))
+            status = check_tensor(r, &entry, rank, dims);
+        else
             status = nmi_fail(r->context, NEUMETA_ERR_FORMAT, "tensor '%s' is missing",
                               r->topology->tensors[t].name);
     }
+    nmi_free(r->context, shapes);
     return status;
+}
+
+static void read_tensors(const reader *r, const nmi_network *network)
+{
+    nmi_tensor_entry entry;
+    for (int32_t t = 0; t < r->topology->tensor_count; t++)
+        if (network->tensors[t].rank > 0 && nmi_safetensors_at(r->file, r->entries[t], &entry))
+            nmi_tensor_copy_floats(&entry, network->tensors[t].data);
 }
 
 neumeta_status nmi_network_read(nmi_topology *topology, const nmi_safetensors *file,
@@ -245,22 +265,22 @@ neumeta_status nmi_network_read(nmi_topology *topology, const nmi_safetensors *f
     *out = NULL;
     if (status != NEUMETA_OK)
         return status;
-    r.entries = nmi_alloc_zero_array(context, topology->tensor_count, sizeof *r.entries);
+    r.entries = nmi_alloc_array(context, topology->tensor_count, sizeof *r.entries);
     r.sizes = nmi_alloc_array(context, topology->axis_count, sizeof *r.sizes);
+    for (int32_t t = 0; t < topology->tensor_count && r.entries != NULL; t++)
+        r.entries[t] = -1;
     status = r.entries != NULL && r.sizes != NULL ? match_names(&r, map != NULL ? map : "")
                                                   : NEUMETA_ERR_MEMORY;
     if (status == NEUMETA_OK)
         status = infer_sizes(&r);
     if (status == NEUMETA_OK)
+        status = check_tensors(&r);
+    if (status == NEUMETA_OK)
         status = nmi_network_create(context, topology, r.sizes, &network);
     if (status == NEUMETA_OK)
-        status = read_tensors(&r, network);
+        read_tensors(&r, network);
     if (status == NEUMETA_ERR_FORMAT)
         nmi_safetensors_within(file, status);
-    if (status != NEUMETA_OK) {
-        nmi_network_release(network);
-        network = NULL;
-    }
     nmi_free(context, r.entries);
     nmi_free(context, r.sizes);
     *out = network;

@@ -190,9 +190,10 @@ static neumeta_status check_list(nmi_options *options, const nmi_key *key, const
                                  int64_t count)
 {
     nmi_context *context = options->object.context;
-    if (count < 1)
+    if (count < 1 || count > NMI_OPTIONS_ENTRIES)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "%s has %" PRId64 " entries, must have 1 or more", key->name, count);
+                        "%s has %" PRId64 " entries, must have 1 to %d", key->name, count,
+                        (int)NMI_OPTIONS_ENTRIES);
     if (values == NULL)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "the values of %s are NULL", key->name);
     return NEUMETA_OK;

@@ -34,6 +34,9 @@ neumeta_status nmi_options_copy(const nmi_options *options, nmi_context *context
 neumeta_status nmi_options_set_int(nmi_options *options, int32_t key, int64_t value);
 neumeta_status nmi_options_set_real(nmi_options *options, int32_t key, double value);
 neumeta_status nmi_options_set_text(nmi_options *options, int32_t key, const char *value);
+/* Most entries of a list: a topology has no more blocks. */
+enum { NMI_OPTIONS_ENTRIES = 16384 };
+
 neumeta_status nmi_options_set_ints(nmi_options *options, int32_t key, const int64_t *values,
                                     int64_t count);
 neumeta_status nmi_options_set_reals(nmi_options *options, int32_t key, const double *values,

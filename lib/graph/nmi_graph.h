@@ -104,13 +104,22 @@ neumeta_status nmi_topology_begin_repeat(nmi_topology *topology, const char *nam
 neumeta_status nmi_topology_end_repeat(nmi_topology *topology, int32_t last, int32_t *node);
 neumeta_status nmi_topology_seal(nmi_topology *topology, int32_t output);
 
-/* Bounds that keep every later product of sizes within 63 bits. */
-enum { NMI_GRAPH_NODES_MAX = 16384, NMI_GRAPH_WIDTH_MAX = 1 << 20, NMI_GRAPH_DEPTH_MAX = 4096 };
+/* Bounds that keep every later product of sizes within 63 bits, and the table of who follows whom
+ * within 8 MiB. */
+enum {
+    NMI_GRAPH_NODES_MAX = 16384,
+    NMI_GRAPH_WIDTH_MAX = 1 << 20,
+    NMI_GRAPH_DEPTH_MAX = 4096,
+    NMI_GRAPH_PAIRS_MAX = 1 << 26 /* of a node and an axis */
+};
 
 /* Low-level forms for rewriting and for reading files: validated exactly like the calls above.
  * append_node copies *node with its strings and inputs, block and depth fields included (SELECT is
  * allowed here); append_block adds a block without opening it. copy_frame makes an unsealed
- * topology with the axes and blocks of another, and no nodes. */
+ * topology with the axes and blocks of another, and no nodes. reserve, for an empty one, takes the
+ * room for so many at once. */
+neumeta_status nmi_topology_reserve(nmi_topology *topology, int64_t axes, int64_t blocks,
+                                    int64_t nodes);
 neumeta_status nmi_topology_append_block(nmi_topology *topology, const char *name);
 neumeta_status nmi_topology_append_node(nmi_topology *topology, const nmi_node *node,
                                         int32_t *number);

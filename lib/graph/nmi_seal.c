@@ -112,6 +112,11 @@ static neumeta_status check_output(const nmi_topology *topology, int32_t output)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                         "output is node %" PRId32 ", must be one of the %" PRId32 " nodes", output,
                         topology->node_count);
+    if ((int64_t)topology->node_count * topology->axis_count > NMI_GRAPH_PAIRS_MAX)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "the topology has %" PRId32 " nodes and %" PRId32
+                        " axes, their product must be at most %d",
+                        topology->node_count, topology->axis_count, (int)NMI_GRAPH_PAIRS_MAX);
     const nmi_node *node = &topology->nodes[output];
     if (node->depth_axis >= 0 && node->op != NEUMETA_OP_SELECT)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,

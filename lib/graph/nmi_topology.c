@@ -124,6 +124,38 @@ static void *grown(nmi_context *context, void *items, int32_t count, int32_t *ca
     return larger;
 }
 
+/* No more than a topology may have: it is full before it could need more. */
+static neumeta_status reserve(nmi_context *context, int64_t count, size_t item, void **items,
+                              int32_t *capacity)
+{
+    const int64_t room = count < NMI_GRAPH_NODES_MAX ? count : NMI_GRAPH_NODES_MAX;
+    *items = nmi_alloc_array(context, room, item);
+    if (*items == NULL)
+        return NEUMETA_ERR_MEMORY;
+    *capacity = (int32_t)room;
+    return NEUMETA_OK;
+}
+
+neumeta_status nmi_topology_reserve(nmi_topology *topology, int64_t axes, int64_t blocks,
+                                    int64_t nodes)
+{
+    nmi_context *context = topology->object.context;
+    void *items[3] = {NULL, NULL, NULL};
+    NMI_ASSERT(topology->axes == NULL && topology->blocks == NULL && topology->nodes == NULL);
+    neumeta_status status =
+        reserve(context, axes, sizeof *topology->axes, &items[0], &topology->axis_capacity);
+    if (status == NEUMETA_OK)
+        status = reserve(context, blocks, sizeof *topology->blocks, &items[1],
+                         &topology->block_capacity);
+    if (status == NEUMETA_OK)
+        status =
+            reserve(context, nodes, sizeof *topology->nodes, &items[2], &topology->node_capacity);
+    topology->axes = items[0];
+    topology->blocks = items[1];
+    topology->nodes = items[2];
+    return status;
+}
+
 /* --- axes and blocks ------------------------------------------------------------------------- */
 
 static neumeta_status check_axis(const nmi_topology *topology, const char *name, int32_t kind,

@@ -54,6 +54,19 @@ static neumeta_status read_about(const nmi_safetensors *file, nmi_front *front)
     return status;
 }
 
+/* Before memory is taken: many axes must not multiply few sizes. */
+static neumeta_status expect_tensors(const nmi_safetensors *file, int64_t count, int64_t axes)
+{
+    const int64_t dims[2] = {count, axes};
+    neumeta_status status =
+        nmi_safetensors_expect(file, nmi_front_tensors[SIZES], NMI_DTYPE_I64, 2, dims);
+    if (status == NEUMETA_OK)
+        status = nmi_safetensors_expect(file, nmi_front_tensors[SCORES], NMI_DTYPE_F64, 1, dims);
+    if (status == NEUMETA_OK)
+        status = nmi_safetensors_expect(file, nmi_front_tensors[LATENCIES], NMI_DTYPE_F64, 1, dims);
+    return status;
+}
+
 static neumeta_status read_tensors(const nmi_safetensors *file, nmi_front *front)
 {
     const int64_t dims[2] = {front->count, front->topology->axis_count};
@@ -102,14 +115,17 @@ neumeta_status nmi_front_read(const nmi_safetensors *file, const nmi_manifold *m
     *out = NULL;
     if (nmi_safetensors_text(file, META_KERNELS) == NULL)
         return NEUMETA_OK;
-    const nmi_tensor_entry *sizes = nmi_safetensors_find(file, nmi_front_tensors[SIZES]);
-    const int64_t count = sizes != NULL && sizes->rank == 2 ? sizes->dims[0] : 0;
+    nmi_tensor_entry sizes = {0};
+    nmi_safetensors_find(file, nmi_front_tensors[SIZES], &sizes);
+    const int64_t count = sizes.rank == 2 ? sizes.dims[0] : 0;
     if (count < 1 || count > NMI_FRONT_MAX)
         return nmi_safetensors_within(
             file,
             nmi_fail(ctx, NEUMETA_ERR_FORMAT, "tensor '%s' has %lld entries, a front has 1 to %d",
                      nmi_front_tensors[SIZES], (long long)count, NMI_FRONT_MAX));
-    neumeta_status status = nmi_front_create(manifold->topology, (int32_t)count, out);
+    neumeta_status status = expect_tensors(file, count, manifold->topology->axis_count);
+    if (status == NEUMETA_OK)
+        status = nmi_front_create(manifold->topology, (int32_t)count, out);
     if (status == NEUMETA_OK)
         status = read_about(file, *out);
     if (status == NEUMETA_OK)

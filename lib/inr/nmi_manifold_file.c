@@ -221,25 +221,21 @@ neumeta_status nmi_manifold_write(const nmi_manifold *manifold, nmi_sink sink, v
 /* --- reading ----------------------------------------------------------------------------- */
 
 /* Before memory is taken: a small file must not make us ask for a large manifold. */
-static neumeta_status check_amount(const nmi_safetensors *file, const nmi_manifold *manifold)
+static neumeta_status check_entries(const nmi_safetensors *file, walk *w)
 {
-    const int64_t needed = nmi_manifold_parameter_count(manifold);
-    int64_t present = 0;
-    for (int32_t i = 0; i < nmi_safetensors_count(file); i++)
-        present += nmi_safetensors_at(file, i)->elements;
-    if (present >= needed)
-        return NEUMETA_OK;
-    return nmi_safetensors_within(
-        file, nmi_fail(manifold->object.context, NEUMETA_ERR_FORMAT,
-                       "the file has %lld values, but its topology and settings need %lld",
-                       (long long)present, (long long)needed));
+    neumeta_status status = NEUMETA_OK;
+    entry e;
+    rewind_walk(w);
+    while (status == NEUMETA_OK && next_entry(w, &e))
+        status = nmi_safetensors_expect_floats(file, e.name, e.rank, e.dims);
+    return status;
 }
 
 static void expect(const nmi_safetensors *file, const char *name, bool *expected)
 {
-    const nmi_tensor_entry *found = nmi_safetensors_find(file, name);
-    if (found != NULL)
-        expected[found - nmi_safetensors_at(file, 0)] = true;
+    const int32_t index = nmi_safetensors_index(file, name);
+    if (index >= 0)
+        expected[index] = true;
 }
 
 /* Names the first tensor that nobody asked for. */
@@ -264,11 +260,12 @@ static neumeta_status refuse_more(const nmi_safetensors *file, walk *w)
     while (stranger < count && expected[stranger])
         stranger++;
     nmi_free(context, expected);
-    if (stranger == count)
+    nmi_tensor_entry found;
+    if (!nmi_safetensors_at(file, stranger, &found))
         return NEUMETA_OK;
     return nmi_safetensors_within(file, nmi_fail(context, NEUMETA_ERR_FORMAT,
                                                  "tensor '%s' does not belong to this manifold",
-                                                 nmi_safetensors_at(file, stranger)->name));
+                                                 found.name));
 }
 
 static neumeta_status read_entries(const nmi_safetensors *file, walk *w)
@@ -278,6 +275,7 @@ static neumeta_status read_entries(const nmi_safetensors *file, walk *w)
     count += w->manifold->front != NULL ? NMI_FRONT_TENSORS : 0;
     neumeta_status status = statistics != NULL ? nmi_statistics_read(file, statistics) : NEUMETA_OK;
     entry e;
+    rewind_walk(w);
     for (; status == NEUMETA_OK && next_entry(w, &e); count++)
         status = nmi_safetensors_read_floats(file, e.name, e.rank, e.dims, e.data);
     if (status != NEUMETA_OK || count == nmi_safetensors_count(file))
@@ -312,14 +310,13 @@ static neumeta_status read_manifold(const nmi_safetensors *file, nmi_manifold **
         status = nmi_statistics_find(file, manifold->topology, &manifold->statistics);
     if (status == NEUMETA_OK)
         status = nmi_front_read(file, manifold, &manifold->front);
+    walk w = {.manifold = manifold};
     if (status == NEUMETA_OK)
-        status = check_amount(file, manifold);
+        status = check_entries(file, &w);
     if (status == NEUMETA_OK)
         status = nmi_manifold_allocate(manifold);
-    if (status == NEUMETA_OK) {
-        walk w = {.manifold = manifold};
+    if (status == NEUMETA_OK)
         status = read_entries(file, &w);
-    }
     if (status == NEUMETA_OK)
         *out = manifold;
     else

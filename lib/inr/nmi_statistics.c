@@ -172,8 +172,12 @@ typedef struct plan {
     int64_t axis_sum; /* of all norms */
 } plan;
 
-/* A file must not make us ask for more than it could fill. */
-enum { MOST_AXES = 1 << 20 };
+/* A file must not make us ask for more than what describes its topology can be the reason for: each
+ * norm has a list of axes. Enough for residual networks of a thousand layers. */
+static int64_t most_axes(const nmi_topology *topology)
+{
+    return (1 << 16) + (int64_t)128 * topology->node_count;
+}
 
 static void find_sources(const nmi_statistics *s, int32_t node, const plan *p)
 {
@@ -212,10 +216,10 @@ static neumeta_status list_axes(nmi_statistics *s, nmi_norm_function *norm, plan
     for (int32_t a = 0; a < topology->axis_count; a++)
         count += p->firsts[a] >= 0;
     p->axis_sum += count;
-    if (p->axis_sum > MOST_AXES)
+    if (p->axis_sum > most_axes(topology))
         return nmi_fail(s->context, NEUMETA_ERR_UNSUPPORTED,
-                        "the statistics of the norms depend on more than %d axes in all",
-                        (int)MOST_AXES);
+                        "the statistics of the norms depend on more than %lld axes in all",
+                        (long long)most_axes(topology));
     norm->axes = nmi_alloc_matrix(s->context, 2, count, sizeof *norm->axes);
     if (norm->axes == NULL)
         return NEUMETA_ERR_MEMORY;
@@ -293,7 +297,10 @@ neumeta_status nmi_statistics_create(const nmi_topology *topology, const bool *m
     s->reach = reach;
     s->older = older;
     s->moves = nmi_alloc_array(context, topology->axis_count, sizeof *s->moves);
-    s->norms = nmi_alloc_zero_array(context, topology->node_count, sizeof *s->norms);
+    int64_t norms = 0;
+    for (int32_t n = 0; n < topology->node_count; n++)
+        norms += topology->nodes[n].op == NEUMETA_OP_NORM;
+    s->norms = nmi_alloc_zero_array(context, norms, sizeof *s->norms);
     neumeta_status status = NEUMETA_ERR_MEMORY;
     if (s->moves != NULL && s->norms != NULL) {
         memcpy(s->moves, moves, (size_t)topology->axis_count * sizeof *moves);

@@ -103,20 +103,6 @@ static neumeta_status mark_axes(const nmi_topology *topology, const nmi_options 
     return nmi_options_allow(ctx, options, META_STATISTICS, keys, 2);
 }
 
-/* Before memory is taken: a small file must not make us ask for many coefficients. */
-static neumeta_status check_amount(const nmi_safetensors *file, const nmi_statistics *statistics)
-{
-    int64_t present = 0;
-    for (int32_t i = 0; i < nmi_safetensors_count(file); i++)
-        present += nmi_safetensors_at(file, i)->elements;
-    if (present >= statistics->coefficient_count)
-        return NEUMETA_OK;
-    return nmi_safetensors_within(
-        file, nmi_fail(statistics->context, NEUMETA_ERR_FORMAT,
-                       "the file has %lld values, but its statistics need %lld", (long long)present,
-                       (long long)statistics->coefficient_count));
-}
-
 neumeta_status nmi_statistics_find(const nmi_safetensors *file, const nmi_topology *topology,
                                    nmi_statistics **out)
 {
@@ -136,11 +122,9 @@ neumeta_status nmi_statistics_find(const nmi_safetensors *file, const nmi_topolo
     if (status == NEUMETA_OK)
         status =
             nmi_statistics_create(topology, moves, nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX),
-                                  nmi_safetensors_find(file, TENSOR_NAME) == NULL, out);
+                                  nmi_safetensors_index(file, TENSOR_NAME) < 0, out);
     if (status == NEUMETA_ERR_UNSUPPORTED)
         status = nmi_safetensors_within(file, NEUMETA_ERR_FORMAT);
-    if (status == NEUMETA_OK)
-        status = check_amount(file, *out);
     nmi_options_release(options);
     nmi_free(ctx, moves);
     if (status != NEUMETA_OK) {
@@ -150,10 +134,22 @@ neumeta_status nmi_statistics_find(const nmi_safetensors *file, const nmi_topolo
     return status;
 }
 
+/* Before memory is taken: a small file must not make us ask for many coefficients. */
+static neumeta_status check_tensors(const nmi_safetensors *file, const nmi_statistics *statistics)
+{
+    nmi_statistics_tensor tensor;
+    neumeta_status status = NEUMETA_OK;
+    for (int32_t i = 0; status == NEUMETA_OK && nmi_statistics_entry(statistics, i, &tensor); i++)
+        status = nmi_safetensors_expect_floats(file, tensor.name, tensor.rank, tensor.dims);
+    return status;
+}
+
 neumeta_status nmi_statistics_read(const nmi_safetensors *file, nmi_statistics *statistics)
 {
     nmi_statistics_tensor tensor;
-    neumeta_status status = nmi_statistics_allocate(statistics);
+    neumeta_status status = check_tensors(file, statistics);
+    if (status == NEUMETA_OK)
+        status = nmi_statistics_allocate(statistics);
     for (int32_t i = 0; status == NEUMETA_OK && nmi_statistics_entry(statistics, i, &tensor); i++)
         status =
             nmi_safetensors_read_floats(file, tensor.name, tensor.rank, tensor.dims, tensor.data);

@@ -58,8 +58,9 @@ neumeta_status nmi_checksum_verify_header(nmi_context *context, const unsigned c
 }
 
 neumeta_status nmi_checksum_verify_tensors(nmi_context *context, const char *digits,
-                                           const nmi_tensor_entry *entries, int32_t count)
+                                           const nmi_safetensors *file)
 {
+    const int32_t count = nmi_safetensors_count(file);
     if (strlen(digits) != ((size_t)count + 1) * NMI_CHECKSUM_DIGITS)
         return nmi_fail(context, NEUMETA_ERR_FORMAT,
                         "metadata '" NMI_CHECKSUM_KEY "' has %zu digits, must have %d for the "
@@ -67,11 +68,13 @@ neumeta_status nmi_checksum_verify_tensors(nmi_context *context, const char *dig
                         strlen(digits), (int)NMI_CHECKSUM_DIGITS, (int)count);
     for (int32_t i = 0; i < count; i++) {
         digits += NMI_CHECKSUM_DIGITS;
-        if (!is_printed(nmi_checksum_tensor(entries[i].data, entries[i].bytes), digits))
+        nmi_tensor_entry entry;
+        if (!nmi_safetensors_at(file, i, &entry) ||
+            !is_printed(nmi_checksum_tensor(entry.data, entry.bytes), digits))
             return nmi_fail(context, NEUMETA_ERR_FORMAT,
                             "tensor '%s' is damaged: its checksum is not the one it was written "
                             "with",
-                            entries[i].name);
+                            entry.name);
     }
     return NEUMETA_OK;
 }

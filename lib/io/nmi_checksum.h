@@ -24,8 +24,8 @@ void nmi_checksum_sign(unsigned char *bytes, size_t size);
 /* NEUMETA_ERR_FORMAT if such a beginning is not what it was. */
 neumeta_status nmi_checksum_verify_header(nmi_context *context, const unsigned char *bytes,
                                           size_t size);
-/* The same for tensors in the order of their data; `digits` is the metadata's string. */
+/* The same for the tensors of a file; `digits` is the metadata's string. */
 neumeta_status nmi_checksum_verify_tensors(nmi_context *context, const char *digits,
-                                           const nmi_tensor_entry *entries, int32_t count);
+                                           const nmi_safetensors *file);
 
 #endif

@@ -3,6 +3,7 @@
 #include "nmi_describe.h"
 
 #include "nmi_json.h"
+#include "nmi_json_read.h"
 
 #include <string.h>
 
@@ -73,71 +74,80 @@ static neumeta_status refuse_type(nmi_context *context, const char *expected)
     return nmi_fail(context, NEUMETA_ERR_FORMAT, "value is not %s", expected);
 }
 
-static neumeta_status set_ints(nmi_context *context, nmi_options *options, const nmi_key *key,
-                               const json_t *list)
+/* How many entries a list has, before memory is taken for them. */
+static neumeta_status count_entries(nmi_context *context, const char *list, int64_t *count)
 {
-    size_t count = json_array_size(list);
-    neumeta_status status = json_is_array(list) ? NEUMETA_OK : refuse_type(context, "a list");
+    *count = (int64_t)nmi_json_count(list);
+    if (!nmi_json_is_list(list))
+        return refuse_type(context, "a list");
+    if (*count > NMI_OPTIONS_ENTRIES)
+        return nmi_fail(context, NEUMETA_ERR_FORMAT, "list has %lld entries, at most %d can be",
+                        (long long)*count, (int)NMI_OPTIONS_ENTRIES);
+    return NEUMETA_OK;
+}
+
+static neumeta_status set_ints(nmi_context *context, nmi_options *options, const nmi_key *key,
+                               const char *list)
+{
+    nmi_json_walk walk = nmi_json_open(list);
+    int64_t count;
+    neumeta_status status = count_entries(context, list, &count);
     if (status < 0)
         return status;
-    int64_t *values = nmi_alloc_array(context, (int64_t)count, sizeof *values);
+    int64_t *values = nmi_alloc_array(context, count, sizeof *values);
     if (values == NULL)
         return NEUMETA_ERR_MEMORY;
-    for (size_t i = 0; status == NEUMETA_OK && i < count; i++) {
-        const json_t *item = json_array_get(list, i);
-        values[i] = json_integer_value(item);
-        if (!json_is_integer(item))
+    for (size_t i = 0; status == NEUMETA_OK && nmi_json_next(&walk); i++)
+        if (!nmi_json_integer(walk.value, &values[i]))
             status = refuse_type(context, "a list of whole numbers");
-    }
     if (status == NEUMETA_OK)
-        status = nmi_options_set_ints(options, key->number, values, (int64_t)count);
+        status = nmi_options_set_ints(options, key->number, values, count);
     nmi_free(context, values);
     return status;
 }
 
 static neumeta_status set_reals(nmi_context *context, nmi_options *options, const nmi_key *key,
-                                const json_t *list)
+                                const char *list)
 {
-    size_t count = json_array_size(list);
-    neumeta_status status = json_is_array(list) ? NEUMETA_OK : refuse_type(context, "a list");
+    nmi_json_walk walk = nmi_json_open(list);
+    int64_t count;
+    neumeta_status status = count_entries(context, list, &count);
     if (status < 0)
         return status;
-    double *values = nmi_alloc_array(context, (int64_t)count, sizeof *values);
+    double *values = nmi_alloc_array(context, count, sizeof *values);
     if (values == NULL)
         return NEUMETA_ERR_MEMORY;
-    for (size_t i = 0; status == NEUMETA_OK && i < count; i++) {
-        const json_t *item = json_array_get(list, i);
-        values[i] = json_number_value(item);
-        if (!json_is_number(item))
+    for (size_t i = 0; status == NEUMETA_OK && nmi_json_next(&walk); i++)
+        if (!nmi_json_number(walk.value, &values[i]))
             status = refuse_type(context, "a list of numbers");
-    }
     if (status == NEUMETA_OK)
-        status = nmi_options_set_reals(options, key->number, values, (int64_t)count);
+        status = nmi_options_set_reals(options, key->number, values, count);
     nmi_free(context, values);
     return status;
 }
 
 static neumeta_status set_setting(nmi_context *context, nmi_options *options, const nmi_key *key,
-                                  const json_t *value)
+                                  const char *value)
 {
+    const char *text = nmi_json_string(value);
+    int64_t integer;
+    double real;
+    bool flag;
     switch (key->type) {
     case NEUMETA_TYPE_INT:
-        return json_is_integer(value)
-                   ? nmi_options_set_int(options, key->number, json_integer_value(value))
+        return nmi_json_integer(value, &integer)
+                   ? nmi_options_set_int(options, key->number, integer)
                    : refuse_type(context, "a whole number");
     case NEUMETA_TYPE_BOOL:
-        return json_is_boolean(value)
-                   ? nmi_options_set_int(options, key->number, json_is_true(value))
-                   : refuse_type(context, "true or false");
+        return nmi_json_boolean(value, &flag) ? nmi_options_set_int(options, key->number, flag)
+                                              : refuse_type(context, "true or false");
     case NEUMETA_TYPE_REAL:
-        return json_is_number(value)
-                   ? nmi_options_set_real(options, key->number, json_number_value(value))
-                   : refuse_type(context, "a number");
+        return nmi_json_number(value, &real) ? nmi_options_set_real(options, key->number, real)
+                                             : refuse_type(context, "a number");
     case NEUMETA_TYPE_TEXT:
     case NEUMETA_TYPE_CHOICE:
-        return json_is_string(value)
-                   ? nmi_options_set_text(options, key->number, json_string_value(value))
-                   : refuse_type(context, "a string");
+        return text != NULL ? nmi_options_set_text(options, key->number, text)
+                            : refuse_type(context, "a string");
     case NEUMETA_TYPE_INTS:
         return set_ints(context, options, key, value);
     default:
@@ -145,27 +155,31 @@ static neumeta_status set_setting(nmi_context *context, nmi_options *options, co
     }
 }
 
-static neumeta_status set_all(nmi_context *context, nmi_options *options, json_t *root)
+static neumeta_status set_all(nmi_context *context, nmi_options *options, const char *root)
 {
-    const char *name;
-    json_t *value;
-    json_object_foreach (root, name, value) {
-        const nmi_key *key = nmi_key_named(name);
-        if (key == NULL || strcmp(key->name, name) != 0)
-            return nmi_fail(context, NEUMETA_ERR_FORMAT, "setting '%.64s' is unknown", name);
-        neumeta_status status = set_setting(context, options, key, value);
+    nmi_json_walk walk = nmi_json_open(root);
+    while (nmi_json_next(&walk)) {
+        const nmi_key *key = nmi_key_named(walk.name);
+        if (key == NULL || strcmp(key->name, walk.name) != 0)
+            return nmi_fail(context, NEUMETA_ERR_FORMAT, "setting '%.64s' is unknown", walk.name);
+        if (nmi_options_has(options, key->number))
+            return nmi_fail(context, NEUMETA_ERR_FORMAT, "setting '%s' occurs twice", walk.name);
+        neumeta_status status = set_setting(context, options, key, walk.value);
         if (status < 0)
-            return nmi_fail_within(context, nmi_json_blame_file(status), "setting '%s'", name);
+            return nmi_fail_within(context, nmi_json_blame_file(status), "setting '%s'", walk.name);
     }
     return NEUMETA_OK;
 }
 
 neumeta_status nmi_options_from_json(nmi_context *context, const char *text, nmi_options **out)
 {
-    json_t *root;
+    const char *root;
     nmi_options *options = NULL;
+    char *copy = nmi_text_copy(context, text);
     *out = NULL;
-    neumeta_status status = nmi_json_parse(context, "settings", text, strlen(text), &root);
+    if (copy == NULL)
+        return NEUMETA_ERR_MEMORY;
+    neumeta_status status = nmi_json_read(context, "settings", copy, strlen(text), &root);
     if (status == NEUMETA_OK)
         status = nmi_options_create(context, &options);
     if (status == NEUMETA_OK)
@@ -174,6 +188,6 @@ neumeta_status nmi_options_from_json(nmi_context *context, const char *text, nmi
         *out = options;
     else
         nmi_options_release(options);
-    json_decref(root);
+    nmi_free(context, copy);
     return status;
 }

@@ -3,6 +3,7 @@
 #include "nmi_describe.h"
 
 #include "nmi_json.h"
+#include "nmi_json_read.h"
 
 #include <string.h>
 
@@ -182,68 +183,81 @@ neumeta_status nmi_topology_to_json(const nmi_topology *topology, char **text)
 
 /* --- reading --- */
 
-static bool is_field(const char *name)
+/* The place of a name among a list ended by NULL, which is its length if the name is not there. */
+static int32_t find_name(const char *const *names, const char *name)
 {
-    for (int32_t i = 0; i < FIELD_COUNT; i++)
-        if (strcmp(fields[i].name, name) == 0)
-            return true;
-    return false;
+    int32_t i = 0;
+    while (names[i] != NULL && strcmp(names[i], name) != 0)
+        i++;
+    return i;
 }
 
-/* An object of the given names, all of them there, and of node fields if `with_fields`. */
-static neumeta_status check_object(nmi_context *context, json_t *object, const char *const *names,
-                                   bool with_fields)
+static int32_t find_field(const char *name)
 {
-    const char *key;
-    json_t *value;
-    if (!json_is_object(object))
+    int32_t i = 0;
+    while (i < FIELD_COUNT && strcmp(fields[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+/* An object of the given names, all of them there, and of node fields if `with_fields`; none of
+ * them twice. */
+static neumeta_status check_object(nmi_context *context, const char *object,
+                                   const char *const *names, bool with_fields)
+{
+    nmi_json_walk walk = nmi_json_open(object);
+    uint64_t seen = 0; /* a bit for each name, then for each field */
+    const int32_t count = find_name(names, "");
+    if (!nmi_json_is_object(object))
         return nmi_fail(context, NEUMETA_ERR_FORMAT, "is not an object");
-    for (int32_t i = 0; names[i] != NULL; i++)
-        if (json_object_get(object, names[i]) == NULL)
-            return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%s' is missing", names[i]);
-    json_object_foreach (object, key, value) {
-        int32_t i = 0;
-        while (names[i] != NULL && strcmp(names[i], key) != 0)
-            i++;
-        if (names[i] == NULL && !(with_fields && is_field(key)))
-            return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%.64s' is unknown", key);
+    while (nmi_json_next(&walk)) {
+        int32_t place = find_name(names, walk.name);
+        if (place == count)
+            place += with_fields ? find_field(walk.name) : FIELD_COUNT;
+        if (place == count + FIELD_COUNT)
+            return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%.64s' is unknown", walk.name);
+        if ((seen >> place & 1) != 0)
+            return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%s' occurs twice", walk.name);
+        seen |= UINT64_C(1) << place;
     }
+    for (int32_t i = 0; i < count; i++)
+        if ((seen >> i & 1) == 0)
+            return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%s' is missing", names[i]);
     return NEUMETA_OK;
 }
 
-static neumeta_status get_text(nmi_context *context, const json_t *object, const char *name,
+static neumeta_status get_text(nmi_context *context, const char *object, const char *name,
                                const char **out)
 {
-    *out = json_string_value(json_object_get(object, name));
+    *out = nmi_json_string(nmi_json_get(object, name));
     if (*out == NULL)
         return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%s' is not a string", name);
     return NEUMETA_OK;
 }
 
-static neumeta_status get_integer(nmi_context *context, const json_t *value, const char *name,
+static neumeta_status get_integer(nmi_context *context, const char *value, const char *name,
                                   int64_t minimum, int64_t maximum, int64_t *out)
 {
-    *out = json_integer_value(value);
-    if (!json_is_integer(value) || *out < minimum || *out > maximum)
+    if (!nmi_json_integer(value, out) || *out < minimum || *out > maximum)
         return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%s' is not a whole number from %lld to %lld",
                         name, (long long)minimum, (long long)maximum);
     return NEUMETA_OK;
 }
 
-static neumeta_status get_list(nmi_context *context, const json_t *object, const char *name,
-                               const json_t **out)
+static neumeta_status get_list(nmi_context *context, const char *object, const char *name,
+                               const char **out)
 {
-    *out = json_object_get(object, name);
-    if (!json_is_array(*out))
+    *out = nmi_json_get(object, name);
+    if (!nmi_json_is_list(*out))
         return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%s' is not a list", name);
     return NEUMETA_OK;
 }
 
-static neumeta_status get_field(nmi_context *context, const json_t *object, const field *member,
+static neumeta_status get_field(nmi_context *context, const char *object, const field *member,
                                 nmi_node *node)
 {
     char *place = (char *)node + member->offset;
-    const json_t *value = json_object_get(object, member->name);
+    const char *value = nmi_json_get(object, member->name);
     int64_t integer = (int64_t)member->absent;
     double real = member->absent;
     bool flag = member->absent != 0;
@@ -260,23 +274,19 @@ static neumeta_status get_field(nmi_context *context, const json_t *object, cons
         memcpy(place, &integer, sizeof integer);
         return status;
     case FIELD_BOOL:
-        if (value != NULL && !json_is_boolean(value))
+        if (value != NULL && !nmi_json_boolean(value, &flag))
             return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%s' is not true or false", member->name);
-        if (value != NULL)
-            flag = json_is_true(value);
         memcpy(place, &flag, sizeof flag);
         return status;
     default:
-        if (value != NULL && !json_is_number(value))
+        if (value != NULL && !nmi_json_number(value, &real))
             return nmi_fail(context, NEUMETA_ERR_FORMAT, "'%s' is not a number", member->name);
-        if (value != NULL)
-            real = json_number_value(value);
         memcpy(place, &real, sizeof real);
         return status;
     }
 }
 
-static neumeta_status get_op(nmi_context *context, const json_t *object, int32_t *op)
+static neumeta_status get_op(nmi_context *context, const char *object, int32_t *op)
 {
     const char *text;
     neumeta_status status = get_text(context, object, "op", &text);
@@ -291,10 +301,10 @@ static neumeta_status get_op(nmi_context *context, const json_t *object, int32_t
 }
 
 /* Fills `node`, whose name and inputs the caller frees. */
-static neumeta_status get_node(nmi_context *context, json_t *object, nmi_node *node)
+static neumeta_status get_node(nmi_context *context, const char *object, nmi_node *node)
 {
     const char *name = NULL;
-    const json_t *inputs = NULL;
+    const char *inputs = NULL;
     int32_t op = 0;
     neumeta_status status = check_object(context, object, node_names, true);
     if (status == NEUMETA_OK)
@@ -310,21 +320,21 @@ static neumeta_status get_node(nmi_context *context, json_t *object, nmi_node *n
         status = get_field(context, object, &fields[i], node);
     if (status < 0)
         return status;
-    node->input_count = (int32_t)json_array_size(inputs);
+    nmi_json_walk walk = nmi_json_open(inputs);
+    node->input_count = (int32_t)nmi_json_count(inputs);
     node->name = nmi_text_copy(context, name);
     node->inputs = nmi_alloc_array(context, node->input_count, sizeof *node->inputs);
     if (node->name == NULL || node->inputs == NULL)
         return NEUMETA_ERR_MEMORY;
-    for (int32_t i = 0; status == NEUMETA_OK && i < node->input_count; i++) {
+    for (int32_t i = 0; status == NEUMETA_OK && nmi_json_next(&walk); i++) {
         int64_t input;
-        status =
-            get_integer(context, json_array_get(inputs, (size_t)i), "inputs", 0, INT32_MAX, &input);
+        status = get_integer(context, walk.value, "inputs", 0, INT32_MAX, &input);
         node->inputs[i] = (int32_t)input;
     }
     return status;
 }
 
-static neumeta_status add_node(nmi_topology *topology, json_t *object)
+static neumeta_status add_node(nmi_topology *topology, const char *object)
 {
     nmi_context *context = topology->object.context;
     nmi_node node = {0};
@@ -337,7 +347,7 @@ static neumeta_status add_node(nmi_topology *topology, json_t *object)
     return status;
 }
 
-static neumeta_status add_axis(nmi_topology *topology, json_t *object)
+static neumeta_status add_axis(nmi_topology *topology, const char *object)
 {
     nmi_context *context = topology->object.context;
     const char *name = NULL, *kind = NULL;
@@ -349,8 +359,8 @@ static neumeta_status add_axis(nmi_topology *topology, json_t *object)
     if (status == NEUMETA_OK)
         status = get_text(context, object, "kind", &kind);
     for (int32_t i = 0; status == NEUMETA_OK && i < 3; i++)
-        status = get_integer(context, json_object_get(object, axis_names[2 + i]), axis_names[2 + i],
-                             0, INT64_MAX, &bounds[i]);
+        status = get_integer(context, nmi_json_get(object, axis_names[2 + i]), axis_names[2 + i], 0,
+                             INT64_MAX, &bounds[i]);
     if (status < 0)
         return status;
     bool depth = strcmp(kind, "depth") == 0;
@@ -360,36 +370,38 @@ static neumeta_status add_axis(nmi_topology *topology, json_t *object)
                                  bounds[0], bounds[1], bounds[2], &axis);
 }
 
-static neumeta_status add_block(nmi_topology *topology, json_t *value)
+static neumeta_status add_block(nmi_topology *topology, const char *value)
 {
-    if (!json_is_string(value))
+    const char *name = nmi_json_string(value);
+    if (name == NULL)
         return nmi_fail(topology->object.context, NEUMETA_ERR_FORMAT, "is not a string");
-    return nmi_topology_append_block(topology, json_string_value(value));
+    return nmi_topology_append_block(topology, name);
 }
 
-typedef neumeta_status (*add_fn)(nmi_topology *topology, json_t *value);
+typedef neumeta_status (*add_fn)(nmi_topology *topology, const char *value);
 
-static neumeta_status add_all(nmi_topology *topology, const json_t *root, const char *name,
+static neumeta_status add_all(nmi_topology *topology, const char *root, const char *name,
                               const char *item, add_fn add)
 {
     nmi_context *context = topology->object.context;
-    const json_t *list;
+    const char *list;
     neumeta_status status = get_list(context, root, name, &list);
     if (status < 0)
         return status;
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        status = add(topology, json_array_get(list, i));
+    nmi_json_walk walk = nmi_json_open(list);
+    for (size_t i = 0; nmi_json_next(&walk); i++) {
+        status = add(topology, walk.value);
         if (status < 0)
             return nmi_fail_within(context, status, "%s %zu", item, i);
     }
     return NEUMETA_OK;
 }
 
-static neumeta_status check_root(nmi_context *context, json_t *root)
+static neumeta_status check_root(nmi_context *context, const char *root)
 {
     int64_t format;
     neumeta_status status =
-        get_integer(context, json_object_get(root, "format"), "format", 1, INT64_MAX, &format);
+        get_integer(context, nmi_json_get(root, "format"), "format", 1, INT64_MAX, &format);
     if (status < 0)
         return status;
     if (format > NMI_DESCRIBE_FORMAT)
@@ -399,11 +411,15 @@ static neumeta_status check_root(nmi_context *context, json_t *root)
     return check_object(context, root, root_names, false);
 }
 
-static neumeta_status rebuild(nmi_topology *topology, json_t *root)
+static neumeta_status rebuild(nmi_topology *topology, const char *root)
 {
     nmi_context *context = topology->object.context;
     int64_t output = 0;
     neumeta_status status = check_root(context, root);
+    if (status == NEUMETA_OK)
+        status = nmi_topology_reserve(topology, (int64_t)nmi_json_count(nmi_json_get(root, "axes")),
+                                      (int64_t)nmi_json_count(nmi_json_get(root, "blocks")),
+                                      (int64_t)nmi_json_count(nmi_json_get(root, "nodes")));
     if (status == NEUMETA_OK)
         status = add_all(topology, root, "axes", "axis", add_axis);
     if (status == NEUMETA_OK)
@@ -412,20 +428,22 @@ static neumeta_status rebuild(nmi_topology *topology, json_t *root)
         status = add_all(topology, root, "nodes", "node", add_node);
     if (status == NEUMETA_OK)
         status =
-            get_integer(context, json_object_get(root, "output"), "output", 0, INT32_MAX, &output);
+            get_integer(context, nmi_json_get(root, "output"), "output", 0, INT32_MAX, &output);
     return status < 0 ? status : nmi_topology_seal(topology, (int32_t)output);
 }
 
 neumeta_status nmi_topology_from_json(nmi_context *context, const char *text, nmi_topology **out)
 {
-    json_t *root;
+    const char *root;
     nmi_topology *topology = NULL;
+    char *copy = nmi_text_copy(context, text);
     *out = NULL;
+    if (copy == NULL)
+        return NEUMETA_ERR_MEMORY;
     neumeta_status status =
-        nmi_json_parse(context, "description of a topology", text, strlen(text), &root);
-    if (status < 0)
-        return status;
-    status = nmi_topology_create(context, &topology);
+        nmi_json_read(context, "description of a topology", copy, strlen(text), &root);
+    if (status == NEUMETA_OK)
+        status = nmi_topology_create(context, &topology);
     if (status == NEUMETA_OK) {
         status = rebuild(topology, root);
         if (status < 0)
@@ -435,6 +453,6 @@ neumeta_status nmi_topology_from_json(nmi_context *context, const char *text, nm
         *out = topology;
     else
         nmi_topology_release(topology);
-    json_decref(root);
+    nmi_free(context, copy);
     return status;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the io unit needs around jansson: its failures turned into sentences. Included by this
- * unit's own files only.
+ * What the io unit needs around jansson to write JSON: its failures turned into sentences.
+ * nmi_json_read.h reads. Included by this unit's own files only.
  */
 #ifndef NMI_JSON_H
 #define NMI_JSON_H
@@ -10,10 +10,6 @@
 
 #include <jansson.h>
 
-/* The object that `size` bytes of text hold; duplicate names are refused. `what` begins the
- * sentence. NEUMETA_ERR_FORMAT, NEUMETA_ERR_MEMORY. The caller gives `*out` to json_decref(). */
-neumeta_status nmi_json_parse(nmi_context *context, const char *what, const char *text, size_t size,
-                              json_t **out);
 /* Compact text, ended by a zero that `*size` (may be NULL) does not count; nmi_free(). */
 neumeta_status nmi_json_print(nmi_context *context, const json_t *root, char **text, size_t *size);
 /* Each puts a value into an object. A `value` of NULL means that making it failed: memory. */

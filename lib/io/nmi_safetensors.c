@@ -3,20 +3,32 @@
 #include "nmi_safetensors.h"
 
 #include "nmi_checksum.h"
-#include "nmi_json.h"
+#include "nmi_json_read.h"
 #include "nmi_safetensors_bytes.h"
+#include "nmi_sort.h"
 
 #include <stdio.h>
 #include <string.h>
+
+/* All that is kept of a tensor: the rest is read again where it is asked for, so that many small
+ * tensors take no more memory than their description is long. */
+typedef struct place {
+    int64_t begin, end; /* in the data */
+    uint32_t name;      /* in the header, in front of the description */
+} place;
 
 struct nmi_safetensors {
     nmi_context *context; /* retained */
     char *name;
     unsigned char *owned; /* the file's bytes, or NULL if they are borrowed */
-    json_t *root;         /* holds all names */
-    const json_t *metadata;
-    nmi_tensor_entry *entries;        /* in the order of the data */
-    const nmi_tensor_entry **by_name; /* the same in that of names */
+    char *copy;           /* of the header of borrowed bytes, which has to be changed */
+    const char *root;     /* the header, tightened */
+    const char *metadata;
+    const unsigned char *data;
+    int64_t data_size;
+    place *places;     /* in the order of the header */
+    uint32_t *by_data; /* numbers of places in the order of the data */
+    uint32_t *by_name; /* numbers of by_data in that of the names */
     int32_t count;
     bool is_signed;
 };
@@ -74,10 +86,9 @@ void nmi_copy_swapped(void *out, const void *in, int64_t count, int32_t size)
 
 /* --- checking --- */
 
-static neumeta_status parse_dtype(nmi_context *context, const json_t *object,
-                                  nmi_tensor_entry *entry)
+static neumeta_status parse_dtype(nmi_context *context, const char *object, nmi_tensor_entry *entry)
 {
-    const char *text = json_string_value(json_object_get(object, "dtype"));
+    const char *text = nmi_json_string(nmi_json_get(object, "dtype"));
     if (text == NULL)
         return nmi_fail(context, NEUMETA_ERR_FORMAT, "dtype is missing or not a string");
     for (int32_t i = 0; i < DTYPE_COUNT; i++)
@@ -88,23 +99,22 @@ static neumeta_status parse_dtype(nmi_context *context, const json_t *object,
     return NEUMETA_OK;
 }
 
-static neumeta_status parse_shape(nmi_context *context, const json_t *object,
-                                  nmi_tensor_entry *entry)
+static neumeta_status parse_shape(nmi_context *context, const char *object, nmi_tensor_entry *entry)
 {
-    const json_t *shape = json_object_get(object, "shape");
-    if (!json_is_array(shape))
+    const char *shape = nmi_json_get(object, "shape");
+    nmi_json_walk walk = nmi_json_open(shape);
+    if (!nmi_json_is_list(shape))
         return nmi_fail(context, NEUMETA_ERR_FORMAT, "shape is missing or not a list");
-    if (json_array_size(shape) > NMI_SAFETENSORS_RANK)
+    const size_t rank = nmi_json_count(shape);
+    if (rank > NMI_SAFETENSORS_RANK)
         return nmi_fail(context, NEUMETA_ERR_FORMAT, "shape has %zu dimensions, at most %d can be",
-                        json_array_size(shape), (int)NMI_SAFETENSORS_RANK);
-    entry->rank = (int32_t)json_array_size(shape);
+                        rank, (int)NMI_SAFETENSORS_RANK);
+    entry->rank = (int32_t)rank;
     entry->elements = 1;
-    for (int32_t i = 0; i < entry->rank; i++) {
-        const json_t *dim = json_array_get(shape, (size_t)i);
-        if (!json_is_integer(dim) || json_integer_value(dim) < 0)
+    for (int32_t i = 0; nmi_json_next(&walk); i++) {
+        if (!nmi_json_integer(walk.value, &entry->dims[i]) || entry->dims[i] < 0)
             return nmi_fail(context, NEUMETA_ERR_FORMAT,
                             "dimension %d of the shape is not a non-negative whole number", (int)i);
-        entry->dims[i] = json_integer_value(dim);
         if (!nmi_multiply(entry->elements, entry->dims[i], &entry->elements))
             return nmi_fail(context, NEUMETA_ERR_FORMAT, "shape has too many elements to count");
     }
@@ -113,40 +123,42 @@ static neumeta_status parse_shape(nmi_context *context, const json_t *object,
     return NEUMETA_OK;
 }
 
-static neumeta_status parse_offsets(nmi_context *context, const json_t *object,
-                                    const unsigned char *data, int64_t size,
+static neumeta_status parse_offsets(const nmi_safetensors *file, const char *object,
                                     nmi_tensor_entry *entry)
 {
-    const json_t *offsets = json_object_get(object, "data_offsets");
-    const json_t *first = json_array_get(offsets, 0);
-    const json_t *second = json_array_get(offsets, 1);
-    if (json_array_size(offsets) != 2 || !json_is_integer(first) || !json_is_integer(second))
-        return nmi_fail(context, NEUMETA_ERR_FORMAT,
+    const char *offsets = nmi_json_get(object, "data_offsets");
+    nmi_json_walk walk = nmi_json_open(offsets);
+    int64_t ends[2] = {0, 0};
+    bool good = nmi_json_is_list(offsets) && nmi_json_count(offsets) == 2;
+    for (int i = 0; i < 2 && good; i++)
+        good = nmi_json_next(&walk) && nmi_json_integer(walk.value, &ends[i]);
+    if (!good)
+        return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
                         "data_offsets is missing or not a pair of whole numbers");
-    json_int_t begin = json_integer_value(first), end = json_integer_value(second);
-    if (begin < 0 || begin > end || end > size)
-        return nmi_fail(context, NEUMETA_ERR_FORMAT,
+    if (ends[0] < 0 || ends[0] > ends[1] || ends[1] > file->data_size)
+        return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
                         "data_offsets are [%lld, %lld], must rise within the %lld bytes of data",
-                        (long long)begin, (long long)end, (long long)size);
-    if (end - begin != entry->bytes)
-        return nmi_fail(context, NEUMETA_ERR_FORMAT,
+                        (long long)ends[0], (long long)ends[1], (long long)file->data_size);
+    if (ends[1] - ends[0] != entry->bytes)
+        return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
                         "data_offsets span %lld bytes, but dtype and shape make %lld",
-                        (long long)(end - begin), (long long)entry->bytes);
-    entry->data = data + begin;
+                        (long long)(ends[1] - ends[0]), (long long)entry->bytes);
+    entry->data = file->data + ends[0];
     return NEUMETA_OK;
 }
 
-static neumeta_status parse_entry(nmi_context *context, const char *name, const json_t *object,
-                                  const unsigned char *data, int64_t size, nmi_tensor_entry *entry)
+static neumeta_status parse_entry(const nmi_safetensors *file, const char *name, const char *object,
+                                  nmi_tensor_entry *entry)
 {
+    nmi_context *context = file->context;
     neumeta_status status = NEUMETA_OK;
+    *entry = (nmi_tensor_entry){.name = name};
     if (!nmi_tensor_name_is_clean(name))
         return nmi_fail(context, NEUMETA_ERR_FORMAT,
                         "tensor name '%.64s' is empty, longer than %d bytes or not printable", name,
                         (int)NMI_SAFETENSORS_NAME);
-    entry->name = name;
     /* A further field could change what the known ones mean. */
-    if (!json_is_object(object) || json_object_size(object) != 3)
+    if (!nmi_json_is_object(object) || nmi_json_count(object) != 3)
         status = nmi_fail(context, NEUMETA_ERR_FORMAT,
                           "must be an object of exactly dtype, shape and data_offsets");
     if (status == NEUMETA_OK)
@@ -154,145 +166,146 @@ static neumeta_status parse_entry(nmi_context *context, const char *name, const 
     if (status == NEUMETA_OK)
         status = parse_shape(context, object, entry);
     if (status == NEUMETA_OK)
-        status = parse_offsets(context, object, data, size, entry);
+        status = parse_offsets(file, object, entry);
     if (status < 0)
         nmi_fail_within(context, status, "tensor '%s'", name);
     return status;
 }
 
-static neumeta_status check_metadata(nmi_context *context, json_t *metadata)
+static neumeta_status check_metadata(const nmi_safetensors *file)
 {
-    const char *key;
-    json_t *value;
-    if (!json_is_object(metadata))
-        return nmi_fail(context, NEUMETA_ERR_FORMAT, NMI_SAFETENSORS_METADATA " is not an object");
-    json_object_foreach (metadata, key, value) {
-        if (!json_is_string(value))
-            return nmi_fail(context, NEUMETA_ERR_FORMAT,
+    const char *twice = NULL;
+    nmi_json_walk walk = nmi_json_open(file->metadata);
+    if (!nmi_json_is_object(file->metadata))
+        return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
+                        NMI_SAFETENSORS_METADATA " is not an object");
+    while (nmi_json_next(&walk))
+        if (nmi_json_string(walk.value) == NULL)
+            return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
                             "value of '%.64s' in " NMI_SAFETENSORS_METADATA " is not a string",
-                            key);
-    }
-    return NEUMETA_OK;
+                            walk.name);
+    const neumeta_status status = nmi_json_repeated(file->context, file->metadata, &twice);
+    if (status == NEUMETA_OK && twice != NULL)
+        return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
+                        "'%.64s' occurs twice in " NMI_SAFETENSORS_METADATA, twice);
+    return status;
 }
 
-typedef bool (*before_fn)(const nmi_tensor_entry *a, const nmi_tensor_entry *b);
+/* --- order --- */
 
-static bool name_comes_before(const nmi_tensor_entry *a, const nmi_tensor_entry *b)
+static const place *place_at(const nmi_safetensors *file, uint32_t index)
 {
-    return strcmp(a->name, b->name) < 0;
+    return &file->places[file->by_data[index]];
 }
 
-static bool data_comes_before(const nmi_tensor_entry *a, const nmi_tensor_entry *b)
+static const char *name_at(const nmi_safetensors *file, uint32_t index)
 {
-    if (a->data != b->data)
-        return a->data < b->data;
-    if (a->bytes != b->bytes)
-        return a->bytes < b->bytes;
-    return name_comes_before(a, b);
+    return file->root + place_at(file, index)->name;
 }
 
-static void sift_down(const nmi_tensor_entry **order, int32_t parent, int32_t count,
-                      before_fn before)
+static bool data_comes_before(const void *user, uint32_t a, uint32_t b)
 {
-    for (int32_t child; (child = 2 * parent + 1) < count; parent = child) {
-        if (child + 1 < count && before(order[child], order[child + 1]))
-            child++;
-        if (!before(order[parent], order[child]))
-            return;
-        const nmi_tensor_entry *moved = order[parent];
-        order[parent] = order[child];
-        order[child] = moved;
-    }
+    const nmi_safetensors *file = user;
+    const place *first = &file->places[a], *second = &file->places[b];
+    if (first->begin != second->begin)
+        return first->begin < second->begin;
+    if (first->end != second->end)
+        return first->end < second->end;
+    return strcmp(file->root + first->name, file->root + second->name) < 0;
 }
 
-/* Heap sort: a hostile order costs no more than another, and qsort() may allocate. The count is
- * bounded by the header's length, so 2 * parent + 1 does not overflow. */
-static void sort_entries(const nmi_tensor_entry **order, int32_t count, before_fn before)
+static bool name_comes_before(const void *user, uint32_t a, uint32_t b)
 {
-    for (int32_t i = count / 2 - 1; i >= 0; i--)
-        sift_down(order, i, count, before);
-    for (int32_t i = count - 1; i > 0; i--) {
-        const nmi_tensor_entry *last = order[i];
-        order[i] = order[0];
-        order[0] = last;
-        sift_down(order, 0, i, before);
-    }
+    return strcmp(name_at(user, a), name_at(user, b)) < 0;
 }
 
-/* Puts the entries into the order of the data, and makes that of the names: looking each tensor up
- * must not take the square of their number. */
-static neumeta_status order_entries(nmi_safetensors *file)
+/* Orders by data and by name, since looking each tensor up must not take the square of their
+ * number. */
+static neumeta_status order_places(nmi_safetensors *file)
 {
-    nmi_tensor_entry *found = file->entries;
-    const nmi_tensor_entry **order =
-        nmi_alloc_array(file->context, file->count, sizeof *file->by_name);
-    nmi_tensor_entry *sorted = nmi_alloc_array(file->context, file->count, sizeof *sorted);
-    if (order == NULL || sorted == NULL) {
-        nmi_free(file->context, order);
-        nmi_free(file->context, sorted);
+    const uint32_t count = (uint32_t)file->count;
+    file->by_data = nmi_alloc_array(file->context, file->count, sizeof *file->by_data);
+    file->by_name = nmi_alloc_array(file->context, file->count, sizeof *file->by_name);
+    if (file->by_data == NULL || file->by_name == NULL)
         return NEUMETA_ERR_MEMORY;
-    }
-    for (int32_t i = 0; i < file->count; i++)
-        order[i] = &found[i];
-    sort_entries(order, file->count, data_comes_before);
-    for (int32_t i = 0; i < file->count; i++)
-        sorted[i] = *order[i];
-    for (int32_t i = 0; i < file->count; i++)
-        order[i] = &sorted[i];
-    sort_entries(order, file->count, name_comes_before);
-    file->entries = sorted;
-    file->by_name = order;
-    nmi_free(file->context, found);
+    for (uint32_t i = 0; i < count; i++)
+        file->by_data[i] = file->by_name[i] = i;
+    nmi_sort(file->by_data, count, data_comes_before, file);
+    nmi_sort(file->by_name, count, name_comes_before, file);
+    for (uint32_t i = 1; i < count; i++)
+        if (strcmp(name_at(file, file->by_name[i - 1]), name_at(file, file->by_name[i])) == 0)
+            return nmi_fail(file->context, NEUMETA_ERR_FORMAT, "tensor '%s' occurs twice",
+                            name_at(file, file->by_name[i]));
     return NEUMETA_OK;
 }
 
 /* Tensors must tile the data: neither overlaps nor bytes that belong to nobody. */
-static neumeta_status check_tiling(const nmi_safetensors *file, const unsigned char *data,
-                                   int64_t size)
+static neumeta_status check_tiling(const nmi_safetensors *file)
 {
-    const unsigned char *position = data;
-    for (int32_t i = 0; i < file->count; i++) {
-        const nmi_tensor_entry *entry = &file->entries[i];
-        if (entry->data < position)
+    int64_t position = 0;
+    for (uint32_t i = 0; i < (uint32_t)file->count; i++) {
+        const place *at = place_at(file, i);
+        if (at->begin < position)
             return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
-                            "tensor '%s': data overlaps that of tensor '%s'", entry->name,
-                            file->entries[i - 1].name);
-        if (entry->data > position)
+                            "tensor '%s': data overlaps that of tensor '%s'", name_at(file, i),
+                            name_at(file, i - 1));
+        if (at->begin > position)
             return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
                             "tensor '%s': %lld bytes before its data belong to no tensor",
-                            entry->name, (long long)(entry->data - position));
-        position += entry->bytes;
+                            name_at(file, i), (long long)(at->begin - position));
+        position = at->end;
     }
-    if (position != data + size)
+    if (position != file->data_size)
         return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
                         "the last %lld bytes belong to no tensor",
-                        (long long)(data + size - position));
+                        (long long)(file->data_size - position));
     return NEUMETA_OK;
 }
 
-static neumeta_status parse_entries(nmi_safetensors *file, const unsigned char *data, int64_t size)
+/* --- the whole --- */
+
+/* Checks all members of the header and notes where the tensors are. */
+static neumeta_status parse_members(nmi_safetensors *file)
 {
-    const char *name;
-    json_t *value;
-    file->entries = nmi_alloc_zero_array(file->context, (int64_t)json_object_size(file->root),
-                                         sizeof *file->entries);
-    if (file->entries == NULL)
+    nmi_json_walk walk = nmi_json_open(file->root);
+    file->places =
+        nmi_alloc_array(file->context, (int64_t)nmi_json_count(file->root), sizeof *file->places);
+    if (file->places == NULL)
         return NEUMETA_ERR_MEMORY;
-    json_object_foreach (file->root, name, value) {
+    while (nmi_json_next(&walk)) {
+        nmi_tensor_entry entry;
         neumeta_status status;
-        if (strcmp(name, NMI_SAFETENSORS_METADATA) == 0) {
-            status = check_metadata(file->context, value);
-            file->metadata = value;
+        if (strcmp(walk.name, NMI_SAFETENSORS_METADATA) != 0) {
+            status = parse_entry(file, walk.name, walk.value, &entry);
+        } else if (file->metadata != NULL) {
+            status = nmi_fail(file->context, NEUMETA_ERR_FORMAT,
+                              NMI_SAFETENSORS_METADATA " occurs twice");
         } else {
-            status =
-                parse_entry(file->context, name, value, data, size, &file->entries[file->count]);
-            file->count++;
+            file->metadata = walk.value;
+            status = check_metadata(file);
         }
         if (status < 0)
             return status;
+        if (walk.value == file->metadata)
+            continue;
+        const int64_t begin = entry.data - file->data;
+        file->places[file->count++] =
+            (place){begin, begin + entry.bytes, (uint32_t)(walk.name - file->root)};
     }
-    const neumeta_status status = order_entries(file);
-    return status == NEUMETA_OK ? check_tiling(file, data, size) : status;
+    return NEUMETA_OK;
+}
+
+/* The header as text that may be changed: in the file's own bytes, or copied. */
+static neumeta_status parse_header(nmi_safetensors *file, const unsigned char *bytes, size_t size)
+{
+    char *text = file->owned != NULL ? (char *)file->owned + 8 : nmi_alloc(file->context, size);
+    if (text == NULL)
+        return NEUMETA_ERR_MEMORY;
+    if (file->owned == NULL) {
+        file->copy = text;
+        memcpy(text, bytes + 8, size);
+    }
+    return nmi_json_read(file->context, "header", text, size, &file->root);
 }
 
 static neumeta_status parse_file(nmi_safetensors *file, const unsigned char *bytes, int64_t size)
@@ -315,19 +328,23 @@ static neumeta_status parse_file(nmi_safetensors *file, const unsigned char *byt
         return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
                         "not a safetensors file: the header does not begin with '{'");
     const size_t begin = 8 + (size_t)header;
+    file->data = bytes + begin;
+    file->data_size = size - (int64_t)begin;
     file->is_signed = nmi_checksum_is_there(bytes, begin);
     neumeta_status status = NEUMETA_OK;
     if (file->is_signed)
         status = nmi_checksum_verify_header(file->context, bytes, begin);
     if (status == NEUMETA_OK)
-        status = nmi_json_parse(file->context, "header", (const char *)bytes + 8, (size_t)header,
-                                &file->root);
+        status = parse_header(file, bytes, (size_t)header);
     if (status == NEUMETA_OK)
-        status = parse_entries(file, bytes + begin, size - (int64_t)begin);
+        status = parse_members(file);
+    if (status == NEUMETA_OK)
+        status = order_places(file);
+    if (status == NEUMETA_OK)
+        status = check_tiling(file);
     if (status == NEUMETA_OK && file->is_signed)
-        status =
-            nmi_checksum_verify_tensors(file->context, nmi_safetensors_text(file, NMI_CHECKSUM_KEY),
-                                        file->entries, file->count);
+        status = nmi_checksum_verify_tensors(file->context,
+                                             nmi_safetensors_text(file, NMI_CHECKSUM_KEY), file);
     return status;
 }
 
@@ -379,9 +396,10 @@ void nmi_safetensors_free(nmi_safetensors *file)
     if (file == NULL)
         return;
     nmi_context *context = file->context;
-    json_decref(file->root);
     nmi_free(context, file->by_name);
-    nmi_free(context, file->entries);
+    nmi_free(context, file->by_data);
+    nmi_free(context, file->places);
+    nmi_free(context, file->copy);
     nmi_free(context, file->name);
     nmi_free(context, file->owned);
     nmi_free(context, file);
@@ -393,27 +411,37 @@ int32_t nmi_safetensors_count(const nmi_safetensors *file)
     return file->count;
 }
 
-const nmi_tensor_entry *nmi_safetensors_at(const nmi_safetensors *file, int32_t index)
+bool nmi_safetensors_at(const nmi_safetensors *file, int32_t index, nmi_tensor_entry *out)
 {
-    return index >= 0 && index < file->count ? &file->entries[index] : NULL;
+    if (index < 0 || index >= file->count)
+        return false;
+    const char *name = name_at(file, (uint32_t)index);
+    const char *object = name + strlen(name) + 2; /* behind its zero and the colon */
+    return parse_entry(file, name, object, out) == NEUMETA_OK;
 }
 
-const nmi_tensor_entry *nmi_safetensors_find(const nmi_safetensors *file, const char *name)
+int32_t nmi_safetensors_index(const nmi_safetensors *file, const char *name)
 {
     int32_t low = 0, high = file->count;
     while (low < high) {
         const int32_t middle = low + (high - low) / 2;
-        const int difference = strcmp(file->by_name[middle]->name, name);
+        const uint32_t index = file->by_name[middle];
+        const int difference = strcmp(name_at(file, index), name);
         if (difference == 0)
-            return file->by_name[middle];
+            return (int32_t)index;
         difference < 0 ? (low = middle + 1) : (high = middle);
     }
-    return NULL;
+    return -1;
+}
+
+bool nmi_safetensors_find(const nmi_safetensors *file, const char *name, nmi_tensor_entry *out)
+{
+    return nmi_safetensors_at(file, nmi_safetensors_index(file, name), out);
 }
 
 const char *nmi_safetensors_text(const nmi_safetensors *file, const char *key)
 {
-    return json_string_value(json_object_get(file->metadata, key));
+    return nmi_json_string(nmi_json_get(file->metadata, key));
 }
 
 nmi_context *nmi_safetensors_context(const nmi_safetensors *file)

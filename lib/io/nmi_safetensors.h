@@ -49,8 +49,9 @@ typedef struct nmi_tensor_entry {
     const unsigned char *data; /* little-endian and of any alignment: nmi_tensor_copy() */
 } nmi_tensor_entry;
 
-/* Checks the whole container, checksums included if it has them, and keeps pointers into `data`, which is borrowed until the reader
- * ends. `file_name` leads the sentences of failures ("" for none).
+/* Checks the whole container, checksums included if it has them, and keeps pointers into `data`,
+ * which is borrowed until the reader ends. `file_name` leads the sentences of failures ("" for
+ * none). Takes at most the header's size of memory, and as much again for what is in it.
  * NEUMETA_ERR_FORMAT names the tensor and what is wrong; NEUMETA_ERR_MEMORY. */
 neumeta_status nmi_safetensors_parse(nmi_context *context, const char *file_name, const void *data,
                                      int64_t size, nmi_safetensors **out);
@@ -59,9 +60,11 @@ neumeta_status nmi_safetensors_open(nmi_context *context, const char *path, nmi_
 void nmi_safetensors_free(nmi_safetensors *file); /* NULL is fine */
 
 int32_t nmi_safetensors_count(const nmi_safetensors *file);
-/* In the order of the data; everything lives as long as the reader. */
-const nmi_tensor_entry *nmi_safetensors_at(const nmi_safetensors *file, int32_t index);
-const nmi_tensor_entry *nmi_safetensors_find(const nmi_safetensors *file, const char *name);
+/* Number of the tensor in the order of the data; -1 if there is none. */
+int32_t nmi_safetensors_index(const nmi_safetensors *file, const char *name);
+/* False if there is none. What `out` points to lives as long as the reader. */
+bool nmi_safetensors_at(const nmi_safetensors *file, int32_t index, nmi_tensor_entry *out);
+bool nmi_safetensors_find(const nmi_safetensors *file, const char *name, nmi_tensor_entry *out);
 /* The metadata string of `key`; NULL if there is none. */
 const char *nmi_safetensors_text(const nmi_safetensors *file, const char *key);
 /* Puts the file's name, if it has one, before the sentence of a failure; returns `status`. */
@@ -72,14 +75,22 @@ bool nmi_safetensors_is_signed(const nmi_safetensors *file);
 
 /* Copies all elements in the host's byte order; `out` holds entry->bytes. */
 void nmi_tensor_copy(const nmi_tensor_entry *entry, void *out);
+/* Whether its elements are F32, F16, BF16 or F64. */
+bool nmi_tensor_has_floats(const nmi_tensor_entry *entry);
 /* The same as floats, of which F16 and BF16 are some and F64 is rounded to one; `out` has
  * entry->elements. False for any other type but F32. */
 bool nmi_tensor_copy_floats(const nmi_tensor_entry *entry, float *out);
-/* The tensor `name` with exactly this type and shape, copied to `out`. NEUMETA_ERR_FORMAT naming
- * what is there instead. `dims` may be NULL when `rank` is 0. */
+/* Whether the tensor `name` has exactly this type and shape: NEUMETA_ERR_FORMAT naming what is
+ * there instead. `dims` may be NULL when `rank` is 0. Asked for all tensors before memory is taken
+ * for them, it keeps that memory within what the file has. */
+neumeta_status nmi_safetensors_expect(const nmi_safetensors *file, const char *name, int32_t dtype,
+                                      int32_t rank, const int64_t *dims);
+/* The same for a tensor of F32, F16 or BF16. */
+neumeta_status nmi_safetensors_expect_floats(const nmi_safetensors *file, const char *name,
+                                             int32_t rank, const int64_t *dims);
+/* Such a tensor, copied to `out`. */
 neumeta_status nmi_safetensors_read(const nmi_safetensors *file, const char *name, int32_t dtype,
                                     int32_t rank, const int64_t *dims, void *out);
-/* The same for a tensor of F32, F16 or BF16. */
 neumeta_status nmi_safetensors_read_floats(const nmi_safetensors *file, const char *name,
                                            int32_t rank, const int64_t *dims, float *out);
 

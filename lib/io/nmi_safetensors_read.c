@@ -23,6 +23,12 @@ union piece {
     double doubles[128];
 };
 
+bool nmi_tensor_has_floats(const nmi_tensor_entry *entry)
+{
+    return entry->dtype == NMI_DTYPE_F32 || entry->dtype == NMI_DTYPE_F16 ||
+           entry->dtype == NMI_DTYPE_BF16 || entry->dtype == NMI_DTYPE_F64;
+}
+
 bool nmi_tensor_copy_floats(const nmi_tensor_entry *entry, float *out)
 {
     union piece piece;
@@ -32,8 +38,7 @@ bool nmi_tensor_copy_floats(const nmi_tensor_entry *entry, float *out)
         nmi_tensor_copy(entry, out);
         return true;
     }
-    if (entry->dtype != NMI_DTYPE_F16 && entry->dtype != NMI_DTYPE_BF16 &&
-        entry->dtype != NMI_DTYPE_F64)
+    if (!nmi_tensor_has_floats(entry))
         return false;
     for (int64_t i = 0; i < entry->elements; i += step) {
         nmi_tensor_entry part = *entry;
@@ -62,17 +67,14 @@ static bool is_of_type(const nmi_tensor_entry *entry, int32_t dtype)
 {
     if (dtype != ANY_FLOATS)
         return entry->dtype == dtype;
-    return entry->dtype == NMI_DTYPE_F32 || entry->dtype == NMI_DTYPE_F16 ||
-           entry->dtype == NMI_DTYPE_BF16;
+    return nmi_tensor_has_floats(entry) && entry->dtype != NMI_DTYPE_F64;
 }
 
-static neumeta_status expect(nmi_context *context, const nmi_tensor_entry *entry, int32_t dtype,
-                             int32_t rank, const int64_t *dims)
+static neumeta_status compare(nmi_context *context, const nmi_tensor_entry *entry, int32_t dtype,
+                              int32_t rank, const int64_t *dims)
 {
     enum { SHAPE_TEXT = 200 }; /* 8 numbers of up to 19 digits, with what separates them */
     char found[SHAPE_TEXT], wanted[SHAPE_TEXT];
-    if (entry == NULL)
-        return nmi_fail(context, NEUMETA_ERR_FORMAT, "is missing");
     bool equal = is_of_type(entry, dtype) && entry->rank == rank;
     for (int32_t i = 0; equal && i < rank; i++)
         equal = entry->dims[i] == dims[i];
@@ -85,35 +87,48 @@ static neumeta_status expect(nmi_context *context, const nmi_tensor_entry *entry
                     dtype != ANY_FLOATS ? nmi_dtype_name(dtype) : "F32, F16 or BF16", wanted);
 }
 
-/* The entry of this type and shape; `*out` is NULL if there is none of the name. */
+/* The entry of this type and shape. */
 static neumeta_status find(const nmi_safetensors *file, const char *name, int32_t dtype,
-                           int32_t rank, const int64_t *dims, const nmi_tensor_entry **out)
+                           int32_t rank, const int64_t *dims, nmi_tensor_entry *out)
 {
     nmi_context *context = nmi_safetensors_context(file);
-    const nmi_tensor_entry *entry = nmi_safetensors_find(file, name);
-    *out = entry;
-    const neumeta_status status = expect(context, entry, dtype, rank, dims);
+    const neumeta_status status = nmi_safetensors_find(file, name, out)
+                                      ? compare(context, out, dtype, rank, dims)
+                                      : nmi_fail(context, NEUMETA_ERR_FORMAT, "is missing");
     if (status < 0)
         nmi_fail_within(context, status, "tensor '%s'", name);
     return nmi_safetensors_within(file, status);
 }
 
+neumeta_status nmi_safetensors_expect(const nmi_safetensors *file, const char *name, int32_t dtype,
+                                      int32_t rank, const int64_t *dims)
+{
+    nmi_tensor_entry entry;
+    return find(file, name, dtype, rank, dims, &entry);
+}
+
+neumeta_status nmi_safetensors_expect_floats(const nmi_safetensors *file, const char *name,
+                                             int32_t rank, const int64_t *dims)
+{
+    return nmi_safetensors_expect(file, name, ANY_FLOATS, rank, dims);
+}
+
 neumeta_status nmi_safetensors_read(const nmi_safetensors *file, const char *name, int32_t dtype,
                                     int32_t rank, const int64_t *dims, void *out)
 {
-    const nmi_tensor_entry *entry;
+    nmi_tensor_entry entry;
     const neumeta_status status = find(file, name, dtype, rank, dims, &entry);
     if (status == NEUMETA_OK)
-        nmi_tensor_copy(entry, out);
+        nmi_tensor_copy(&entry, out);
     return status;
 }
 
 neumeta_status nmi_safetensors_read_floats(const nmi_safetensors *file, const char *name,
                                            int32_t rank, const int64_t *dims, float *out)
 {
-    const nmi_tensor_entry *entry;
+    nmi_tensor_entry entry;
     const neumeta_status status = find(file, name, ANY_FLOATS, rank, dims, &entry);
     if (status == NEUMETA_OK)
-        nmi_tensor_copy_floats(entry, out);
+        nmi_tensor_copy_floats(&entry, out);
     return status;
 }

@@ -193,11 +193,12 @@ static neumeta_status check_slots(nmi_trainer *trainer, const nmi_safetensors *f
             neumeta_status status = name_vector(trainer, t, v, &name);
             if (status != NEUMETA_OK)
                 return status;
-            const nmi_tensor_entry *entry = nmi_safetensors_find(file, name.text);
-            if (entry == NULL && v > 0)
+            nmi_tensor_entry entry;
+            const bool there = nmi_safetensors_find(file, name.text, &entry);
+            if (!there && v > 0)
                 continue;
-            if (entry == NULL || entry->dtype != NMI_DTYPE_F32 || entry->rank != 1 ||
-                entry->dims[0] != slot->count)
+            if (!there || entry.dtype != NMI_DTYPE_F32 || entry.rank != 1 ||
+                entry.dims[0] != slot->count)
                 return nmi_fail(context, NEUMETA_ERR_FORMAT,
                                 "tensor '%s' must be there as F32 [%" PRId64 "]", name.text,
                                 slot->count);
@@ -274,7 +275,7 @@ static neumeta_status take_missing_vectors(nmi_trainer *trainer, const nmi_safet
             vector_name name = {{0}};
             status = name_vector(trainer, t, v, &name);
             if (status != NEUMETA_OK || *vectors[v] != NULL ||
-                nmi_safetensors_find(file, name.text) == NULL)
+                nmi_safetensors_index(file, name.text) < 0)
                 continue;
             float *vector = nmi_alloc_array(context, trainer->slots[t].count, sizeof *vector);
             taken[t * VECTOR_COUNT + v] = vector;
@@ -304,9 +305,9 @@ static void copy_slots(nmi_trainer *trainer, const nmi_safetensors *file, const 
         for (int v = 0; v < VECTOR_COUNT && slot->kind != NMI_SLOT_NONE; v++) {
             vector_name name = {{0}};
             name_vector(trainer, t, v, &name);
-            const nmi_tensor_entry *entry = nmi_safetensors_find(file, name.text);
-            if (entry != NULL) {
-                nmi_tensor_copy(entry, *vectors[v]);
+            nmi_tensor_entry entry;
+            if (nmi_safetensors_find(file, name.text, &entry)) {
+                nmi_tensor_copy(&entry, *vectors[v]);
             } else {
                 nmi_free(trainer->object.context, *vectors[v]);
                 *vectors[v] = NULL;

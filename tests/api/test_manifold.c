@@ -463,7 +463,7 @@ START_TEST(edited_files_are_refused_with_a_reason)
          "'b.bias/inr.1.scale'"},
         {"[12,54]", "[54,12]", NEUMETA_ERR_FORMAT, "inr.0.weight'"},
         {"INR_HIDDEN\\\":12", "INR_HIDDEN\\\":11", NEUMETA_ERR_FORMAT, "inr.0.weight'"},
-        {"INR_HIDDEN\\\":12", "INR_HIDDEN\\\":99", NEUMETA_ERR_FORMAT, "the file has"},
+        {"INR_HIDDEN\\\":12", "INR_HIDDEN\\\":99", NEUMETA_ERR_FORMAT, "[99, 54]"},
         {"INR_LAYERS\\\":3", "INR_LAYERS\\\":2", NEUMETA_ERR_FORMAT, "does not belong"},
         {"INR_LAYERS\\\":3", "INR_LAYERS\\\":0", NEUMETA_ERR_FORMAT, "INR_LAYERS"},
         {"INR_LAYERS\\\":3", "INR_LAIERS\\\":3", NEUMETA_ERR_FORMAT, "INR_LAIERS"},

@@ -25,13 +25,14 @@ static neumeta_status write_bytes(nmi_safetensors_writer *writer, const nmi_safe
 {
     neumeta_status status = NEUMETA_OK;
     for (int32_t i = 0; i < nmi_safetensors_count(file) && status == NEUMETA_OK; i++) {
-        const nmi_tensor_entry *entry = nmi_safetensors_at(file, i);
-        unsigned char *copy = malloc(entry->bytes > 0 ? (size_t)entry->bytes : 1);
+        nmi_tensor_entry entry;
+        require(nmi_safetensors_at(file, i, &entry));
+        unsigned char *copy = malloc(entry.bytes > 0 ? (size_t)entry.bytes : 1);
         require(copy != NULL);
-        nmi_tensor_copy(entry, copy);
+        nmi_tensor_copy(&entry, copy);
         free(copy);
-        status = nmi_safetensors_add(writer, entry->name, entry->dtype, entry->rank, entry->dims,
-                                     entry->data);
+        status = nmi_safetensors_add(writer, entry.name, entry.dtype, entry.rank, entry.dims,
+                                     entry.data);
     }
     return status == NEUMETA_OK ? nmi_safetensors_to_memory(writer, bytes, size) : status;
 }
@@ -41,10 +42,11 @@ static void compare(const nmi_safetensors *file, const nmi_safetensors *again)
     const int32_t count = nmi_safetensors_count(file);
     require(nmi_safetensors_count(again) == count);
     for (int32_t i = 0; i < count; i++) {
-        const nmi_tensor_entry *entry = nmi_safetensors_at(file, i);
-        const nmi_tensor_entry *other = nmi_safetensors_find(again, entry->name);
-        require(other != NULL && other->dtype == entry->dtype && other->bytes == entry->bytes);
-        require(entry->bytes == 0 || memcmp(other->data, entry->data, (size_t)entry->bytes) == 0);
+        nmi_tensor_entry entry, other;
+        require(nmi_safetensors_at(file, i, &entry));
+        require(nmi_safetensors_find(again, entry.name, &other));
+        require(other.dtype == entry.dtype && other.bytes == entry.bytes);
+        require(entry.bytes == 0 || memcmp(other.data, entry.data, (size_t)entry.bytes) == 0);
     }
 }
 

@@ -27,8 +27,8 @@ void require(bool condition);
 void fuzz_begin(void);
 /* Bytes that lived at once since fuzz_begin(), beyond those that lived then. */
 size_t fuzz_peak(void);
-/* The most that reading a file of `size` bytes may take: docs/formats.md tells of the factor. */
-#define FUZZ_SHARE(size) (128 * (size) + (1 << 20))
+/* The most that reading a file of `size` bytes may take: docs/formats.md promises it. */
+#define FUZZ_SHARE(size) (34 * (size) + (1 << 20))
 /* Whether `status` is a failure for which a refused allocation is the reason. */
 bool fuzz_starved(neumeta_status status);
 /* A failure has a sentence, and lack of memory its reason. */

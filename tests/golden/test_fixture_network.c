@@ -36,12 +36,12 @@ static float *recorded(const fixture *f, const char *name, int64_t *count)
 {
     char key[2 * NMI_SAFETENSORS_NAME];
     snprintf(key, sizeof key, "%s.%s", f->key, name);
-    const nmi_tensor_entry *entry = nmi_safetensors_find(f->file, key);
-    ck_assert_msg(entry != NULL, "there is no fixture '%s'", key);
-    float *values = malloc((size_t)entry->bytes);
+    nmi_tensor_entry entry;
+    ck_assert_msg(nmi_safetensors_find(f->file, key, &entry), "there is no fixture '%s'", key);
+    float *values = malloc((size_t)entry.bytes);
     ck_assert_ptr_nonnull(values);
-    nmi_tensor_copy(entry, values);
-    *count = entry->elements;
+    nmi_tensor_copy(&entry, values);
+    *count = entry.elements;
     return values;
 }
 

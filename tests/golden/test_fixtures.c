@@ -35,15 +35,15 @@ static void close_fixtures(void)
 }
 
 /* A fixture's values, to be freed; its shape if `entry` is not NULL. */
-static float *fixture(const char *prefix, const char *name, const nmi_tensor_entry **entry)
+static float *fixture(const char *prefix, const char *name, nmi_tensor_entry *entry)
 {
     char key[128];
     snprintf(key, sizeof key, "%s.%s", prefix, name);
-    const nmi_tensor_entry *found = nmi_safetensors_find(file, key);
-    ck_assert_msg(found != NULL, "there is no fixture '%s'", key);
-    float *values = malloc((size_t)found->bytes);
+    nmi_tensor_entry found;
+    ck_assert_msg(nmi_safetensors_find(file, key, &found), "there is no fixture '%s'", key);
+    float *values = malloc((size_t)found.bytes);
     ck_assert_ptr_nonnull(values);
-    nmi_tensor_copy(found, values);
+    nmi_tensor_copy(&found, values);
     if (entry != NULL)
         *entry = found;
     return values;
@@ -51,9 +51,9 @@ static float *fixture(const char *prefix, const char *name, const nmi_tensor_ent
 
 static void assert_fixture(const char *prefix, const char *name, const float *values)
 {
-    const nmi_tensor_entry *entry = NULL;
+    nmi_tensor_entry entry;
     float *expected = fixture(prefix, name, &entry);
-    assert_near(values, expected, entry->elements, tolerance, tolerance);
+    assert_near(values, expected, entry.elements, tolerance, tolerance);
     free(expected);
 }
 
@@ -67,10 +67,10 @@ static float *floats(int64_t count)
 /* An image fixture as NHWC. */
 static float *image(const char *prefix, const char *name, int64_t dims[4])
 {
-    const nmi_tensor_entry *entry = NULL;
+    nmi_tensor_entry entry;
     float *nchw = fixture(prefix, name, &entry);
-    float *nhwc = floats(entry->elements);
-    memcpy(dims, entry->dims, 4 * sizeof *dims);
+    float *nhwc = floats(entry.elements);
+    memcpy(dims, entry.dims, 4 * sizeof *dims);
     nmi_nchw_to_nhwc(dims[0], dims[1], dims[2] * dims[3], nchw, nhwc);
     free(nchw);
     return nhwc;
@@ -187,11 +187,11 @@ END_TEST
 
 static void check_activation(const char *name, int32_t activation)
 {
-    const nmi_tensor_entry *entry = NULL;
+    nmi_tensor_entry entry;
     float *x = fixture(name, "input0", &entry), *dy = fixture(name, "cotangent", NULL);
-    float *y = floats(entry->elements), *dx = floats(entry->elements);
-    nmi_activation_forward(test_kernels(), activation, entry->elements, x, y);
-    nmi_activation_backward(test_kernels(), activation, entry->elements, y, dy, false, dx);
+    float *y = floats(entry.elements), *dx = floats(entry.elements);
+    nmi_activation_forward(test_kernels(), activation, entry.elements, x, y);
+    nmi_activation_backward(test_kernels(), activation, entry.elements, y, dy, false, dx);
     assert_fixture(name, "output", y);
     assert_fixture(name, "gradient0", dx);
     free(x);
@@ -316,12 +316,12 @@ static float *inr_vector(const char *prefix, int64_t *count)
     float *all = NULL;
     *count = 0;
     for (int p = 0; p < INR_PARTS; p++) {
-        const nmi_tensor_entry *entry = NULL;
+        nmi_tensor_entry entry;
         float *part = fixture(prefix, inr_parts[p], &entry);
-        all = realloc(all, (size_t)(*count + entry->elements) * sizeof *all);
+        all = realloc(all, (size_t)(*count + entry.elements) * sizeof *all);
         ck_assert_ptr_nonnull(all);
-        memcpy(all + *count, part, (size_t)entry->bytes);
-        *count += entry->elements;
+        memcpy(all + *count, part, (size_t)entry.bytes);
+        *count += entry.elements;
         free(part);
     }
     return all;

@@ -82,19 +82,13 @@ static nmi_safetensors *load_oracle(neumeta_context *context, const char *prefix
 /* An F32 or F64 tensor as floats, to be freed; NULL if the file lacks it. */
 static float *read_floats(const nmi_safetensors *file, const char *name, int64_t *count)
 {
-    const nmi_tensor_entry *entry = nmi_safetensors_find(file, name);
-    if (entry == NULL)
+    nmi_tensor_entry entry;
+    if (!nmi_safetensors_find(file, name, &entry))
         return NULL;
-    *count = entry->elements;
-    float *floats = malloc((size_t)entry->elements * sizeof *floats);
-    void *raw = malloc((size_t)entry->bytes);
+    *count = entry.elements;
+    float *floats = malloc((size_t)entry.elements * sizeof *floats);
     ck_assert_ptr_nonnull(floats);
-    ck_assert_ptr_nonnull(raw);
-    nmi_tensor_copy(entry, raw);
-    for (int64_t i = 0; i < entry->elements; i++)
-        floats[i] = entry->dtype == NMI_DTYPE_F64 ? (float)((const double *)raw)[i]
-                                                  : ((const float *)raw)[i];
-    free(raw);
+    ck_assert(nmi_tensor_copy_floats(&entry, floats));
     return floats;
 }
 
@@ -215,7 +209,9 @@ static training_result train_once(neumeta_context *context, const nmi_safetensor
     bool *norms = calloc((size_t)topology->node_count, sizeof *norms);
     result.gradients = calloc((size_t)topology->tensor_count, sizeof *result.gradients);
     result.logits = malloc(80 * sizeof *result.logits);
-    nmi_tensor_copy(nmi_safetensors_find(oracle, "labels"), labels);
+    nmi_tensor_entry entry;
+    ck_assert(nmi_safetensors_find(oracle, "labels", &entry));
+    nmi_tensor_copy(&entry, labels);
     for (int32_t n = 0; n < topology->node_count; n++)
         norms[n] = topology->nodes[n].op == NEUMETA_OP_NORM;
     for (int32_t t = 0; t < topology->tensor_count; t++)

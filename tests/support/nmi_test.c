@@ -58,7 +58,10 @@ void *test_allocate(void *allocator, uint64_t size, uint64_t alignment)
     /* What nobody has written must not look like zeros. */
     memset(block + BLOCK_HEADER, 0xA5, (size_t)size);
     atomic_fetch_add(&self->blocks, 1);
-    atomic_fetch_add(&self->bytes, (long long)size);
+    const long long alive = atomic_fetch_add(&self->bytes, (long long)size) + (long long)size;
+    long long peak = atomic_load(&self->peak);
+    while (alive > peak && !atomic_compare_exchange_weak(&self->peak, &peak, alive))
+        ;
     return block + BLOCK_HEADER;
 }
 

@@ -46,6 +46,7 @@ typedef struct test_allocator {
     int64_t calls;              /* allocations asked for so far */
     bool failed;                /* whether one was refused */
     atomic_llong blocks, bytes; /* alive now */
+    atomic_llong peak;          /* most bytes that were, since it was set */
 } test_allocator;
 void *test_allocate(void *allocator, uint64_t size, uint64_t alignment);
 void test_release(void *allocator, void *memory);

@@ -91,7 +91,7 @@ static const struct {
 } bad_settings[] = {
     {"", "settings is not valid JSON"},
     {"[]", "settings is not a JSON object"},
-    {"{'EPOCHS':1,'EPOCHS':1}", "duplicate object key"},
+    {"{'EPOCHS':1,'EPOCHS':1}", "setting 'EPOCHS' occurs twice"},
     {"{'EPOCH':1}", "setting 'EPOCH' is unknown"},
     {"{'epochs':1}", "setting 'epochs' is unknown"},
     {"{'EPOCHS':'1'}", "setting 'EPOCHS': value is not a number"},
@@ -269,6 +269,8 @@ static const struct {
     {"'format':1,", "", "topology: 'format' is not a whole number"},
     {"'blocks':['b'],", "", "topology: 'blocks' is missing"},
     {"'format':1", "'format':1,'more':1", "topology: 'more' is unknown"},
+    {"'output':2", "'output':2,'output':2", "topology: 'output' occurs twice"},
+    {"'kernel':3", "'kernel':3,'kernel':3", "topology: node 1: 'kernel' occurs twice"},
     {"'output':2", "'output':3", "topology: "},
     {"'output':2", "'output':-1", "topology: 'output' is not a whole number from 0"},
     {"'output':2", "'output':4294967298", "topology: 'output' is not"},

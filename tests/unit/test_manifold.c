@@ -193,9 +193,10 @@ static void add_stranger(neumeta_context *ctx, const char *path)
         assert_ok(ctx,
                   nmi_safetensors_add_text(writer, keys[k], nmi_safetensors_text(file, keys[k])));
     for (int32_t i = 0; i < nmi_safetensors_count(file); i++) {
-        const nmi_tensor_entry *entry = nmi_safetensors_at(file, i);
-        assert_ok(ctx, nmi_safetensors_add(writer, entry->name, entry->dtype, entry->rank,
-                                           entry->dims, entry->data));
+        nmi_tensor_entry entry;
+        ck_assert(nmi_safetensors_at(file, i, &entry));
+        assert_ok(ctx, nmi_safetensors_add(writer, entry.name, entry.dtype, entry.rank, entry.dims,
+                                           entry.data));
     }
     assert_ok(ctx, nmi_safetensors_add(writer, "stranger", NMI_DTYPE_U8, 0, NULL, &none));
     assert_ok(ctx, nmi_safetensors_save(writer, path));

@@ -213,9 +213,11 @@ START_TEST(missing_values_are_refused)
     assert_refused(nmi_options_set_ints(options, NEUMETA_KEY_MILESTONES, NULL, 2),
                    "the values of MILESTONES are NULL");
     assert_refused(nmi_options_set_ints(options, NEUMETA_KEY_MILESTONES, (int64_t[]){1}, 0),
-                   "MILESTONES has 0 entries, must have 1 or more");
+                   "MILESTONES has 0 entries, must have 1 to 16384");
+    assert_refused(nmi_options_set_ints(options, NEUMETA_KEY_MILESTONES, (int64_t[]){1}, 16385),
+                   "MILESTONES has 16385 entries, must have 1 to 16384");
     assert_refused(nmi_options_set_reals(options, NEUMETA_KEY_DATA_MEAN, (double[]){1}, -3),
-                   "DATA_MEAN has -3 entries, must have 1 or more");
+                   "DATA_MEAN has -3 entries, must have 1 to 16384");
 }
 END_TEST
 
