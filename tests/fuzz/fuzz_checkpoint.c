@@ -117,7 +117,7 @@ void fuzz_one(neumeta_context *context, const uint8_t *data, size_t size)
             require(neumeta_trainer_step(t.trainer) == NEUMETA_OK);
         require(neumeta_trainer_save(t.trainer, corpus) == NEUMETA_OK);
     }
-    uint8_t *file = fuzz_sign(data, size);
+    uint8_t *file = fuzz_sign(context, data, size);
     const char *path = fuzz_file(file, size);
     free(file);
     fuzz_begin();

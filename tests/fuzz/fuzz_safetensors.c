@@ -72,7 +72,7 @@ static neumeta_status write_again(nmi_context *context, const nmi_safetensors *f
 void fuzz_one(neumeta_context *context, const uint8_t *data, size_t size)
 {
     nmi_safetensors *file;
-    uint8_t *bytes = fuzz_sign(data, size);
+    uint8_t *bytes = fuzz_sign(context, data, size);
     fuzz_begin();
     neumeta_status status = nmi_safetensors_parse(context, "f", bytes, (int64_t)size, &file);
     fuzz_check(context, status);

@@ -25,6 +25,8 @@ void require(bool condition);
 /* A target calls this once its own preparations are made: from here on allocations count, and one
  * is refused. */
 void fuzz_begin(void);
+/* One input in `times`, chosen by what is in it, for what takes too long for all. */
+bool fuzz_seldom(uint32_t times);
 /* Bytes that lived at once since fuzz_begin(), beyond those that lived then. */
 size_t fuzz_peak(void);
 /* The most that reading a file of `size` bytes may take: docs/formats.md promises it. */
@@ -49,6 +51,6 @@ char *fuzz_text(fuzz_bytes *bytes, char end);
 const char *fuzz_file(const uint8_t *data, size_t size);
 
 /* A copy of a file, for free(), whose checksums, if it has them, fit what is in it. */
-uint8_t *fuzz_sign(const uint8_t *data, size_t size);
+uint8_t *fuzz_sign(neumeta_context *context, const uint8_t *data, size_t size);
 
 #endif
