@@ -6,6 +6,7 @@
 #define TILE_ROWS 12
 #define TILE_MIDDLE 8
 #define TILE_SMALL 4
+#define BROAD
 #include "nmi_vector.inc.h"
 
 static inline __mmask16 first_lanes(int n)

@@ -6,6 +6,7 @@
  *   TILE_ROWS    rows (or k values) of the largest register tile, TILE_MIDDLE and TILE_SMALL of
  *                the smaller ones; two vectors of columns go with each
  *   TABLE, NAME  symbol and name of the table
+ *   BROAD        optional: tiles of half the rows with two panels, where there are two
  *   AHEAD        optional: for how many later k weights are fetched into the first-level cache
  *   MATRIX_TILES optional: products of pairs are those of nmi_amx_kernel.inc.h
  *   load_part(p, n), store_part(p, n, v) for 1 <= n <= LANES floats, no access beyond them
@@ -15,7 +16,9 @@
  *
  * Register tiles: TILE_ROWS x 2 accumulators, two weights and one broadcast fill the register
  * file; each k costs TILE_ROWS + 2 loads for 2 * TILE_ROWS multiply-adds, so the multipliers, not
- * the loads, set the pace.
+ * the loads, set the pace. A broad tile, TILE_ROWS / 2 x 4, takes two registers more and
+ * TILE_ROWS / 2 + 4 loads for as many multiply-adds, which counts where another thread shares the
+ * core.
  */
 #include "../nmi_kernels.h"
 
@@ -24,6 +27,7 @@
 
 enum {
     BLOCK_ROWS = 20 * TILE_ROWS, /* rows swept with one panel of weights before the next panel */
+    FETCHED = 4,                 /* floats of later weights fetched for each k */
     WEIGHT_BLOCK_ROWS = 128      /* rows summed in registers before a tile of dw is stored */
 };
 
@@ -68,10 +72,11 @@ INLINE vec apply(int32_t activation, vec x)
 
 /* --- forward ------------------------------------------------------------------------------ */
 
-/* One tile: up to TILE_ROWS rows times one panel. Missing rows repeat the first one. */
+/* The rows of a tile. Missing ones repeat the first. */
 typedef struct row_tile {
     const float *x[TILE_ROWS];
     int64_t at[TILE_ROWS]; /* offset of the row in y */
+    const float *later;    /* weights that are wanted after those of this tile */
 } row_tile;
 
 /* Where the next row lies: the grid is walked, not divided. */
@@ -159,76 +164,89 @@ INLINE vec add_product(const bool pairs, vec sum, vec a, const float *b)
     return pairs ? add_pairs(sum, a, splat_pair(b)) : sum + a * *b;
 }
 
-INLINE void forward_tile(const bool pairs, const int rows, const int vectors,
+#define EACH_PANEL UNROLL for (int p = 0; p < panels; p++)
+
+/* One k: sum[p * rows + r] belongs to row r and panel p. */
+INLINE void forward_step(const bool pairs, const int panels, const int rows, const int vectors,
+                         const float *const x[TILE_ROWS], int64_t k, const float *const w[2],
+                         vec sum[TILE_ROWS][2])
+{
+    vec weight[2][2];
+    EACH_PANEL EACH_VECTOR weight[p][v] = load(w[p] + v * LANES);
+#ifdef AHEAD
+    EACH_PANEL __builtin_prefetch(w[p] + AHEAD * vectors * LANES);
+#endif
+    EACH_ROW EACH_PANEL EACH_VECTOR sum[p * rows + r][v] =
+        add_product(pairs, sum[p * rows + r][v], weight[p][v], x[r] + k);
+}
+
+/* A tile of `rows` rows and one panel, or two (job[0] and job[1]). On the way some of the weights
+ * that come later are fetched into the second-level cache, each line again for a few k, which is
+ * cheaper than a loop in steps of them: the first tile to use those weights would wait for the
+ * third level all along. */
+INLINE void forward_tile(const bool pairs, const int panels, const int rows, const int vectors,
                          const forward_job *job, const row_tile *tile)
 {
-    const float *x[TILE_ROWS];
+    const float *x[TILE_ROWS], *w[2], *later = tile->later;
     vec sum[TILE_ROWS][2];
-    UNROLL
-    for (int r = 0; r < rows; r++) {
-        x[r] = tile->x[r];
-        UNROLL
-        for (int v = 0; v < vectors; v++)
-            sum[r][v] = splat(0.0f);
-    }
-    const float *w = job->w;
+    EACH_ROW x[r] = tile->x[r];
+    EACH_PANEL w[p] = job[p].w;
+    EACH_PANEL EACH sum[p * rows + r][v] = splat(0.0f);
     const int64_t length = job->rows->segment_length;
     const int64_t stride = job->rows->segment_stride;
     for (int64_t s = job->rows->segments; s > 0; s--) {
         UNROLL_4
-        for (int64_t k = 0; k < length; k++) {
-            vec weight[2];
-            UNROLL
-            for (int v = 0; v < vectors; v++)
-                weight[v] = load(w + v * LANES);
-#ifdef AHEAD
-            __builtin_prefetch(w + AHEAD * vectors * LANES);
-#endif
-            w += vectors * LANES;
-            UNROLL
-            for (int r = 0; r < rows; r++) {
-                UNROLL
-                for (int v = 0; v < vectors; v++)
-                    sum[r][v] = add_product(pairs, sum[r][v], weight[v], x[r] + k);
-            }
+        for (int64_t k = 0; k < length; k++, later += FETCHED) {
+            __builtin_prefetch(later, 0, 2);
+            forward_step(pairs, panels, rows, vectors, x, k, w, sum);
+            EACH_PANEL w[p] += vectors * LANES;
         }
-        UNROLL
-        for (int r = 0; r < rows; r++)
-            x[r] += stride;
+        EACH_ROW x[r] += stride;
     }
-    if (job->columns == vectors * LANES)
-        finish(true, rows, vectors, job, tile, sum);
-    else
-        finish(false, rows, vectors, job, tile, sum);
+    EACH_PANEL
+    {
+        if (job[p].columns == vectors * LANES)
+            finish(true, rows, vectors, &job[p], tile, sum + p * rows);
+        else
+            finish(false, rows, vectors, &job[p], tile, sum + p * rows);
+    }
 }
 
 typedef void forward_fn(const forward_job *job, const row_tile *tile);
 
-#define FORWARD(name, pairs, rows, vectors)                                                        \
+#define FORWARD(name, pairs, panels, rows, vectors)                                                \
     static __attribute__((noinline)) void name(const forward_job *job, const row_tile *tile)       \
     {                                                                                              \
-        forward_tile(pairs, rows, vectors, job, tile);                                             \
+        forward_tile(pairs, panels, rows, vectors, job, tile);                                     \
     }
-FORWARD(forward_large_1, false, TILE_ROWS, 1)
-FORWARD(forward_large_2, false, TILE_ROWS, 2)
-FORWARD(forward_middle_1, false, TILE_MIDDLE, 1)
-FORWARD(forward_middle_2, false, TILE_MIDDLE, 2)
-FORWARD(forward_small_1, false, TILE_SMALL, 1)
-FORWARD(forward_small_2, false, TILE_SMALL, 2)
-FORWARD(pairs_large_1, true, TILE_ROWS, 1)
-FORWARD(pairs_large_2, true, TILE_ROWS, 2)
-FORWARD(pairs_middle_1, true, TILE_MIDDLE, 1)
-FORWARD(pairs_middle_2, true, TILE_MIDDLE, 2)
-FORWARD(pairs_small_1, true, TILE_SMALL, 1)
-FORWARD(pairs_small_2, true, TILE_SMALL, 2)
+#ifdef BROAD
+#define FORWARD_BROAD FORWARD
+#define BROAD_TILE(name) name
+enum { PANELS = 2 }; /* of a tile at most */
+#else
+#define FORWARD_BROAD(name, pairs, panels, rows, vectors)
+#define BROAD_TILE(name) NULL
+enum { PANELS = 1 };
+#endif
+#define FORWARD_ALL(name, pairs, rows)                                                             \
+    FORWARD(name##_1, pairs, 1, rows, 1)                                                           \
+    FORWARD(name##_2, pairs, 1, rows, 2)                                                           \
+    FORWARD_BROAD(name##_broad, pairs, 2, (rows) / 2, 2)
+#define FORWARD_TILES(name)                                                                        \
+    {                                                                                              \
+        name##_1, name##_2, BROAD_TILE(name##_broad)                                               \
+    }
+FORWARD_ALL(forward_large, false, TILE_ROWS)
+FORWARD_ALL(forward_middle, false, TILE_MIDDLE)
+FORWARD_ALL(forward_small, false, TILE_SMALL)
+FORWARD_ALL(pairs_large, true, TILE_ROWS)
+FORWARD_ALL(pairs_middle, true, TILE_MIDDLE)
+FORWARD_ALL(pairs_small, true, TILE_SMALL)
 
-/* [pairs][large, middle, small][vectors - 1] */
-static forward_fn *const forward_tiles[2][3][2] = {{{forward_large_1, forward_large_2},
-                                                    {forward_middle_1, forward_middle_2},
-                                                    {forward_small_1, forward_small_2}},
-                                                   {{pairs_large_1, pairs_large_2},
-                                                    {pairs_middle_1, pairs_middle_2},
-                                                    {pairs_small_1, pairs_small_2}}};
+/* [pairs][large, middle, small][vectors - 1, or 2: broad] */
+static forward_fn *const forward_tiles[2][3][3] = {
+    {FORWARD_TILES(forward_large), FORWARD_TILES(forward_middle), FORWARD_TILES(forward_small)},
+    {FORWARD_TILES(pairs_large), FORWARD_TILES(pairs_middle), FORWARD_TILES(pairs_small)}};
 
 INLINE void next_row(cursor *at)
 {
@@ -241,14 +259,19 @@ INLINE void next_row(cursor *at)
     }
 }
 
-static void forward_panel(const bool pairs, const forward_job *job, cursor at, int64_t rows)
+/* Rows times one panel, or two. The tiles share the fetching of as many weights again. */
+static void forward_panels(const bool pairs, const int panels, const forward_job job[PANELS],
+                           cursor at, int64_t rows)
 {
     static const int sizes[3] = {TILE_ROWS, TILE_MIDDLE, TILE_SMALL};
-    const bool wide = job->columns > LANES;
+    const int kind = panels > 1 ? 2 : job->columns > LANES ? 1 : 0;
+    const int64_t depth = job->rows->segments * job->rows->segment_length;
+    const int64_t weights = depth * (kind > 0 ? panels * PANEL : LANES);
+    const float *later = job->w + weights, *end = later + weights;
     for (int64_t left = rows; left > 0;) {
         row_tile tile;
-        const int choice = left > TILE_MIDDLE ? 0 : left > TILE_SMALL ? 1 : 2;
-        const int size = sizes[choice];
+        const int choice = left > TILE_MIDDLE / panels ? 0 : left > TILE_SMALL / panels ? 1 : 2;
+        const int size = sizes[choice] / panels;
         int present = left < size ? (int)left : size;
         for (int r = 0; r < size; r++) {
             tile.x[r] = r < present ? at.x : tile.x[0];
@@ -256,7 +279,9 @@ static void forward_panel(const bool pairs, const forward_job *job, cursor at, i
             if (r < present)
                 next_row(&at);
         }
-        forward_tiles[pairs][choice][wide](job, &tile);
+        tile.later = later < end ? later : end;
+        later += depth * FETCHED;
+        forward_tiles[pairs][choice][kind](job, &tile);
         left -= present;
     }
 }
@@ -265,26 +290,26 @@ static void forward_grid(const bool pairs, const nmi_rows *rows, const float *pa
                          int64_t columns, const nmi_epilogue *epilogue, float *y, int64_t y_line,
                          int64_t y_step)
 {
-    const nmi_epilogue given = epilogue != NULL ? *epilogue : NMI_EPILOGUE_NONE;
     const int64_t depth = rows->segments * rows->segment_length;
     const int64_t total = rows->height * rows->width;
     cursor start = {rows, rows->x, 0, y_line, y_step, 0};
     for (int64_t first = 0; first < total; first += BLOCK_ROWS) {
         int64_t count = total - first < BLOCK_ROWS ? total - first : BLOCK_ROWS;
-        for (int64_t column = 0; column < columns; column += PANEL) {
-            nmi_epilogue moved = given;
-            if (given.bias != NULL)
-                moved.bias += column;
-            if (given.residual != NULL)
-                moved.residual += column;
-            if (given.activated != NULL)
-                moved.activated += column;
-            if (given.rounded != NULL)
-                moved.rounded += column / 2;
-            int64_t left = columns - column;
-            forward_job job = {rows, packed + column * depth, &moved, y + column,
-                               left < PANEL ? (int)left : PANEL};
-            forward_panel(pairs, &job, start, count);
+        int panels;
+        for (int64_t column = 0; column < columns; column += panels * PANEL) {
+            nmi_epilogue moved[PANELS];
+            forward_job job[PANELS];
+            panels = columns - column > PANEL + LANES ? PANELS : 1;
+            for (int p = 0; p < panels; p++) {
+                const int64_t at = column + p * PANEL, left = columns - at;
+                moved[p] = nmi_epilogue_moved(epilogue, at, at);
+                job[p] = (forward_job){.rows = rows,
+                                       .w = packed + at * depth,
+                                       .epilogue = &moved[p],
+                                       .y = y + at,
+                                       .columns = left < PANEL ? (int)left : PANEL};
+            }
+            forward_panels(pairs, panels, job, start, count);
         }
         for (int64_t r = 0; r < count; r++)
             next_row(&start);
