@@ -30,6 +30,7 @@ struct nmi_runner {
     int64_t *place;            /* [node_count] of a step's weights in `packed` */
     nmi_layout layout;
     nmi_stage *stages;        /* [node_count + 1] of images that are shared */
+    nmi_stage_pause pause;    /* of one of their lanes */
     uint64_t generation;      /* of the network that `packed` holds; 0: none */
     bool bordered;            /* values have borders, and steps can be shared */
     int64_t workspace_floats; /* of one worker */
@@ -536,7 +537,7 @@ neumeta_status nmi_network_run(nmi_network *network, const float *inputs, int64_
     nmi_run(context, job.split.chunks, run_chunk, &job);
     if (job.split.shared > 0)
         nmi_run_stages(context, runner->stages, plan_stages(runner, network, &job.split), run_share,
-                       &job);
+                       &job, &runner->pause);
     return NEUMETA_OK;
 }
 

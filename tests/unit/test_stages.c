@@ -10,8 +10,10 @@ enum { STAGES = 40, TASKS = NMI_STAGE_TASKS, LANES = 6 };
 typedef struct work {
     nmi_stage stages[STAGES];
     int runs[STAGES][TASKS];
-    long nap;         /* nanoseconds that some tasks take */
-    int sums[STAGES]; /* of the runs of the stage before, as a task of this stage saw them */
+    long nap; /* nanoseconds that some tasks take */
+    nmi_stage_pause pause;
+    atomic_int most_lane; /* that had a task */
+    int sums[STAGES];     /* of the runs of the stage before, as a task of this stage saw them */
     atomic_bool busy[LANES];
     atomic_int wrong_lanes; /* too large, or busy with another task */
 } work;
@@ -24,6 +26,8 @@ static void run_task(void *argument, const nmi_stage *stage, int64_t index, int6
     int sum = 0;
     if (lane < 0 || lane >= LANES || atomic_exchange(&self->busy[lane], true))
         self->wrong_lanes++;
+    for (int most = self->most_lane; most < lane;)
+        atomic_compare_exchange_weak(&self->most_lane, &most, (int)lane);
     self->runs[number][index]++;
     for (int64_t k = 0; number > 0 && k < self->stages[number - 1].tasks; k++)
         sum += self->runs[number - 1][k];
@@ -38,7 +42,8 @@ static void run_task(void *argument, const nmi_stage *stage, int64_t index, int6
 static void run_and_check(nmi_context *context, work *self)
 {
     memset(self->runs, 0, sizeof self->runs);
-    nmi_run_stages(context, self->stages, STAGES, run_task, self);
+    self->most_lane = 0;
+    nmi_run_stages(context, self->stages, STAGES, run_task, self, &self->pause);
     int wrong = self->wrong_lanes;
     for (int s = 0; s < STAGES; s++) {
         for (int k = 0; k < TASKS; k++)
@@ -79,6 +84,28 @@ START_TEST(workers_sleep_until_a_slow_stage_has_ended)
 }
 END_TEST
 
+/* Tasks that nap are like threads that have lost their processor. */
+START_TEST(a_lane_stays_away_after_waits)
+{
+    static work self;
+    nmi_context *context = test_context();
+    for (int s = 0; s < STAGES; s++)
+        self.stages[s] = (nmi_stage){.begin = s, .tasks = 2};
+    self.nap = 2000000;
+    assert_ok(context, nmi_workers_set_lanes(context, 2));
+    for (int round = 0; round < 50 && self.pause.until == 0; round++)
+        run_and_check(context, &self); /* until the helper has come early enough to wait */
+    ck_assert_int_gt(self.pause.length, 0);
+    self.nap = 0;
+    self.pause.until = INT64_MAX / 2;
+    run_and_check(context, &self);
+    ck_assert_int_eq(self.most_lane, 0);
+    self.pause.until = 1; /* long ago */
+    run_and_check(context, &self);
+    neumeta_context_free(context);
+}
+END_TEST
+
 /* Runs only some of the lanes, the last one first. */
 static void run_some(void *user, neumeta_task_fn task, void *argument, int64_t count)
 {
@@ -106,6 +133,7 @@ int main(void)
     TCase *tests = tcase_create("stages");
     tcase_add_loop_test(tests, stages_run_in_order_and_every_task_once, 0, LANES);
     tcase_add_test(tests, workers_sleep_until_a_slow_stage_has_ended);
+    tcase_add_test(tests, a_lane_stays_away_after_waits);
     tcase_add_test(tests, a_pool_that_runs_lanes_in_turn_cannot_block);
     suite_add_tcase(suite, tests);
     return test_main(suite);
