@@ -102,17 +102,32 @@ static void share_gradients(const nmi_pass *pass, int32_t *owner)
     }
 }
 
-/* Backward runs against the node numbers: a gradient lives from its last reader down to itself. */
+/* The stretch in which a node is computed. */
+static int64_t stretch_of(const nmi_pass *pass, int32_t node)
+{
+    return pass->stretch[step_of(pass, node) - pass->steps.steps];
+}
+
+/* The lowest stretch in which the backward of the step that ends in `node` reads its gradient. */
+static int64_t lowest_stretch(const nmi_pass *pass, int32_t node)
+{
+    const nmi_step *step = step_of(pass, node);
+    return stretch_of(pass, node) - (pass->topology->nodes[step->node].op == NEUMETA_OP_NORM);
+}
+
+/* Backward runs against the node numbers: a gradient lives from its last reader down to itself.
+ * Slices are at different steps of a stretch at one time, so whole stretches count. */
 static void span_gradients(const nmi_pass *pass, const nmi_shape *shapes, const int32_t *owner,
                            nmi_span *spans)
 {
     const nmi_topology *topology = pass->topology;
     for (int32_t n = 0; n < topology->node_count; n++)
-        spans[n] = (nmi_span){n, n, 0, 0};
-    spans[topology->output].last = topology->node_count;
+        spans[n] = (nmi_span){lowest_stretch(pass, n), stretch_of(pass, n), 0, 0};
+    spans[topology->output].last = stretch_of(pass, topology->node_count);
     for (int32_t n = topology->node_count - 1; n >= 0; n--) {
         const nmi_node *node = &topology->nodes[n];
-        int64_t time = node->op == NEUMETA_OP_SELECT ? spans[n].last : pass->steps.end[n];
+        int64_t time =
+            node->op == NEUMETA_OP_SELECT ? spans[n].last : stretch_of(pass, pass->steps.end[n]);
         for (int32_t k = 0; k < node->input_count; k++)
             if (spans[node->inputs[k]].last < time)
                 spans[node->inputs[k]].last = time;
@@ -123,8 +138,8 @@ static void span_gradients(const nmi_pass *pass, const nmi_shape *shapes, const 
             continue;
         if (span->last < spans[n].last)
             span->last = spans[n].last;
-        if (span->first > n)
-            span->first = n;
+        if (span->first > spans[n].first)
+            span->first = spans[n].first;
         if (owner[n] == n)
             span->size = nmi_aligned_floats(nmi_shape_floats(&shapes[n]));
     }
@@ -208,7 +223,7 @@ static void place_weights(nmi_pass *pass, const nmi_shape *shapes, totals *need)
             place_product(pass, shapes, n, need);
             break;
         case NEUMETA_OP_NORM:
-            need->factors += 4 * places->vector;
+            need->factors += 6 * places->vector;
             need->sums += 2 * channels;
             pass->sum_count += 2 * channels;
             break;
@@ -252,11 +267,28 @@ static void find_tensors(nmi_pass *pass)
 
 /* --- life ------------------------------------------------------------------------------------ */
 
+static void find_stretches(nmi_pass *pass)
+{
+    int32_t number = 0;
+    bool product = false;
+    for (int32_t s = 0; s < pass->steps.count; s++) {
+        const int32_t op = pass->topology->nodes[pass->steps.steps[s].node].op;
+        const bool another = op == NEUMETA_OP_CONV || op == NEUMETA_OP_LINEAR;
+        if (op == NEUMETA_OP_NORM || (another && product)) {
+            number++;
+            product = false;
+        }
+        product = product || another;
+        pass->stretch[s] = number;
+    }
+}
+
 static neumeta_status allocate_tables(nmi_pass *pass)
 {
     nmi_context *context = pass->context;
     int32_t nodes = pass->topology->node_count;
     int64_t inputs = 0;
+    pass->stretch = nmi_alloc_array(context, nodes, sizeof *pass->stretch);
     pass->tensors = nmi_alloc_array(context, nodes, sizeof *pass->tensors);
     pass->places = nmi_alloc_zero_array(context, nodes, sizeof *pass->places);
     pass->value_offset = nmi_alloc_zero_array(context, nodes, sizeof *pass->value_offset);
@@ -267,18 +299,22 @@ static neumeta_status allocate_tables(nmi_pass *pass)
     pass->reached = nmi_alloc_zero_array(context, nodes, sizeof *pass->reached);
     pass->weights = nmi_alloc_zero_array(context, nodes, sizeof *pass->weights);
     pass->shapes = nmi_alloc_zero_array(context, nodes, sizeof *pass->shapes);
-    if (pass->tensors == NULL || pass->places == NULL || pass->value_offset == NULL ||
-        pass->gradient_offset == NULL || pass->first_input == NULL || pass->batch_norm == NULL ||
-        pass->needed == NULL || pass->reached == NULL || pass->weights == NULL ||
-        pass->shapes == NULL)
+    if (pass->stretch == NULL || pass->tensors == NULL || pass->places == NULL ||
+        pass->value_offset == NULL || pass->gradient_offset == NULL || pass->first_input == NULL ||
+        pass->batch_norm == NULL || pass->needed == NULL || pass->reached == NULL ||
+        pass->weights == NULL || pass->shapes == NULL)
         return NEUMETA_ERR_MEMORY;
     for (int32_t n = 0; n < nodes; n++) {
         pass->first_input[n] = (int32_t)inputs;
         inputs += pass->topology->nodes[n].input_count;
     }
     pass->flow = nmi_alloc_array(context, inputs, sizeof *pass->flow);
-    return pass->flow != NULL ? nmi_steps_create(context, pass->topology, false, &pass->steps)
-                              : NEUMETA_ERR_MEMORY;
+    if (pass->flow == NULL)
+        return NEUMETA_ERR_MEMORY;
+    const neumeta_status status = nmi_steps_create(context, pass->topology, false, &pass->steps);
+    if (status == NEUMETA_OK)
+        find_stretches(pass);
+    return status;
 }
 
 static neumeta_status allocate_slabs(nmi_pass *pass, const nmi_shape *shapes, const totals *need)
@@ -353,11 +389,12 @@ void nmi_pass_free(nmi_pass *pass)
     if (pass == NULL)
         return;
     nmi_context *context = pass->context;
-    void *const parts[] = {pass->tensors, pass->places,   pass->value_offset, pass->gradient_offset,
-                           pass->flow,    pass->needed,   pass->first_input,  pass->batch_norm,
-                           pass->reached, pass->weights,  pass->values,       pass->gradients,
-                           pass->packed,  pass->partials, pass->factors,      pass->outputs,
-                           pass->sums,    pass->totals,   pass->workspaces,   pass->shapes};
+    void *const parts[] = {pass->stretch,         pass->tensors, pass->places,   pass->value_offset,
+                           pass->gradient_offset, pass->flow,    pass->needed,   pass->first_input,
+                           pass->batch_norm,      pass->reached, pass->weights,  pass->values,
+                           pass->gradients,       pass->packed,  pass->partials, pass->factors,
+                           pass->outputs,         pass->sums,    pass->totals,   pass->workspaces,
+                           pass->shapes};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         nmi_free(context, parts[i]);
     nmi_steps_free(context, &pass->steps);
@@ -395,6 +432,29 @@ nmi_chunk nmi_pass_chunk(const nmi_pass *pass, int64_t index, int32_t worker, bo
         chunk.first = 0;
     }
     return chunk;
+}
+
+/* The largest value of a slice: with the two or three others of a step it fills half of a
+ * second-level cache of 1 MiB. */
+enum { SLICE_BYTES = 128 * 1024 };
+
+int64_t nmi_pass_slice_items(const nmi_pass *pass, int32_t first, int32_t last)
+{
+    int64_t most = 1;
+    for (int32_t s = first; s <= last && s < pass->steps.count; s++) {
+        const int64_t floats = nmi_shape_floats(&pass->network->shapes[pass->steps.steps[s].end]);
+        most = floats > most ? floats : most;
+    }
+    const int64_t items = SLICE_BYTES / (int64_t)sizeof(float) / most;
+    return items > 1 ? items : 1;
+}
+
+nmi_chunk nmi_pass_slice(const nmi_chunk *chunk, int64_t begin, int64_t items)
+{
+    nmi_chunk slice = *chunk;
+    slice.first += begin;
+    slice.items = chunk->items - begin < items ? chunk->items - begin : items;
+    return slice;
 }
 
 bool nmi_pass_is_live(const nmi_pass *pass, const nmi_step *step)

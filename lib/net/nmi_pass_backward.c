@@ -100,15 +100,21 @@ static void transpose_step(void *argument, int64_t index, int32_t worker)
 
 typedef struct position {
     const nmi_pass *pass;
-    nmi_chunk values, gradients;
-    int64_t index; /* of the chunk */
+    nmi_chunk values, gradients; /* of a slice */
+    int64_t index;               /* of the chunk */
+    bool first;                  /* slice of the chunk: its partial sums are to be cleared */
     const nmi_step *step;
     float *dy;
 } position;
 
-static double *chunk_sums(const position *at)
+/* The chunk's `count` sums of the step, to which each slice adds. */
+static double *chunk_sums(const position *at, int64_t count)
 {
-    return at->pass->sums + at->index * at->pass->sum_count + at->pass->places[at->step->node].sum;
+    double *sums =
+        at->pass->sums + at->index * at->pass->sum_count + at->pass->places[at->step->node].sum;
+    if (at->first)
+        memset(sums, 0, (size_t)count * sizeof *sums);
+    return sums;
 }
 
 /* The chunk's gradients of a convolution's or linear node's own tensors, where trained. */
@@ -120,7 +126,8 @@ static void backward_weights(const position *at, const float *x)
     const nmi_shape *out = &at->values.shapes[n];
     float *dw = pass->partials + at->index * pass->partial_floats + places->partial;
     float *db = pass->partials + at->index * pass->partial_floats + places->bias;
-    memset(dw, 0, (size_t)(places->bias + places->vector - places->partial) * sizeof *dw);
+    if (at->first)
+        memset(dw, 0, (size_t)(places->bias + places->vector - places->partial) * sizeof *dw);
     if (trained(pass, pass->tensors[n].weight) == NULL) {
         pass->kernels->column_sums(at->values.items * out->height * out->width, out->channels,
                                    at->dy, out->channels, db);
@@ -164,35 +171,62 @@ static void backward_product(const position *at, const float *x, uint8_t flow, f
     }
 }
 
+/* The gradient of the other term of the step's sum and what to do with it. */
+static float *other_gradient(const position *at, uint8_t *flow)
+{
+    const nmi_pass *pass = at->pass;
+    const nmi_step *step = at->step;
+    *flow = NMI_FLOW_NONE;
+    if (step->add < 0)
+        return NULL;
+    const int32_t other = pass->steps.end[pass->topology->nodes[step->add].inputs[0]] == step->end;
+    *flow = pass->flow[pass->first_input[step->add] + other];
+    return nmi_chunk_value(&at->gradients, nmi_pass_input(pass, step->add, other));
+}
+
+static nmi_norm_gradient norm_gradient(const position *at, const float *x)
+{
+    const nmi_pass *pass = at->pass;
+    const int32_t n = at->step->node;
+    const nmi_shape *shape = &at->values.shapes[n];
+    const float *mean = pass->factors + pass->places[n].factors + 2 * pass->places[n].vector;
+    return (nmi_norm_gradient){.rows = at->values.items * shape->height * shape->width,
+                               .channels = shape->channels,
+                               .x = x,
+                               .mean = mean,
+                               .inverse = mean + pass->places[n].vector,
+                               .dy = at->dy};
+}
+
+/* A norm with batch statistics down to its sums, with what the step has behind it. */
 static void sum_norm(const position *at, const float *x)
 {
     const nmi_pass *pass = at->pass;
-    int32_t n = at->step->node;
-    const nmi_shape *shape = &at->values.shapes[n];
-    const float *mean = pass->factors + pass->places[n].factors + 2 * pass->places[n].vector;
-    double *sums = chunk_sums(at);
-    memset(sums, 0, 2 * (size_t)shape->channels * sizeof *sums);
-    nmi_norm_backward_sums(at->values.items * shape->height * shape->width, shape->channels, x,
-                           at->dy, mean, mean + pass->places[n].vector, sums,
-                           sums + shape->channels);
+    nmi_norm_gradient norm = norm_gradient(at, x);
+    double *sums = chunk_sums(at, 2 * norm.channels);
+    uint8_t flow;
+    float *other = other_gradient(at, &flow);
+    norm.activation = nmi_step_activation(pass->topology, at->step->activation);
+    norm.y = nmi_chunk_value(&at->values, at->step->end);
+    norm.other = flow != NMI_FLOW_NONE ? other : NULL;
+    norm.add = flow == NMI_FLOW_ADD;
+    pass->kernels->norm_backward_sums(&norm, sums, sums + norm.channels);
 }
 
 /* Input gradient of a norm whose sums are complete. */
 static void finish_norm_input(const position *at, const float *x, uint8_t flow, float *dx)
 {
     const nmi_pass *pass = at->pass;
-    int32_t n = at->step->node;
+    const int32_t n = at->step->node;
     const nmi_shape *shape = &at->values.shapes[n];
-    int64_t pixels = shape->height * shape->width;
-    const nmi_places *places = &pass->places[n];
-    const float *mean = pass->factors + places->factors + 2 * places->vector;
-    const double *totals = pass->totals + places->total;
-    int32_t weight = pass->tensors[n].weight;
+    const float *factors = pass->factors + pass->places[n].factors;
+    const int64_t vector = pass->places[n].vector;
+    const nmi_norm_slope norm = {factors, factors + 2 * vector, factors + 4 * vector,
+                                 factors + 5 * vector};
     if (flow != NMI_FLOW_NONE)
-        nmi_norm_backward_input(at->values.items * pixels, shape->channels, pass->items * pixels, x,
-                                at->dy, mean, mean + places->vector,
-                                weight >= 0 ? pass->network->tensors[weight].data : NULL, totals,
-                                totals + shape->channels, flow == NMI_FLOW_ADD, dx);
+        pass->kernels->norm_backward_input(at->values.items * shape->height * shape->width,
+                                           shape->channels, &norm, x, at->dy, flow == NMI_FLOW_ADD,
+                                           dx);
 }
 
 /* AFFINE, and NORM with fixed statistics. */
@@ -202,11 +236,11 @@ static void backward_affine(const position *at, const float *x, uint8_t flow, fl
     int32_t n = at->step->node;
     const nmi_shape *shape = &at->values.shapes[n];
     int64_t rows = at->values.items * shape->height * shape->width;
-    double *sums = chunk_sums(at);
+    double *sums = chunk_sums(at, 2 * shape->channels);
     if (trains(pass, n) && pass->topology->nodes[n].op == NEUMETA_OP_NORM) {
-        sum_norm(at, x);
+        const nmi_norm_gradient norm = norm_gradient(at, x);
+        pass->kernels->norm_backward_sums(&norm, sums, sums + shape->channels);
     } else if (trains(pass, n)) {
-        memset(sums, 0, 2 * (size_t)shape->channels * sizeof *sums);
         nmi_affine_backward_parameters(rows, shape->channels, x, at->dy, sums,
                                        sums + shape->channels);
     }
@@ -220,8 +254,7 @@ static void backward_group_norm(const position *at, const float *x, uint8_t flow
     const int32_t n = at->step->node;
     const nmi_shape *shape = &at->values.shapes[n];
     const nmi_group_norm norm = nmi_step_group_norm(at->pass->topology, at->values.shapes, n);
-    double *sums = chunk_sums(at);
-    memset(sums, 0, 2 * (size_t)shape->channels * sizeof *sums);
+    double *sums = chunk_sums(at, 2 * shape->channels);
     for (int64_t i = 0; i < at->values.items; i++) {
         const int64_t item = i * nmi_shape_floats(shape);
         nmi_group_norm_backward(&norm, x + item, at->dy + item, at->pass->weights[n].scale,
@@ -330,7 +363,7 @@ static void backward_operator(const position *at)
         return;
     case NEUMETA_OP_SCALE:
         if (trains(pass, n))
-            *chunk_sums(at) = nmi_scale_backward_alpha(
+            *chunk_sums(at, 1) += nmi_scale_backward_alpha(
                 at->values.items * nmi_shape_floats(&at->values.shapes[n]), x, at->dy);
         break;
     default:
@@ -350,13 +383,10 @@ static void backward_tail(const position *at)
         nmi_activation_backward(pass->kernels,
                                 nmi_step_activation(pass->topology, step->activation), count,
                                 nmi_chunk_value(&at->values, step->end), at->dy, false, at->dy);
-    if (step->add < 0)
-        return;
-    int32_t other = pass->steps.end[pass->topology->nodes[step->add].inputs[0]] == step->end;
-    uint8_t flow = pass->flow[pass->first_input[step->add] + other];
+    uint8_t flow;
+    float *other = other_gradient(at, &flow);
     if (flow != NMI_FLOW_NONE)
-        nmi_add_backward(pass->kernels, count, at->dy, flow == NMI_FLOW_ADD,
-                         nmi_chunk_value(&at->gradients, nmi_pass_input(pass, step->add, other)));
+        nmi_add_backward(pass->kernels, count, at->dy, flow == NMI_FLOW_ADD, other);
 }
 
 /* --- jobs ------------------------------------------------------------------------------------ */
@@ -381,30 +411,54 @@ static void start_chunk(void *argument, int64_t index, int32_t worker)
                      nmi_chunk_value(&at.gradients, output));
 }
 
-/* Task: one chunk from step `begin` down to `stop`. A norm with batch statistics at `stop` only
- * adds its sums; the next job resumes there. */
+/* A norm with batch statistics at `stop` only adds its sums; the next job resumes there. */
+static void backward_step(position *at, int32_t s)
+{
+    const nmi_pass *pass = at->pass;
+    at->step = &pass->steps.steps[s];
+    if (!is_active(pass, at->step))
+        return;
+    at->dy = nmi_chunk_value(&at->gradients, at->step->end);
+    if (!nmi_pass_is_barrier(pass, at->step)) {
+        backward_tail(at);
+        backward_operator(at);
+        return;
+    }
+    const int32_t source = nmi_pass_input(pass, at->step->node, 0);
+    const float *x = nmi_chunk_value(&at->values, source);
+    if (s == pass->begin && pass->resumed)
+        finish_norm_input(at, x, pass->flow[pass->first_input[at->step->node]],
+                          nmi_chunk_value(&at->gradients, source));
+    else
+        sum_norm(at, x);
+}
+
+/* The lowest step of the stretch that goes on at `top`; where a norm resumes, of the one below. */
+static int32_t stretch_bottom(const nmi_pass *pass, int32_t top)
+{
+    int32_t s = top == pass->begin && pass->resumed ? top - 1 : top;
+    while (s > pass->stop && pass->stretch[s - 1] == pass->stretch[s])
+        s--;
+    return s;
+}
+
+/* Task: one chunk from step `begin` down to `stop`, in slices through each stretch. */
 static void backward_chunk(void *argument, int64_t index, int32_t worker)
 {
     const nmi_pass *pass = argument;
-    position at = position_at(pass, index, worker);
-    for (int32_t s = pass->begin; s >= pass->stop; s--) {
-        at.step = &pass->steps.steps[s];
-        if (!is_active(pass, at.step))
-            continue;
-        at.dy = nmi_chunk_value(&at.gradients, at.step->end);
-        bool barrier = nmi_pass_is_barrier(pass, at.step);
-        int32_t source = barrier ? nmi_pass_input(pass, at.step->node, 0) : -1;
-        if (barrier && s == pass->begin && pass->resumed) {
-            finish_norm_input(&at, nmi_chunk_value(&at.values, source),
-                              pass->flow[pass->first_input[at.step->node]],
-                              nmi_chunk_value(&at.gradients, source));
-            continue;
+    const position chunk = position_at(pass, index, worker);
+    for (int32_t top = pass->begin; top >= pass->stop;) {
+        const int32_t bottom = stretch_bottom(pass, top);
+        const int64_t items = nmi_pass_slice_items(pass, bottom, top);
+        for (int64_t i = 0; i < chunk.values.items; i += items) {
+            position at = chunk;
+            at.values = nmi_pass_slice(&chunk.values, i, items);
+            at.gradients = nmi_pass_slice(&chunk.gradients, i, items);
+            at.first = i == 0;
+            for (int32_t s = top; s >= bottom; s--)
+                backward_step(&at, s);
         }
-        backward_tail(&at);
-        if (barrier)
-            sum_norm(&at, nmi_chunk_value(&at.values, source));
-        else
-            backward_operator(&at);
+        top = bottom - 1;
     }
 }
 
@@ -473,6 +527,20 @@ static void reduce_step(void *argument, int64_t index, int32_t worker)
     }
 }
 
+/* Sums of a norm over all chunks, and what the gradient of its input takes from them. */
+static void finish_norm_sums(const nmi_pass *pass, int32_t n)
+{
+    const nmi_shape *shape = &pass->network->shapes[n];
+    const int64_t vector = pass->places[n].vector;
+    float *factors = pass->factors + pass->places[n].factors;
+    double *totals = pass->totals + pass->places[n].total;
+    memcpy(totals, nmi_pass_reduce_sums(pass, n, 2 * shape->channels),
+           2 * (size_t)shape->channels * sizeof *totals);
+    nmi_norm_backward_finish(shape->channels, pass->items * shape->height * shape->width, factors,
+                             factors + 3 * vector, totals, totals + shape->channels,
+                             factors + 4 * vector, factors + 5 * vector);
+}
+
 /* Runs from `begin` to the next barrier or the lowest step; false when nothing is left. */
 static bool backward_job(nmi_pass *pass, int32_t lowest)
 {
@@ -484,9 +552,7 @@ static bool backward_job(nmi_pass *pass, int32_t lowest)
     int32_t n = pass->steps.steps[pass->stop].node;
     if (!nmi_pass_is_barrier(pass, &pass->steps.steps[pass->stop]))
         return false;
-    int64_t count = 2 * pass->network->shapes[n].channels;
-    memcpy(pass->totals + pass->places[n].total, nmi_pass_reduce_sums(pass, n, count),
-           (size_t)count * sizeof(double));
+    finish_norm_sums(pass, n);
     return pass->stop > lowest;
 }
 

@@ -90,39 +90,65 @@ static void prepare_step(void *argument, int64_t index, int32_t worker)
     }
 }
 
-/* The chunk's sums of a norm's input. */
-static void sum_norm(const nmi_pass *pass, const nmi_chunk *chunk, int64_t index, int32_t number)
+/* Adds a slice's part to the chunk's sums of the input of the norm at `stop`. */
+static void sum_norm(const nmi_pass *pass, const nmi_chunk *slice, double *sums)
 {
-    const nmi_shape *shape = &chunk->shapes[number];
-    double *sums = pass->sums + index * pass->sum_count + pass->places[number].sum;
-    memset(sums, 0, 2 * (size_t)shape->channels * sizeof *sums);
-    nmi_norm_sums(chunk->items * shape->height * shape->width, shape->channels,
-                  nmi_chunk_value(chunk, nmi_pass_input(pass, number, 0)), sums,
-                  sums + shape->channels);
+    const int32_t n = pass->steps.steps[pass->stop].node;
+    const nmi_shape *shape = &slice->shapes[n];
+    pass->kernels->moments(slice->items * shape->height * shape->width, shape->channels,
+                           nmi_chunk_value(slice, nmi_pass_input(pass, n, 0)), sums,
+                           sums + shape->channels);
+}
+
+static void forward_step(const nmi_pass *pass, const nmi_chunk *slice, const nmi_step *step)
+{
+    if (!nmi_pass_is_live(pass, step))
+        return;
+    if (pass->topology->nodes[step->node].op != NEUMETA_OP_INPUT) {
+        nmi_step_forward(slice, step, &pass->weights[step->node]);
+        return;
+    }
+    const nmi_shape *shape = &slice->shapes[step->node];
+    nmi_nchw_to_nhwc(slice->items, shape->channels, shape->height * shape->width,
+                     pass->inputs + slice->first * nmi_shape_floats(shape),
+                     nmi_chunk_value(slice, step->node));
+}
+
+/* One chunk through the steps [begin, end) of a stretch, and to the sums of the norm behind. */
+static void forward_stretch(const nmi_pass *pass, const nmi_chunk *chunk, int32_t begin,
+                            int32_t end, double *sums)
+{
+    const int64_t items = nmi_pass_slice_items(pass, begin, end - 1);
+    for (int64_t i = 0; i < chunk->items; i += items) {
+        const nmi_chunk slice = nmi_pass_slice(chunk, i, items);
+        for (int32_t s = begin; s < end; s++)
+            forward_step(pass, &slice, &pass->steps.steps[s]);
+        if (sums != NULL)
+            sum_norm(pass, &slice, sums);
+    }
 }
 
 /* Task: one chunk through the steps [begin, stop), then its share of the barrier at `stop`. */
 static void forward_chunk(void *argument, int64_t index, int32_t worker)
 {
     const nmi_pass *pass = argument;
-    nmi_chunk chunk = nmi_pass_chunk(pass, index, worker, false);
-    for (int32_t s = pass->begin; s < pass->stop; s++) {
-        const nmi_step *step = &pass->steps.steps[s];
-        if (!nmi_pass_is_live(pass, step))
-            continue;
-        if (pass->topology->nodes[step->node].op == NEUMETA_OP_INPUT) {
-            const nmi_shape *shape = &chunk.shapes[step->node];
-            nmi_nchw_to_nhwc(chunk.items, shape->channels, shape->height * shape->width,
-                             pass->inputs + chunk.first * nmi_shape_floats(shape),
-                             nmi_chunk_value(&chunk, step->node));
-        } else {
-            nmi_step_forward(&chunk, step, &pass->weights[step->node]);
-        }
-    }
+    const nmi_chunk chunk = nmi_pass_chunk(pass, index, worker, false);
+    double *sums = NULL;
     if (pass->stop < pass->steps.count) {
-        sum_norm(pass, &chunk, index, pass->steps.steps[pass->stop].node);
-        return;
+        const int32_t norm = pass->steps.steps[pass->stop].node;
+        sums = pass->sums + index * pass->sum_count + pass->places[norm].sum;
+        memset(sums, 0, 2 * (size_t)chunk.shapes[norm].channels * sizeof *sums);
     }
+    int32_t begin = pass->begin;
+    do { /* there may be no step, but only sums */
+        int32_t end = begin;
+        while (end < pass->stop && pass->stretch[end] == pass->stretch[begin])
+            end++;
+        forward_stretch(pass, &chunk, begin, end, end == pass->stop ? sums : NULL);
+        begin = end;
+    } while (begin < pass->stop);
+    if (sums != NULL)
+        return;
     int32_t output = pass->steps.source[pass->topology->output];
     const nmi_shape *shape = &chunk.shapes[output];
     nmi_nhwc_to_nchw(chunk.items, shape->channels, shape->height * shape->width,

@@ -25,7 +25,8 @@ typedef struct nmi_places {
     int64_t bias;               /* within a chunk */
     int64_t sum;                /* within a chunk: NORM, GROUP_NORM, AFFINE [2][C], SCALE [1] */
     int64_t total;              /* NORM: [2][C] sums over all chunks */
-    int64_t factors;            /* NORM: scale, shift, mean, inverse, each [C] at `vector` */
+    int64_t factors;            /* NORM: scale, shift, mean, inverse, slope and offset of the
+                                 * backward, each [C] at `vector` */
     int64_t vector;             /* [C] rounded up to whole alignment units */
 } nmi_places;
 
@@ -36,6 +37,7 @@ struct nmi_pass {
     int32_t precision;          /* of convolutions */
     int64_t batch;
     nmi_steps steps;
+    int32_t *stretch;          /* [steps.count] number of its stretch: see nmi_pass_slice_items() */
     nmi_node_tensors *tensors; /* [node_count] */
     nmi_places *places;        /* [node_count] */
     int64_t *value_offset;     /* [node_count] of nmi_chunk */
@@ -65,6 +67,17 @@ struct nmi_pass {
 
 /* The chunk `index` with values, or with gradients. */
 nmi_chunk nmi_pass_chunk(const nmi_pass *pass, int64_t index, int32_t worker, bool gradients);
+/*
+ * Steps are cut into stretches: a norm and what follows it up to the next norm, and in any case
+ * with one product at most. A chunk goes through a stretch in slices, items whose values stay in a
+ * core's cache from one step to the next, so that the sweeps around a product meet its operands
+ * there. In the backward a norm with batch statistics ends its stretch with its sums, and begins
+ * the one below with the gradient of its input. How many items: fixed by the shapes of the steps
+ * [first, last].
+ */
+int64_t nmi_pass_slice_items(const nmi_pass *pass, int32_t first, int32_t last);
+/* Items [begin, begin + items) of a chunk, but no more than it has. */
+nmi_chunk nmi_pass_slice(const nmi_chunk *chunk, int64_t begin, int64_t items);
 bool nmi_pass_is_live(const nmi_pass *pass, const nmi_step *step);
 /* NORM with statistics of the batch: all chunks must have added their sums before any goes on. */
 bool nmi_pass_is_barrier(const nmi_pass *pass, const nmi_step *step);

@@ -8,7 +8,6 @@
 
 #include "nmi_dense.h"
 #include "nmi_elementwise.h"
-#include "nmi_norm_op.h"
 
 #include <string.h>
 
@@ -149,12 +148,25 @@ static float *line_of(const nmi_image *image, int64_t item, int64_t line)
     return image->first + item * image->item + line * image->line;
 }
 
+/* Factors per channel, and what the step has behind them. */
+static void scale_channels(const forward_job *job, int64_t item, int64_t line, int64_t pixels,
+                           const float *scale, const float *shift)
+{
+    const nmi_chunk *chunk = job->chunk;
+    const float *residual = NULL;
+    if (job->step->add >= 0) {
+        const nmi_image other =
+            nmi_chunk_image(chunk, nmi_step_residual(chunk->topology, chunk->steps, job->step));
+        residual = line_of(&other, item, line);
+    }
+    nmi_affine_forward(chunk->kernels, pixels, job->out->channels, scale, shift, residual,
+                       nmi_step_activation(chunk->topology, job->step->activation),
+                       line_of(&job->x, item, line), line_of(&job->y, item, line));
+}
+
 static void affine_line(const forward_job *job, int64_t item, int64_t line, int64_t pixels)
 {
-    nmi_affine_forward(job->chunk->kernels, pixels, job->out->channels, job->weights->scale,
-                       job->weights->shift,
-                       nmi_step_activation(job->chunk->topology, job->step->activation),
-                       line_of(&job->x, item, line), line_of(&job->y, item, line));
+    scale_channels(job, item, line, pixels, job->weights->scale, job->weights->shift);
 }
 
 /* Two sweeps over each item: its moments, then the factors that they give. */
@@ -168,13 +180,12 @@ static void forward_group_norm(const forward_job *job)
     for (int64_t i = 0; i < job->chunk->items; i++) {
         memset(sum, 0, 2 * (size_t)channels * sizeof *sum);
         for (int64_t line = 0; line < job->out->height; line++)
-            nmi_norm_sums(job->out->width, channels, line_of(&job->x, i, line), sum, square);
+            job->chunk->kernels->moments(job->out->width, channels, line_of(&job->x, i, line), sum,
+                                         square);
         nmi_group_norm_factors(&norm, sum, square, job->weights->scale, job->weights->shift, scale,
                                shift);
         for (int64_t line = 0; line < job->out->height; line++)
-            nmi_affine_forward(job->chunk->kernels, job->out->width, channels, scale, shift,
-                               nmi_step_activation(job->chunk->topology, job->step->activation),
-                               line_of(&job->x, i, line), line_of(&job->y, i, line));
+            scale_channels(job, i, line, job->out->width, scale, shift);
     }
 }
 

@@ -53,15 +53,16 @@ static nmi_step group_step(const nmi_topology *topology, const int32_t *sole, co
             step.scaled = step.end = next;
             next = follower(topology, sole, next);
         }
-        if (next >= 0 && end[next] < 0 && topology->nodes[next].op == NEUMETA_OP_ADD &&
-            topology->nodes[next].input_count == 2) {
-            step.add = step.end = next;
-            next = follower(topology, sole, next);
-        }
     }
-    if (next >= 0 && topology->nodes[next].op == NEUMETA_OP_ACTIVATION &&
-        (is_product(op) || op == NEUMETA_OP_NORM || op == NEUMETA_OP_GROUP_NORM ||
-         op == NEUMETA_OP_AFFINE || op == NEUMETA_OP_ADD))
+    const bool adds = is_product(op) || op == NEUMETA_OP_NORM || op == NEUMETA_OP_GROUP_NORM ||
+                      op == NEUMETA_OP_AFFINE;
+    if (adds && next >= 0 && end[next] < 0 && topology->nodes[next].op == NEUMETA_OP_ADD &&
+        topology->nodes[next].input_count == 2) {
+        step.add = step.end = next;
+        next = follower(topology, sole, next);
+    }
+    if ((adds || op == NEUMETA_OP_ADD) && next >= 0 &&
+        topology->nodes[next].op == NEUMETA_OP_ACTIVATION)
         step.activation = step.end = next;
     return step;
 }

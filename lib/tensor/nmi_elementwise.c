@@ -206,14 +206,10 @@ double nmi_scale_backward_alpha(int64_t count, const float *x, const float *dy)
 }
 
 void nmi_affine_forward(const nmi_kernels *kernels, int64_t rows, int64_t channels,
-                        const float *scale, const float *shift, int32_t activation, const float *x,
-                        float *y)
+                        const float *scale, const float *shift, const float *residual,
+                        int32_t activation, const float *x, float *y)
 {
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < channels; c++)
-            y[r * channels + c] = scale[c] * x[r * channels + c] + shift[c];
-    if (activation != NMI_ACTIVATION_NONE)
-        nmi_activation_forward(kernels, activation, rows * channels, y, y);
+    kernels->affine(rows, channels, scale, shift, residual, activation, x, y);
 }
 
 void nmi_affine_backward(int64_t rows, int64_t channels, const float *scale, const float *dy,

@@ -77,10 +77,11 @@ void nmi_scale_backward(const nmi_kernels *kernels, int64_t count, float alpha, 
 double nmi_scale_backward_alpha(int64_t count, const float *x, const float *dy);
 
 /* Per-channel affine, also batch norm with fixed statistics:
- * y[r][c] = act(scale[c] * x[r][c] + shift[c]). In place is allowed. */
+ * y[r][c] = act(scale[c] * x[r][c] + shift[c] + residual[r][c]). Without a residual (NULL) it is 0;
+ * y may be x or the residual. */
 void nmi_affine_forward(const nmi_kernels *kernels, int64_t rows, int64_t channels,
-                        const float *scale, const float *shift, int32_t activation, const float *x,
-                        float *y);
+                        const float *scale, const float *shift, const float *residual,
+                        int32_t activation, const float *x, float *y);
 /* dx (+)= scale[c] * dy. dx may be dy if not accumulating. */
 void nmi_affine_backward(int64_t rows, int64_t channels, const float *scale, const float *dy,
                          bool accumulate, float *dx);

@@ -73,6 +73,28 @@ typedef struct nmi_tiles {
     bool bordered;
 } nmi_tiles;
 
+/*
+ * Backward of a norm of batch statistics down to its sums, over rows of NHWC activations. With
+ * g = dy act'(y), act being what follows the norm, and with a sum of two terms between them:
+ *   dgamma[c] += sum_r g (x - mean) inverse        dbeta[c] += sum_r g
+ * g takes the place of dy, and is the gradient of the sum's other term as well.
+ */
+typedef struct nmi_norm_gradient {
+    int64_t rows, channels;
+    const float *x;              /* input of the norm */
+    const float *mean, *inverse; /* [channels] */
+    int32_t activation;          /* NMI_ACTIVATION_* */
+    const float *y;              /* output of the activation; NULL without one */
+    float *dy;
+    float *other; /* the other term's gradient, or NULL */
+    bool add;     /* other += g; else other = g */
+} nmi_norm_gradient;
+
+/* Behind those sums: dx (+)= scale dy + slope (x - mean) + offset, each [channels]. */
+typedef struct nmi_norm_slope {
+    const float *scale, *mean, *slope, *offset;
+} nmi_norm_slope;
+
 typedef struct nmi_kernels {
     const char *name;
     int32_t lanes; /* floats in a vector, V */
@@ -125,6 +147,16 @@ typedef struct nmi_kernels {
                               float *dx);
     /* y[i] += a * x[i] */
     void (*add_scaled)(int64_t count, float a, const float *x, float *y);
+    /* sum[c] += sum_r x, square[c] += sum_r x^2, in double, of x [rows][channels]. */
+    void (*moments)(int64_t rows, int64_t channels, const float *x, double *sum, double *square);
+    /* y[r][c] = act(scale[c] x[r][c] + shift[c] + residual[r][c]); residual may be NULL, and y any
+     * of the two. */
+    void (*affine)(int64_t rows, int64_t channels, const float *scale, const float *shift,
+                   const float *residual, int32_t activation, const float *x, float *y);
+    /* See nmi_norm_gradient and nmi_norm_slope. dx may be dy if not accumulating. */
+    void (*norm_backward_sums)(const nmi_norm_gradient *norm, double *dgamma, double *dbeta);
+    void (*norm_backward_input)(int64_t rows, int64_t channels, const nmi_norm_slope *norm,
+                                const float *x, const float *dy, bool accumulate, float *dx);
     /* sine[i] = sin(pi x[i]), cosine[i] = cos(pi x[i]); see nmi_sincospi.h. */
     void (*sincospi)(const double *x, float *sine, float *cosine, int64_t count);
 } nmi_kernels;

@@ -68,6 +68,17 @@ void nmi_norm_backward_sums(int64_t rows, int64_t channels, const float *x, cons
     }
 }
 
+void nmi_norm_backward_finish(int64_t channels, int64_t count, const float *scale,
+                              const float *inverse, const double *dgamma, const double *dbeta,
+                              float *slope, float *offset)
+{
+    for (int64_t c = 0; c < channels; c++) {
+        const double share = -(double)scale[c] / (double)count;
+        slope[c] = (float)(share * (double)inverse[c] * dgamma[c]);
+        offset[c] = (float)(share * dbeta[c]);
+    }
+}
+
 void nmi_norm_backward_input(int64_t rows, int64_t channels, int64_t count, const float *x,
                              const float *dy, const float *mean, const float *inverse,
                              const float *gamma, const double *dgamma, const double *dbeta,

@@ -9,6 +9,8 @@
  * Training needs sums over the whole batch, so forward and backward come in phases: each chunk of
  * items adds into its own partial sums, the chunks' sums are added in chunk order, one finish
  * call, then the per-element phase on each chunk. All per-channel arrays hold `channels` values.
+ * The phases over rows are plain loops: training runs them in nmi_kernels.h, for which they are the
+ * reference.
  */
 #ifndef NMI_NORM_OP_H
 #define NMI_NORM_OP_H
@@ -36,6 +38,11 @@ void nmi_norm_finish(int64_t channels, int64_t count, const double *sum, const d
 /* Phase 1 of backward: dgamma[c] += sum_r dy * (x - mean) * inverse, dbeta[c] += sum_r dy. */
 void nmi_norm_backward_sums(int64_t rows, int64_t channels, const float *x, const float *dy,
                             const float *mean, const float *inverse, double *dgamma, double *dbeta);
+/* Between the phases: slope and offset of nmi_norm_slope, with which the kernels do phase 2, from
+ * the sums over the whole batch; scale and inverse as nmi_norm_finish() wrote them. */
+void nmi_norm_backward_finish(int64_t channels, int64_t count, const float *scale,
+                              const float *inverse, const double *dgamma, const double *dbeta,
+                              float *slope, float *offset);
 /* Phase 2: dx (+)= gamma * inverse * (dy - dbeta / count - xhat * dgamma / count), with the sums
  * over the whole batch. gamma NULL means 1. dx may be dy if not accumulating. */
 void nmi_norm_backward_input(int64_t rows, int64_t channels, int64_t count, const float *x,

@@ -221,7 +221,7 @@ START_TEST(batch_norm_in_training_agrees)
     nmi_norm_sums(rows, 3, x, sum, square);
     nmi_norm_finish(3, rows, sum, square, gamma, beta, 1e-5f, 0.1f, mean, inverse, scale, shift,
                     running_mean, running_var);
-    nmi_affine_forward(test_kernels(), rows, 3, scale, shift, NMI_ACTIVATION_NONE, x, y);
+    nmi_affine_forward(test_kernels(), rows, 3, scale, shift, NULL, NMI_ACTIVATION_NONE, x, y);
     nmi_norm_backward_sums(rows, 3, x, dy, mean, inverse, gamma_sum, beta_sum);
     nmi_norm_backward_input(rows, 3, rows, x, dy, mean, inverse, gamma, gamma_sum, beta_sum, false,
                             dx);

@@ -361,7 +361,7 @@ static const float offsets[CHANNELS] = {1.0f, 2.0f, -1.0f, 0.0f, 0.5f};
 
 static void affine_forward(const float *x, float *y)
 {
-    nmi_affine_forward(test_kernels(), ITEMS * PIXELS, CHANNELS, factors, offsets,
+    nmi_affine_forward(test_kernels(), ITEMS * PIXELS, CHANNELS, factors, offsets, NULL,
                        NMI_ACTIVATION_NONE, x, y);
 }
 

@@ -119,7 +119,7 @@ START_TEST(batch_norm_uses_biased_and_stores_unbiased_variance)
     float mean, inverse, scale, shift, running_mean = 1.0f, running_variance = 1.0f, y[4];
     nmi_norm_finish(1, 4, &sum, &square, &gamma, &beta, 0.5f, 0.1f, &mean, &inverse, &scale, &shift,
                     &running_mean, &running_variance);
-    nmi_affine_forward(test_kernels(), 4, 1, &scale, &shift, NMI_ACTIVATION_NONE, x, y);
+    nmi_affine_forward(test_kernels(), 4, 1, &scale, &shift, NULL, NMI_ACTIVATION_NONE, x, y);
     const float expected[4] = {-1, 0, 1, 4}; /* 1 + 2 (x - 3) / sqrt(3.5 + 0.5) */
     assert_near(y, expected, 4, close, 0.0);
     ck_assert_float_eq_tol(running_mean, 1.2f, 1e-6f);

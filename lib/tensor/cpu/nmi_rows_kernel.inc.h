@@ -617,6 +617,8 @@ static void sincospi(const double *restrict x, float *restrict sine, float *rest
 
 #include "nmi_winograd.inc.h"
 
+#include "nmi_sweeps.inc.h" /* with the loads of parts of the former */
+
 extern const nmi_kernels TABLE;
 const nmi_kernels TABLE = {.name = NAME,
                            .lanes = LANES,
@@ -636,4 +638,8 @@ const nmi_kernels TABLE = {.name = NAME,
                            .activate = activate,
                            .activate_backward = activate_backward,
                            .add_scaled = add_scaled,
+                           .moments = moments,
+                           .affine = affine,
+                           .norm_backward_sums = norm_backward_sums,
+                           .norm_backward_input = norm_backward_input,
                            .sincospi = sincospi};
