@@ -27,6 +27,12 @@ static const nmi_step *step_of(const nmi_pass *pass, int32_t end)
     return &pass->steps.steps[low];
 }
 
+/* The stretch in which a node is computed. */
+static int64_t stretch_of(const nmi_pass *pass, int32_t node)
+{
+    return pass->stretch[step_of(pass, node) - pass->steps.steps];
+}
+
 /* Whether `reader` alone reads the step that ends in `node`, directly and whenever it is live. */
 static bool reads_alone(const nmi_pass *pass, int32_t reader, int32_t node)
 {
@@ -56,17 +62,55 @@ static int32_t overwritable_input(const nmi_pass *pass, const nmi_step *step)
     return -1;
 }
 
+/* Whether a product of the same stretch is the only one to read what a norm yields. */
+static bool is_passing(const nmi_pass *pass, const nmi_step *step)
+{
+    const int32_t reader = pass->steps.sole[step->end];
+    if (pass->topology->nodes[step->node].op != NEUMETA_OP_NORM || step->add >= 0 || reader < 0)
+        return false;
+    const int32_t op = pass->topology->nodes[reader].op;
+    return (op == NEUMETA_OP_CONV || op == NEUMETA_OP_LINEAR) &&
+           stretch_of(pass, reader) == stretch_of(pass, step->end) &&
+           reads_alone(pass, reader, step->end);
+}
+
+/* The largest value of a slice: with the two or three others of a step it fills half of a
+ * second-level cache of 1 MiB. */
+enum { SLICE_BYTES = 128 * 1024 };
+
+static int64_t slice_items(int64_t floats)
+{
+    const int64_t room = SLICE_BYTES / (int64_t)sizeof(float);
+    return floats > 0 && floats < room ? room / floats : 1;
+}
+
+/* Room for a slice of a passing value of so many floats an item. */
+static void need_passing(nmi_pass *pass, int64_t floats)
+{
+    const int64_t most = (pass->batch + NMI_PASS_CHUNKS - 1) / NMI_PASS_CHUNKS;
+    const int64_t items = slice_items(floats) < most ? slice_items(floats) : most;
+    const int64_t bytes = nmi_aligned_floats(items * floats) * (int64_t)sizeof(float);
+    if (bytes > pass->passing_bytes)
+        pass->passing_bytes = bytes;
+}
+
 static int64_t place_values(nmi_pass *pass, const nmi_shape *shapes)
 {
     int64_t total = 0;
     for (int32_t s = 0; s < pass->steps.count; s++) {
         const nmi_step *step = &pass->steps.steps[s];
+        const int64_t floats = nmi_shape_floats(&shapes[step->end]);
+        if (is_passing(pass, step)) {
+            pass->value_offset[step->end] = NMI_PASSING;
+            need_passing(pass, floats);
+            continue;
+        }
         int32_t shared = overwritable_input(pass, step);
         if (shared >= 0) {
             pass->value_offset[step->end] = pass->value_offset[shared];
         } else {
             pass->value_offset[step->end] = total;
-            total += nmi_aligned_floats(nmi_shape_floats(&shapes[step->end]));
+            total += nmi_aligned_floats(floats);
         }
     }
     for (int32_t n = 0; n < pass->topology->node_count; n++)
@@ -100,12 +144,6 @@ static void share_gradients(const nmi_pass *pass, int32_t *owner)
                 break;
             }
     }
-}
-
-/* The stretch in which a node is computed. */
-static int64_t stretch_of(const nmi_pass *pass, int32_t node)
-{
-    return pass->stretch[step_of(pass, node) - pass->steps.steps];
 }
 
 /* The lowest stretch in which the backward of the step that ends in `node` reads its gradient. */
@@ -351,6 +389,7 @@ static neumeta_status place_everything(nmi_pass *pass, const int64_t *sizes)
         find_tensors(pass);
         need.values = place_values(pass, shapes);
         place_weights(pass, shapes, &need);
+        pass->workspace_bytes += pass->passing_bytes;
         status = place_gradients(pass, shapes, &need.gradients);
     }
     if (status == NEUMETA_OK)
@@ -423,6 +462,8 @@ nmi_chunk nmi_pass_chunk(const nmi_pass *pass, int64_t index, int32_t worker, bo
                        .first = first,
                        .items = items,
                        .workspace = pass->workspaces + desk * pass->workspace_bytes};
+    chunk.passing =
+        (float *)(pass->workspaces + (desk + 1) * pass->workspace_bytes - pass->passing_bytes);
     if (gradients) {
         /* Nodes share places here, and chunks are at different nodes at one time: so each chunk has
          * a part of its own. */
@@ -434,19 +475,16 @@ nmi_chunk nmi_pass_chunk(const nmi_pass *pass, int64_t index, int32_t worker, bo
     return chunk;
 }
 
-/* The largest value of a slice: with the two or three others of a step it fills half of a
- * second-level cache of 1 MiB. */
-enum { SLICE_BYTES = 128 * 1024 };
-
 int64_t nmi_pass_slice_items(const nmi_pass *pass, int32_t first, int32_t last)
 {
-    int64_t most = 1;
-    for (int32_t s = first; s <= last && s < pass->steps.count; s++) {
+    int64_t most = 0;
+    while (first > 0 && pass->stretch[first - 1] == pass->stretch[first])
+        first--;
+    for (int32_t s = first; s <= last; s++) {
         const int64_t floats = nmi_shape_floats(&pass->network->shapes[pass->steps.steps[s].end]);
         most = floats > most ? floats : most;
     }
-    const int64_t items = SLICE_BYTES / (int64_t)sizeof(float) / most;
-    return items > 1 ? items : 1;
+    return slice_items(most);
 }
 
 nmi_chunk nmi_pass_slice(const nmi_chunk *chunk, int64_t begin, int64_t items)
@@ -491,6 +529,7 @@ void nmi_pass_activation(const nmi_pass *pass, const nmi_network *network, int32
 {
     int32_t end = pass->steps.end[pass->steps.source[node]];
     const nmi_shape *shape = &network->shapes[end];
+    NMI_ASSERT(pass->value_offset[end] != NMI_PASSING);
     nmi_nhwc_to_nchw(pass->items, shape->channels, shape->height * shape->width,
                      pass->values + pass->value_offset[end] * pass->batch, nchw);
 }

@@ -52,7 +52,8 @@ void nmi_pass_backward(nmi_pass *pass, nmi_network *network, const float *output
 const double *nmi_pass_norm_sums(const nmi_pass *pass, int32_t node);
 
 /* Activation of a live node after a forward, converted to NCHW [items, C, H, W]: for tests. A
- * node whose only reader is computed together with it, or in its place, gives that reader's. */
+ * node whose only reader is computed together with it, or in its place, gives that reader's; what
+ * a norm yields is not there if it is for one convolution or linear node only. */
 void nmi_pass_activation(const nmi_pass *pass, const nmi_network *network, int32_t node,
                          float *nchw);
 

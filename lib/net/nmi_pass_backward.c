@@ -148,11 +148,25 @@ static void backward_weights(const position *at, const float *x)
     }
 }
 
+/* Computes the input of a product again if it was not kept; the norm below reads it as well. */
+static void restore_input(const position *at)
+{
+    const nmi_pass *pass = at->pass;
+    const int32_t source = nmi_pass_input(pass, at->step->node, 0);
+    const nmi_step *norm = at->step;
+    if (pass->value_offset[source] != NMI_PASSING)
+        return;
+    while (norm->end != pass->steps.end[source])
+        norm--;
+    nmi_step_forward(&at->values, norm, &pass->weights[norm->node]);
+}
+
 static void backward_product(const position *at, const float *x, uint8_t flow, float *dx)
 {
     const nmi_pass *pass = at->pass;
     int32_t n = at->step->node;
     const float *transposed = pass->packed + pass->places[n].transposed;
+    restore_input(at);
     if (trains(pass, n))
         backward_weights(at, x);
     if (flow == NMI_FLOW_NONE)

@@ -231,8 +231,8 @@ static bool is_changed(const nmi_pass *pass, const nmi_step *step, const bool *c
     return false;
 }
 
-/* The first changed step, or one before it whose value has been overwritten since, from which a
- * step that runs again starts. */
+/* The first changed step, or one before it whose value has been overwritten since or was not kept,
+ * from which a step that runs again starts. */
 static int32_t first_to_repeat(const nmi_pass *pass, const bool *changed)
 {
     const nmi_steps *steps = &pass->steps;
@@ -244,7 +244,8 @@ static int32_t first_to_repeat(const nmi_pass *pass, const bool *changed)
         const nmi_node *node = &pass->topology->nodes[step->node];
         for (int32_t k = 0; k < node->input_count; k++) {
             int32_t input = steps->end[node->inputs[k]];
-            if (pass->value_offset[input] != pass->value_offset[step->end])
+            if (pass->value_offset[input] != pass->value_offset[step->end] &&
+                pass->value_offset[input] != NMI_PASSING)
                 continue;
             while (first > 0 && steps->steps[first - 1].end >= input)
                 first--;

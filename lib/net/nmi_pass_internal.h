@@ -54,7 +54,8 @@ struct nmi_pass {
     unsigned char *workspaces;         /* one for each chunk that may run */
     int64_t gradient_floats;           /* of one item */
     int64_t partial_floats, sum_count; /* of one chunk */
-    int64_t workspace_bytes;
+    int64_t workspace_bytes;           /* the passing value included, which lies at its end */
+    int64_t passing_bytes;
     /* the present pass */
     nmi_network *network;
     const float *inputs;

@@ -217,8 +217,11 @@ nmi_image nmi_chunk_image(const nmi_chunk *chunk, int32_t node)
     const int64_t border = chunk->border != NULL ? chunk->border[node] : 0;
     nmi_image image = {.line = shape->channels * (shape->width + 2 * border),
                        .item = nmi_bordered_floats(shape, border)};
-    image.first = chunk->base + chunk->offset[node] * chunk->room + chunk->first * image.item +
-                  border * (image.line + shape->channels);
+    if (chunk->offset[node] == NMI_PASSING)
+        image.first = chunk->passing;
+    else
+        image.first = chunk->base + chunk->offset[node] * chunk->room + chunk->first * image.item +
+                      border * (image.line + shape->channels);
     return image;
 }
 

@@ -57,6 +57,9 @@ nmi_pool_shape nmi_step_pool_shape(const nmi_topology *topology, const nmi_steps
 nmi_group_norm nmi_step_group_norm(const nmi_topology *topology, const nmi_shape *shapes,
                                    int32_t node);
 
+/* Offset of a value that is read where it is made, and not kept. */
+enum { NMI_PASSING = -1 };
+
 /* Some items of a batch, and where the values of nodes lie: item i of node n starts at
  * base + offset[n] * room + i * floats of n. */
 typedef struct nmi_chunk {
@@ -69,6 +72,7 @@ typedef struct nmi_chunk {
     const int64_t *offset; /* [node_count] floats of one item; nodes inside a step: as its end */
     int64_t room;          /* items the base has room for */
     int64_t first, items;
+    float *passing;  /* training only: the value at offset NMI_PASSING, of these items alone */
     void *workspace; /* of convolutions, for parts of images if there are borders; of GROUP_NORM */
     /* Inference only: zero pixels around every image of a value, at least as many as the padding of
      * the convolutions that read it (NULL: none), and whether a step must write the zeros. */

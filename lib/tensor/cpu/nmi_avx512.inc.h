@@ -23,3 +23,9 @@ static inline void store_part(float *p, int n, vec v)
 {
     _mm512_mask_storeu_ps(p, first_lanes(n), (__m512)v);
 }
+
+static inline void widen(vec x, wide_vec out[2])
+{
+    out[0] = (wide_vec)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)x));
+    out[1] = (wide_vec)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)x, 1));
+}

@@ -27,5 +27,11 @@ static inline void store_part(float *p, int n, vec v)
     _mm256_maskstore_ps(p, first_lanes(n), (__m256)v);
 }
 
+static inline void widen(vec x, wide_vec out[2])
+{
+    out[0] = (wide_vec)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)x));
+    out[1] = (wide_vec)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)x, 1));
+}
+
 #include "nmi_pairs.inc.h"
 #include "nmi_rows_kernel.inc.h"

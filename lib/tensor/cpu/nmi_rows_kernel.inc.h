@@ -10,9 +10,10 @@
  *   AHEAD        optional: for how many later k weights are fetched into the first-level cache
  *   MATRIX_TILES optional: products of pairs are those of nmi_amx_kernel.inc.h
  *   load_part(p, n), store_part(p, n, v) for 1 <= n <= LANES floats, no access beyond them
+ *   widen(x, out)  the two halves of x in double
  *   add_pairs(sum, a, b), halves(x)  sums of products of pairs, and rounding to bf16
- * after it has included nmi_vector.inc.h (or nmi_vector4.inc.h, which has load_part and
- * store_part); nmi_pairs.inc.h has the last two.
+ * after it has included nmi_vector.inc.h (or nmi_vector4.inc.h, which has load_part, store_part and
+ * widen); nmi_pairs.inc.h has the last two.
  *
  * Register tiles: TILE_ROWS x 2 accumulators, two weights and one broadcast fill the register
  * file; each k costs TILE_ROWS + 2 loads for 2 * TILE_ROWS multiply-adds, so the multipliers, not

@@ -8,19 +8,16 @@
  * first-level cache while the next channels are summed.
  */
 
-typedef float half_floats __attribute__((vector_size(LANES * 2)));
-typedef double wide_vec __attribute__((vector_size(LANES * 4))); /* of half as many numbers */
-
 enum { SWEEP_ROWS = 64 };
 
 /* sum += x */
 INLINE void add_wide(wide_vec sum[2], vec x)
 {
-    half_floats half[2];
-    memcpy(half, &x, sizeof x);
+    wide_vec values[2];
+    widen(x, values);
     UNROLL
     for (int i = 0; i < 2; i++)
-        sum[i] += __builtin_convertvector(half[i], wide_vec);
+        sum[i] += values[i];
 }
 
 /* total[c] += sum[c] of `count` channels */
@@ -45,13 +42,12 @@ INLINE void store_part_of(const bool whole, float *p, int count, vec x)
 /* Squares are exact in double, so that the variance survives a mean far from zero. */
 INLINE void add_moments(wide_vec sum[2], wide_vec square[2], vec x)
 {
-    half_floats half[2];
-    memcpy(half, &x, sizeof x);
+    wide_vec values[2];
+    widen(x, values);
     UNROLL
     for (int i = 0; i < 2; i++) {
-        const wide_vec value = __builtin_convertvector(half[i], wide_vec);
-        sum[i] += value;
-        square[i] += value * value;
+        sum[i] += values[i];
+        square[i] += values[i] * values[i];
     }
 }
 
@@ -169,15 +165,16 @@ INLINE void gradients_of_block(const bool whole, int count, const nmi_norm_gradi
     add_total(dbeta + c, count, sums.plain);
 }
 
-static void norm_backward_sums(const nmi_norm_gradient *norm, double *dgamma, double *dbeta)
+static void norm_backward_sums(const nmi_norm_gradient *given, double *dgamma, double *dbeta)
 {
-    for (int64_t r = 0; r < norm->rows; r += SWEEP_ROWS) {
-        const int64_t block = norm->rows - r < SWEEP_ROWS ? norm->rows - r : SWEEP_ROWS;
+    const nmi_norm_gradient norm = *given; /* no store of floats can change a copy */
+    for (int64_t r = 0; r < norm.rows; r += SWEEP_ROWS) {
+        const int64_t block = norm.rows - r < SWEEP_ROWS ? norm.rows - r : SWEEP_ROWS;
         int64_t c = 0;
-        for (; c + LANES <= norm->channels; c += LANES)
-            gradients_of_block(true, LANES, norm, r, block, c, dgamma, dbeta);
-        if (c < norm->channels)
-            gradients_of_block(false, (int)(norm->channels - c), norm, r, block, c, dgamma, dbeta);
+        for (; c + LANES <= norm.channels; c += LANES)
+            gradients_of_block(true, LANES, &norm, r, block, c, dgamma, dbeta);
+        if (c < norm.channels)
+            gradients_of_block(false, (int)(norm.channels - c), &norm, r, block, c, dgamma, dbeta);
     }
 }
 
@@ -193,14 +190,15 @@ INLINE void norm_input_vector(const bool whole, int count, const nmi_norm_slope 
     store_part_of(whole, dx + c, count, value);
 }
 
-static void norm_backward_input(int64_t rows, int64_t channels, const nmi_norm_slope *norm,
+static void norm_backward_input(int64_t rows, int64_t channels, const nmi_norm_slope *given,
                                 const float *x, const float *dy, bool accumulate, float *dx)
 {
+    const nmi_norm_slope norm = *given;
     for (int64_t r = 0; r < rows; r++, x += channels, dy += channels, dx += channels) {
         int64_t c = 0;
         for (; c + LANES <= channels; c += LANES)
-            norm_input_vector(true, LANES, norm, c, x, dy, accumulate, dx);
+            norm_input_vector(true, LANES, &norm, c, x, dy, accumulate, dx);
         if (c < channels)
-            norm_input_vector(false, (int)(channels - c), norm, c, x, dy, accumulate, dx);
+            norm_input_vector(false, (int)(channels - c), &norm, c, x, dy, accumulate, dx);
     }
 }

@@ -7,6 +7,7 @@ typedef float vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
 typedef uint32_t uvec __attribute__((vector_size(LANES * 4)));
 typedef uint16_t half_vec __attribute__((vector_size(LANES * 2))); /* of bf16 */
+typedef double wide_vec __attribute__((vector_size(LANES * 4)));   /* half as many numbers */
 typedef float loose_vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 #if defined(__clang__)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Vectors of four floats, for processors without masked loads: parts go float by float. */
+/* Vectors of four floats, for processors without masked loads: parts and halves go float by float.
+ */
 #include "nmi_vector.inc.h"
 
 static inline vec load_part(const float *p, int n)
@@ -18,4 +19,10 @@ static inline void store_part(float *p, int n, vec v)
     }
     for (int i = 0; i < n; i++)
         p[i] = v[i];
+}
+
+static inline void widen(vec x, wide_vec out[2])
+{
+    out[0] = (wide_vec){(double)x[0], (double)x[1]};
+    out[1] = (wide_vec){(double)x[2], (double)x[3]};
 }
