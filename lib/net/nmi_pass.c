@@ -444,6 +444,17 @@ void nmi_pass_free(nmi_pass *pass)
 
 /* --- what forward and backward share --------------------------------------------------------- */
 
+void nmi_pass_run(nmi_pass *pass, nmi_task task)
+{
+    pass->descending = !pass->descending;
+    nmi_run(pass->context, pass->chunks, task, pass);
+}
+
+int64_t nmi_pass_turn(const nmi_pass *pass, int64_t index)
+{
+    return pass->descending ? pass->chunks - 1 - index : index;
+}
+
 nmi_chunk nmi_pass_chunk(const nmi_pass *pass, int64_t index, int32_t worker, bool gradients)
 {
     int64_t first = index * pass->chunk_items;

@@ -414,9 +414,10 @@ static position position_at(const nmi_pass *pass, int64_t index, int32_t worker)
 }
 
 /* Task: the gradient of the outputs into its place. */
-static void start_chunk(void *argument, int64_t index, int32_t worker)
+static void start_chunk(void *argument, int64_t number, int32_t worker)
 {
     const nmi_pass *pass = argument;
+    const int64_t index = nmi_pass_turn(pass, number);
     position at = position_at(pass, index, worker);
     int32_t output = pass->steps.source[pass->topology->output];
     const nmi_shape *shape = &at.values.shapes[output];
@@ -457,9 +458,10 @@ static int32_t stretch_bottom(const nmi_pass *pass, int32_t top)
 }
 
 /* Task: one chunk from step `begin` down to `stop`, in slices through each stretch. */
-static void backward_chunk(void *argument, int64_t index, int32_t worker)
+static void backward_chunk(void *argument, int64_t number, int32_t worker)
 {
     const nmi_pass *pass = argument;
+    const int64_t index = nmi_pass_turn(pass, number);
     const position chunk = position_at(pass, index, worker);
     for (int32_t top = pass->begin; top >= pass->stop;) {
         const int32_t bottom = stretch_bottom(pass, top);
@@ -562,7 +564,7 @@ static bool backward_job(nmi_pass *pass, int32_t lowest)
     while (pass->stop > lowest && !(is_active(pass, &pass->steps.steps[pass->stop]) &&
                                     nmi_pass_is_barrier(pass, &pass->steps.steps[pass->stop])))
         pass->stop--;
-    nmi_run(pass->context, pass->chunks, backward_chunk, pass);
+    nmi_pass_run(pass, backward_chunk);
     int32_t n = pass->steps.steps[pass->stop].node;
     if (!nmi_pass_is_barrier(pass, &pass->steps.steps[pass->stop]))
         return false;
@@ -580,7 +582,7 @@ void nmi_pass_backward(nmi_pass *pass, nmi_network *network, const float *output
     if (lowest == pass->steps.count)
         return;
     nmi_run(pass->context, pass->steps.count, transpose_step, pass);
-    nmi_run(pass->context, pass->chunks, start_chunk, pass);
+    nmi_pass_run(pass, start_chunk);
     pass->begin = pass->steps.count - 1;
     pass->resumed = false;
     while (backward_job(pass, lowest)) {

@@ -129,9 +129,10 @@ static void forward_stretch(const nmi_pass *pass, const nmi_chunk *chunk, int32_
 }
 
 /* Task: one chunk through the steps [begin, stop), then its share of the barrier at `stop`. */
-static void forward_chunk(void *argument, int64_t index, int32_t worker)
+static void forward_chunk(void *argument, int64_t number, int32_t worker)
 {
     const nmi_pass *pass = argument;
+    const int64_t index = nmi_pass_turn(pass, number);
     const nmi_chunk chunk = nmi_pass_chunk(pass, index, worker, false);
     double *sums = NULL;
     if (pass->stop < pass->steps.count) {
@@ -187,7 +188,7 @@ static const float *forward_from(nmi_pass *pass, int32_t first)
         pass->stop = pass->begin + (tracked ? 1 : 0);
         while (pass->stop < count && !nmi_pass_is_barrier(pass, &pass->steps.steps[pass->stop]))
             pass->stop++;
-        nmi_run(pass->context, pass->chunks, forward_chunk, pass);
+        nmi_pass_run(pass, forward_chunk);
         if (pass->stop < count) {
             finish_norm(pass, pass->steps.steps[pass->stop].node);
             tracked = true;

@@ -63,9 +63,15 @@ struct nmi_pass {
     float *const *trained; /* [tensor_count] where gradients go, or NULL */
     int64_t items, chunk_items, chunks;
     int32_t begin, stop; /* steps of the running job */
+    bool descending;     /* the running job takes the last chunk first: every other job does, and so
+                          * finds in the cache what the one before it left there */
     bool resumed;        /* backward: the norm at `begin` has its sums already */
 };
 
+/* Runs a task for every chunk, in turn up and down their numbers: pass the task's index through
+ * nmi_pass_turn(). */
+void nmi_pass_run(nmi_pass *pass, nmi_task task);
+int64_t nmi_pass_turn(const nmi_pass *pass, int64_t index);
 /* The chunk `index` with values, or with gradients. */
 nmi_chunk nmi_pass_chunk(const nmi_pass *pass, int64_t index, int32_t worker, bool gradients);
 /*

@@ -28,6 +28,12 @@ static void store_part(float *p, int n, vec v)
     memcpy(p, &v, (size_t)(n < LANES ? n : LANES) * sizeof *p);
 }
 
+static void widen(vec x, wide_vec out[2])
+{
+    for (int i = 0; i < LANES; i++)
+        out[i / (LANES / 2)][i % (LANES / 2)] = (double)x[i];
+}
+
 #include "cpu/nmi_pairs.inc.h"
 
 enum { MODEL_TILES = 8, MODEL_SIDE = 16 };

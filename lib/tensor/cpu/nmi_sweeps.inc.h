@@ -8,7 +8,7 @@
  * first-level cache while the next channels are summed.
  */
 
-enum { SWEEP_ROWS = 64 };
+enum { SWEEP_ROWS = 64, FETCH_AHEAD = 512 };
 
 /* sum += x */
 INLINE void add_wide(wide_vec sum[2], vec x)
@@ -88,6 +88,7 @@ static void moments(int64_t rows, int64_t channels, const float *x, double *sum,
 INLINE void affine_vector(const bool whole, int count, const float *scale, const float *shift,
                           const float *residual, int32_t activation, const float *x, float *y)
 {
+    __builtin_prefetch(x + FETCH_AHEAD);
     vec value = fetch_part(whole, scale, count) * fetch_part(whole, x, count) +
                 fetch_part(whole, shift, count);
     if (residual != NULL)
@@ -115,6 +116,7 @@ static void affine(int64_t rows, int64_t channels, const float *scale, const flo
 /* g of LANES channels of a row, put where it belongs. */
 INLINE vec take_gradient(const bool whole, int count, const nmi_norm_gradient *norm, int64_t at)
 {
+    __builtin_prefetch(norm->x + at + FETCH_AHEAD);
     vec g = fetch_part(whole, norm->dy + at, count);
     if (norm->activation != NMI_ACTIVATION_NONE) {
         g = slope(norm->activation, fetch_part(whole, norm->y + at, count), g);
@@ -181,6 +183,8 @@ static void norm_backward_sums(const nmi_norm_gradient *given, double *dgamma, d
 INLINE void norm_input_vector(const bool whole, int count, const nmi_norm_slope *norm, int64_t c,
                               const float *x, const float *dy, bool accumulate, float *dx)
 {
+    __builtin_prefetch(x + c + FETCH_AHEAD);
+    __builtin_prefetch(dy + c + FETCH_AHEAD);
     const vec centred = fetch_part(whole, x + c, count) - fetch_part(whole, norm->mean + c, count);
     vec value = fetch_part(whole, norm->scale + c, count) * fetch_part(whole, dy + c, count) +
                 (fetch_part(whole, norm->slope + c, count) * centred +
