@@ -74,22 +74,24 @@ static bool is_passing(const nmi_pass *pass, const nmi_step *step)
            reads_alone(pass, reader, step->end);
 }
 
-/* The largest value of a slice: with the two or three others of a step it fills half of a
- * second-level cache of 1 MiB. */
-enum { SLICE_BYTES = 128 * 1024 };
+/* The largest value of a slice of more than one item: with the two or three others of a step it
+ * fills half of a second-level cache of 1 MiB. */
+enum { SLICE_FLOATS = 32 * 1024 };
 
 static int64_t slice_items(int64_t floats)
 {
-    const int64_t room = SLICE_BYTES / (int64_t)sizeof(float);
-    return floats > 0 && floats < room ? room / floats : 1;
+    return floats > 0 && floats < SLICE_FLOATS ? SLICE_FLOATS / floats : 1;
 }
 
-/* Room for a slice of a passing value of so many floats an item. */
+/* Room for a slice of a passing value of up to so many floats an item. */
 static void need_passing(nmi_pass *pass, int64_t floats)
 {
-    const int64_t most = (pass->batch + NMI_PASS_CHUNKS - 1) / NMI_PASS_CHUNKS;
-    const int64_t items = slice_items(floats) < most ? slice_items(floats) : most;
-    const int64_t bytes = nmi_aligned_floats(items * floats) * (int64_t)sizeof(float);
+    const int64_t items = (pass->batch + NMI_PASS_CHUNKS - 1) / NMI_PASS_CHUNKS;
+    int64_t room = floats;
+    if (floats < SLICE_FLOATS)
+        room =
+            items < SLICE_FLOATS && floats * items < SLICE_FLOATS ? floats * items : SLICE_FLOATS;
+    const int64_t bytes = nmi_aligned_floats(room) * (int64_t)sizeof(float);
     if (bytes > pass->passing_bytes)
         pass->passing_bytes = bytes;
 }
@@ -489,13 +491,16 @@ nmi_chunk nmi_pass_chunk(const nmi_pass *pass, int64_t index, int32_t worker, bo
 int64_t nmi_pass_slice_items(const nmi_pass *pass, int32_t first, int32_t last)
 {
     int64_t most = 0;
+    bool norms = false;
     while (first > 0 && pass->stretch[first - 1] == pass->stretch[first])
         first--;
     for (int32_t s = first; s <= last; s++) {
-        const int64_t floats = nmi_shape_floats(&pass->network->shapes[pass->steps.steps[s].end]);
+        const nmi_step *step = &pass->steps.steps[s];
+        const int64_t floats = nmi_shape_floats(&pass->network->shapes[step->end]);
         most = floats > most ? floats : most;
+        norms = norms || pass->topology->nodes[step->node].op == NEUMETA_OP_NORM;
     }
-    return slice_items(most);
+    return norms ? slice_items(most) : pass->chunk_items;
 }
 
 nmi_chunk nmi_pass_slice(const nmi_chunk *chunk, int64_t begin, int64_t items)

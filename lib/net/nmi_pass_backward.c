@@ -414,10 +414,9 @@ static position position_at(const nmi_pass *pass, int64_t index, int32_t worker)
 }
 
 /* Task: the gradient of the outputs into its place. */
-static void start_chunk(void *argument, int64_t number, int32_t worker)
+static void start_chunk(void *argument, int64_t index, int32_t worker)
 {
     const nmi_pass *pass = argument;
-    const int64_t index = nmi_pass_turn(pass, number);
     position at = position_at(pass, index, worker);
     int32_t output = pass->steps.source[pass->topology->output];
     const nmi_shape *shape = &at.values.shapes[output];
@@ -582,7 +581,7 @@ void nmi_pass_backward(nmi_pass *pass, nmi_network *network, const float *output
     if (lowest == pass->steps.count)
         return;
     nmi_run(pass->context, pass->steps.count, transpose_step, pass);
-    nmi_pass_run(pass, start_chunk);
+    nmi_run(pass->context, pass->chunks, start_chunk, pass);
     pass->begin = pass->steps.count - 1;
     pass->resumed = false;
     while (backward_job(pass, lowest)) {

@@ -118,7 +118,7 @@ static void forward_step(const nmi_pass *pass, const nmi_chunk *slice, const nmi
 static void forward_stretch(const nmi_pass *pass, const nmi_chunk *chunk, int32_t begin,
                             int32_t end, double *sums)
 {
-    const int64_t items = nmi_pass_slice_items(pass, begin, end - 1);
+    const int64_t items = nmi_pass_slice_items(pass, begin, sums != NULL ? end : end - 1);
     for (int64_t i = 0; i < chunk->items; i += items) {
         const nmi_chunk slice = nmi_pass_slice(chunk, i, items);
         for (int32_t s = begin; s < end; s++)

@@ -68,8 +68,8 @@ struct nmi_pass {
     bool resumed;        /* backward: the norm at `begin` has its sums already */
 };
 
-/* Runs a task for every chunk, in turn up and down their numbers: pass the task's index through
- * nmi_pass_turn(). */
+/* Runs a task for every chunk, in turn up and down their numbers: the task's chunk is the
+ * nmi_pass_turn() of its index. */
 void nmi_pass_run(nmi_pass *pass, nmi_task task);
 int64_t nmi_pass_turn(const nmi_pass *pass, int64_t index);
 /* The chunk `index` with values, or with gradients. */

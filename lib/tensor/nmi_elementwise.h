@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Operators that touch each element about once: activations, sums, concatenation, shortcuts,
- * scales, and changes of layout. They are their own references, except the activations, which
- * run in nmi_kernels.h. Activations are NHWC; `rows` means items * height * width. Backward
- * functions overwrite dx, or add to it if `accumulate`. Cost: O(elements), bound by memory.
+ * scales, and changes of layout. They are their own references, except the activations and
+ * nmi_affine_forward(), which run in nmi_kernels.h. Activations are NHWC; `rows` means items *
+ * height * width. Backward functions overwrite dx, or add to it if `accumulate`. Cost:
+ * O(elements), bound by memory.
  */
 #ifndef NMI_ELEMENTWISE_H
 #define NMI_ELEMENTWISE_H

@@ -8,7 +8,10 @@
  * first-level cache while the next channels are summed.
  */
 
-enum { SWEEP_ROWS = 64, FETCH_AHEAD = 512 };
+enum {
+    SWEEP_ROWS = 64,  /* of a block */
+    FETCH_AHEAD = 512 /* floats: half a page, since processors stop fetching ahead at each */
+};
 
 /* sum += x */
 INLINE void add_wide(wide_vec sum[2], vec x)
