@@ -190,7 +190,7 @@ static void check_norm_backward(const nmi_kernels *kernels, norm_values *v, int6
     assert_near(v->dy, g, count, 2e-7, 0.0);
     assert_near(v->other, other, count, 4e-7, 0.0);
     for (int64_t c = 0; c < channels; c++) {
-        /* 135 products below 3, each rounded to float, four of them added so. */
+        /* 135 products below 3, each rounded to float. */
         ck_assert_double_eq_tol(dgamma[c], dgamma_expected[c], 2e-5);
         ck_assert_double_eq_tol(dbeta[c], dbeta_expected[c], 1e-5);
         gamma[c] = v->scale[c] / v->inverse[c];

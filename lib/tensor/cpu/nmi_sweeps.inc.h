@@ -133,41 +133,20 @@ INLINE vec take_gradient(const bool whole, int count, const nmi_norm_gradient *n
     return g;
 }
 
-typedef struct gradient_sums {
-    wide_vec normal[2], plain[2];
-} gradient_sums;
-
-/* A few rows, `at` is the first one's channel, are added in float, where each product has been
- * rounded already. */
-INLINE void add_gradients(const int rows, const bool whole, int count,
-                          const nmi_norm_gradient *norm, int64_t at, vec mean, vec inverse,
-                          gradient_sums *sums)
-{
-    vec normal[2] = {splat(0.0f), splat(0.0f)}, plain[2] = {splat(0.0f), splat(0.0f)};
-    UNROLL
-    for (int r = 0; r < rows; r++, at += norm->channels) {
-        const vec g = take_gradient(whole, count, norm, at);
-        plain[r % 2] += g;
-        normal[r % 2] += g * (fetch_part(whole, norm->x + at, count) - mean);
-    }
-    add_wide(sums->normal, (normal[0] + normal[1]) * inverse);
-    add_wide(sums->plain, plain[0] + plain[1]);
-}
-
 INLINE void gradients_of_block(const bool whole, int count, const nmi_norm_gradient *norm,
                                int64_t row, int64_t rows, int64_t c, double *dgamma, double *dbeta)
 {
-    enum { TOGETHER = 4 };
     const vec mean = fetch_part(whole, norm->mean + c, count);
     const vec inverse = fetch_part(whole, norm->inverse + c, count);
-    const int64_t end = row + rows;
-    gradient_sums sums = {{{0}}, {{0}}};
-    for (; row + TOGETHER <= end; row += TOGETHER)
-        add_gradients(TOGETHER, whole, count, norm, row * norm->channels + c, mean, inverse, &sums);
-    for (; row < end; row++)
-        add_gradients(1, whole, count, norm, row * norm->channels + c, mean, inverse, &sums);
-    add_total(dgamma + c, count, sums.normal);
-    add_total(dbeta + c, count, sums.plain);
+    int64_t at = row * norm->channels + c;
+    wide_vec normal[2] = {{0}}, plain[2] = {{0}};
+    for (int64_t r = 0; r < rows; r++, at += norm->channels) {
+        const vec g = take_gradient(whole, count, norm, at);
+        add_wide(normal, g * ((fetch_part(whole, norm->x + at, count) - mean) * inverse));
+        add_wide(plain, g);
+    }
+    add_total(dgamma + c, count, normal);
+    add_total(dbeta + c, count, plain);
 }
 
 static void norm_backward_sums(const nmi_norm_gradient *given, double *dgamma, double *dbeta)
