@@ -117,7 +117,7 @@ static float *kept_branch(const nmi_mlp *mlp, const nmi_mlp_work *w, int64_t lay
 static void forward(const nmi_mlp_rows *rows, bool keep, float *values)
 {
     const nmi_mlp *mlp = rows->mlp;
-    const nmi_mlp_work w = nmi_mlp_lay_out(mlp, rows->work);
+    const nmi_mlp_work w = nmi_mlp_lay_out(mlp, NMI_FP32, rows->work);
     const float *x = w.hidden;
     first_layer(rows, &w);
     for (int64_t m = 1; m < mlp->layers; m++) {
@@ -203,7 +203,7 @@ static void first_layer_backward(const nmi_mlp_rows *rows, const nmi_mlp_work *w
 static void backward_fp32(const nmi_mlp_rows *rows, const float *value_gradients, float *lane)
 {
     const nmi_mlp *mlp = rows->mlp;
-    const nmi_mlp_work w = nmi_mlp_lay_out(mlp, rows->work);
+    const nmi_mlp_work w = nmi_mlp_lay_out(mlp, NMI_FP32, rows->work);
     const int64_t layers = mlp->layers;
     float *g = w.hidden + (2 * layers - 1) * w.buffer, *dv = g + w.buffer;
     nmi_mlp_output_backward(rows, &w, value_gradients, w.hidden + (layers - 1) * w.buffer, lane, g);

@@ -33,13 +33,14 @@ int64_t nmi_mlp_lane_vector_at(const nmi_mlp *mlp, int64_t layer);
 typedef struct nmi_mlp_work {
     double *encoding;
     float *encoded, *outputs, *hidden;
-    int64_t encoded_stride, hidden_stride;
+    int64_t encoded_stride, encoded_pairs_stride;
+    int64_t hidden_stride; /* of pairs, half as much */
     int64_t buffer;        /* from one hidden buffer to the next */
     int64_t pairs_buffer;  /* from one to the next that holds pairs */
     int64_t encoded_pairs; /* the same of encoded rows */
 } nmi_mlp_work;
 
-nmi_mlp_work nmi_mlp_lay_out(const nmi_mlp *mlp, float *memory);
+nmi_mlp_work nmi_mlp_lay_out(const nmi_mlp *mlp, int32_t precision, float *memory);
 
 /* --- both precisions (nmi_inr_mlp.c) ------------------------------------------------------ */
 

@@ -19,7 +19,7 @@ typedef struct buffers {
     float *dv_pairs, *dv_lines, *lines; /* dv along and across rows, x across rows */
     float *encoded_pairs, *encoded_lines;
     int64_t stride, pairs_stride; /* between rows; lines across rows have that of floats */
-    int64_t encoded_pairs_stride;
+    int64_t encoded_lines_stride;
 } buffers;
 
 int64_t nmi_mlp_bf16_buffers(const nmi_mlp *mlp, bool backward)
@@ -36,7 +36,7 @@ int64_t nmi_mlp_bf16_pairs_buffers(const nmi_mlp *mlp, bool backward)
 static buffers lay_out(const nmi_mlp_rows *rows, bool backward)
 {
     const nmi_mlp *mlp = rows->mlp;
-    const nmi_mlp_work w = nmi_mlp_lay_out(mlp, rows->work);
+    const nmi_mlp_work w = nmi_mlp_lay_out(mlp, NMI_BF16, rows->work);
     float *pairs = w.hidden + nmi_mlp_bf16_buffers(mlp, backward) * w.buffer;
     float *encoded = pairs + nmi_mlp_bf16_pairs_buffers(mlp, backward) * w.pairs_buffer;
     return (buffers){.work = w,
@@ -53,7 +53,7 @@ static buffers lay_out(const nmi_mlp_rows *rows, bool backward)
                      .encoded_lines = encoded + w.encoded_pairs,
                      .stride = w.hidden_stride,
                      .pairs_stride = w.hidden_stride / 2,
-                     .encoded_pairs_stride = w.encoded_stride / 2};
+                     .encoded_lines_stride = 2 * w.encoded_pairs_stride};
 }
 
 static float *branch(const buffers *b, int64_t layer)
@@ -94,9 +94,9 @@ static void first_layer(const nmi_mlp_rows *rows, const buffers *b)
     }
     nmi_mlp_encode(rows, &b->work);
     round_rows(rows, mlp->encoding.inputs, b->work.encoded, b->work.encoded_stride,
-               b->encoded_pairs, b->encoded_pairs_stride);
+               b->encoded_pairs, b->work.encoded_pairs_stride);
     nmi_dense_forward_pairs(mlp->kernels, nmi_mlp_shape(mlp, 0, 0), rows->rows, b->encoded_pairs,
-                            b->encoded_pairs_stride, rows->packed, &epilogue, b->branches,
+                            b->work.encoded_pairs_stride, rows->packed, &epilogue, b->branches,
                             b->stride);
 }
 
@@ -160,8 +160,8 @@ static void first_layer_backward(const nmi_mlp_rows *rows, const buffers *b, flo
                            lane + nmi_mlp_lane_vector_at(mlp, 0));
         return;
     }
-    layer_backward(rows, b, 0, b->encoded_pairs, b->encoded_pairs_stride, b->encoded_lines,
-                   b->work.encoded_stride, lane);
+    layer_backward(rows, b, 0, b->encoded_pairs, b->work.encoded_pairs_stride, b->encoded_lines,
+                   b->encoded_lines_stride, lane);
 }
 
 void nmi_mlp_bf16_backward(const nmi_mlp_rows *rows, const float *value_gradients, float *lane)

@@ -23,6 +23,13 @@ static int64_t row_stride(int64_t columns)
     return ((columns + LINE - 1) / LINE | 1) * LINE;
 }
 
+/* Between rows of as many columns in pairs. Rows of floats beside them, which share their epilogue,
+ * are twice as far apart, and rows of pairs begin with a line of the caches, as tiles want it. */
+static int64_t pairs_stride(int64_t columns)
+{
+    return row_stride((columns + 1) / 2);
+}
+
 /* --- parameters -------------------------------------------------------------------------- */
 
 int64_t nmi_mlp_weights_at(const nmi_mlp *mlp, int64_t layer)
@@ -177,18 +184,23 @@ static int64_t hidden_at(const nmi_mlp *mlp)
     return encoding_room(mlp) + encoded_room(mlp) + round_up(mlp->block_rows * mlp->outputs);
 }
 
-static int64_t hidden_buffer(const nmi_mlp *mlp)
+static int64_t hidden_stride(const nmi_mlp *mlp, int32_t precision)
 {
-    return mlp->block_rows * row_stride(mlp->hidden) + APART;
+    return precision == NMI_BF16 ? 2 * pairs_stride(mlp->hidden) : row_stride(mlp->hidden);
 }
 
-/* Half of `block_rows` rows. */
+static int64_t hidden_buffer(const nmi_mlp *mlp, int32_t precision)
+{
+    return mlp->block_rows * hidden_stride(mlp, precision) + APART;
+}
+
+/* `block_rows` rows of pairs, or half as many of pairs across rows. */
 static int64_t pairs_buffer(const nmi_mlp *mlp, int64_t columns)
 {
-    return round_up((mlp->block_rows + 1) / 2 * row_stride(columns)) + APART;
+    return (mlp->block_rows + 1) / 2 * 2 * pairs_stride(columns) + APART;
 }
 
-nmi_mlp_work nmi_mlp_lay_out(const nmi_mlp *mlp, float *memory)
+nmi_mlp_work nmi_mlp_lay_out(const nmi_mlp *mlp, int32_t precision, float *memory)
 {
     void *start = memory;
     return (nmi_mlp_work){.encoding = start,
@@ -196,17 +208,18 @@ nmi_mlp_work nmi_mlp_lay_out(const nmi_mlp *mlp, float *memory)
                           .outputs = memory + encoding_room(mlp) + encoded_room(mlp),
                           .hidden = memory + hidden_at(mlp),
                           .encoded_stride = row_stride(mlp->encoding.inputs),
-                          .hidden_stride = row_stride(mlp->hidden),
-                          .buffer = hidden_buffer(mlp),
+                          .hidden_stride = hidden_stride(mlp, precision),
+                          .encoded_pairs_stride = pairs_stride(mlp->encoding.inputs),
+                          .buffer = hidden_buffer(mlp, precision),
                           .pairs_buffer = pairs_buffer(mlp, mlp->hidden),
                           .encoded_pairs = pairs_buffer(mlp, mlp->encoding.inputs)};
 }
 
 size_t nmi_mlp_work_floats(const nmi_mlp *mlp, bool backward)
 {
-    const int64_t fp32 = fp32_buffers(mlp, backward) * hidden_buffer(mlp);
+    const int64_t fp32 = fp32_buffers(mlp, backward) * hidden_buffer(mlp, NMI_FP32);
     const int64_t bf16 =
-        nmi_mlp_bf16_buffers(mlp, backward) * hidden_buffer(mlp) +
+        nmi_mlp_bf16_buffers(mlp, backward) * hidden_buffer(mlp, NMI_BF16) +
         nmi_mlp_bf16_pairs_buffers(mlp, backward) * pairs_buffer(mlp, mlp->hidden) +
         (backward ? 2 : 1) * pairs_buffer(mlp, mlp->encoding.inputs);
     return (size_t)(hidden_at(mlp) + (fp32 > bf16 ? fp32 : bf16));

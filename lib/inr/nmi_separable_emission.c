@@ -351,7 +351,7 @@ void nmi_separable_hidden(const nmi_manifold *manifold, int32_t tensor, const fl
     s->at = at;
     nmi_mlp_rows rows = side_rows(s, &of, tensor, side, 0);
     rows.parameters = parameters + of.sides[side];
-    const nmi_mlp_work work = nmi_mlp_lay_out(&of.mlp, rows.work);
+    const nmi_mlp_work work = nmi_mlp_lay_out(&of.mlp, rows.precision, rows.work);
     const float *last = work.hidden + (of.mlp.layers - 1) * work.buffer;
     nmi_mlp_pack(&rows, true, s->desks);
     for (int64_t first = 0; next_block(&rows, at->tensors[tensor].dims[side], first);

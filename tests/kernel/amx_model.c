@@ -41,51 +41,69 @@ enum { MODEL_TILES = 8, MODEL_SIDE = 16 };
 /* Of the one thread of a test. Between release and configuration there are no tiles. */
 static struct model {
     float tiles[MODEL_TILES][MODEL_SIDE][MODEL_SIDE];
-    int configured;
+    int lines[MODEL_TILES], width[MODEL_TILES]; /* in floats */
 } model;
 
 static float (*model_tile(int t))[MODEL_SIDE]
 {
-    if (!model.configured || t < 0 || t >= MODEL_TILES)
+    if (t < 0 || t >= MODEL_TILES || model.lines[t] == 0)
         abort();
     return model.tiles[t];
 }
 
-static void model_configure(int configured)
+static void model_release(void)
 {
-    if (model.configured == configured)
+    if (model.lines[0] == 0)
         abort();
     memset(&model, 0, sizeof model);
-    model.configured = configured;
 }
 
+static void model_configure(int first, int second, int depth)
+{
+    const int lines[MODEL_TILES] = {first, first, second, second, first, second, depth, depth};
+    if (model.lines[0] != 0)
+        abort();
+    memset(&model, 0, sizeof model);
+    for (int t = 0; t < MODEL_TILES; t++) {
+        if (lines[t] < 1 || lines[t] > MODEL_SIDE)
+            abort();
+        model.lines[t] = lines[t];
+        model.width[t] = t == 4 || t == 5 ? depth : MODEL_SIDE;
+    }
+}
+
+/* What lies beyond a tile's lines becomes zero. */
 static void model_load(int t, const float *from, int64_t stride)
 {
-    for (int line = 0; line < MODEL_SIDE; line++)
-        memcpy(model_tile(t)[line], from + line * stride, sizeof *model.tiles[t]);
+    memset(model_tile(t), 0, sizeof model.tiles[t]);
+    for (int line = 0; line < model.lines[t]; line++)
+        memcpy(model_tile(t)[line], from + line * stride, (size_t)model.width[t] * sizeof *from);
 }
 
 static void model_store(int t, float *to, int64_t stride)
 {
-    for (int line = 0; line < MODEL_SIDE; line++)
-        memcpy(to + line * stride, model_tile(t)[line], sizeof *model.tiles[t]);
+    for (int line = 0; line < model.lines[t]; line++)
+        memcpy(to + line * stride, model_tile(t)[line], (size_t)model.width[t] * sizeof *to);
 }
 
 static void model_add(int c, int a, int b)
 {
-    for (int m = 0; m < MODEL_SIDE; m++)
-        for (int p = 0; p < MODEL_SIDE; p++)
-            for (int n = 0; n < MODEL_SIDE; n++) {
+    if (model.lines[c] != model.lines[a] || model.width[a] != model.lines[b])
+        abort();
+    for (int m = 0; m < model.lines[c]; m++)
+        for (int p = 0; p < model.width[a]; p++)
+            for (int n = 0; n < model.width[c]; n++) {
                 const float x = model_tile(a)[m][p], y = model_tile(b)[p][n];
                 model_tile(c)[m][n] += nmi_pair_first(x) * nmi_pair_first(y);
                 model_tile(c)[m][n] += nmi_pair_second(x) * nmi_pair_second(y);
             }
 }
 
-#define MATRIX_CONFIGURE() model_configure(1)
-#define MATRIX_RELEASE() model_configure(0)
+#define MATRIX_CONFIGURE(first, second, depth) model_configure(first, second, depth)
+#define MATRIX_RELEASE() model_release()
 #define MATRIX_ZERO(t) memset(model_tile(t), 0, sizeof model.tiles[t])
 #define MATRIX_LOAD(t, from, stride) model_load(t, from, stride)
+#define MATRIX_STREAM(t, from, stride) model_load(t, from, stride)
 #define MATRIX_STORE(t, to, stride) model_store(t, to, stride)
 #define MATRIX_ADD(c, a, b) model_add(c, a, b)
 
