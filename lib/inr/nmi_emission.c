@@ -3,6 +3,7 @@
 #include "nmi_emission.h"
 
 #include "nmi_kernels.h"
+#include "nmi_mlp_keep.h"
 
 #include <string.h>
 
@@ -48,6 +49,20 @@ neumeta_status nmi_manifold_emit(nmi_manifold *manifold, nmi_network *network, c
     const nmi_emission emission = {
         .fields = fields, .noise = noise, .precision = precision, .samples = 1};
     return emit(manifold, &emission, network);
+}
+
+neumeta_status nmi_manifold_emit_keeping(nmi_manifold *manifold, nmi_network *network,
+                                         const bool *fields, const nmi_noise *noise,
+                                         int32_t precision)
+{
+    /* Tiles of bf16 run the MLPs again in about the time that memory takes. */
+    const bool keep = precision == NMI_FP32 && manifold->counts[NMI_INR_MLP] > 0;
+    const nmi_emission emission = {
+        .fields = fields, .noise = noise, .precision = precision, .samples = 1, .keep = keep};
+    neumeta_status status = NEUMETA_OK;
+    if (keep && manifold->mlp_keep == NULL)
+        status = nmi_mlp_keep_create(manifold, &manifold->mlp_keep);
+    return status == NEUMETA_OK ? emit(manifold, &emission, network) : status;
 }
 
 neumeta_status nmi_manifold_emit_average(nmi_manifold *manifold, nmi_network *network,

@@ -31,6 +31,7 @@ typedef struct nmi_emission {
     int32_t precision;      /* NMI_FP32 or NMI_BF16, where there are products */
     int64_t samples;        /* draws that are averaged */
     bool clean_first;       /* the first of them has no noise */
+    bool keep;              /* what a backward with the same noise will want */
 } nmi_emission;
 
 /* Every call works on those tensors of the manifold that have this kind, and on no others. */

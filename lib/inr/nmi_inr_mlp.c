@@ -9,6 +9,8 @@
 #include "nmi_elementwise.h"
 #include "nmi_mlp.h"
 
+#include <string.h>
+
 /* --- packed weights ---------------------------------------------------------------------- */
 
 /* The slice's lines of the output layer, or a whole layer. */
@@ -80,20 +82,19 @@ nmi_epilogue nmi_mlp_epilogue(const nmi_mlp_rows *rows, int64_t layer)
     return epilogue;
 }
 
-/* The buffer of the next layer's outputs has room for the sums of a split layer. */
-static void first_layer(const nmi_mlp_rows *rows, const nmi_mlp_work *w)
+/* `sums` is a buffer too, for those of a split layer. */
+static void first_layer(const nmi_mlp_rows *rows, const nmi_mlp_work *w, float *a, float *sums)
 {
     const nmi_mlp *mlp = rows->mlp;
     const nmi_epilogue epilogue = nmi_mlp_epilogue(rows, 0);
     if (nmi_mlp_splits(rows)) {
         const nmi_split split = nmi_mlp_split(rows, w);
-        nmi_split_forward(&split, rows->packed, &epilogue, w->hidden + w->buffer, w->hidden,
-                          w->hidden_stride);
+        nmi_split_forward(&split, rows->packed, &epilogue, sums, a, w->hidden_stride);
         return;
     }
     nmi_mlp_encode(rows, w);
     nmi_dense_forward(mlp->kernels, nmi_mlp_shape(mlp, 0, 0), rows->rows, w->encoded,
-                      w->encoded_stride, rows->packed, &epilogue, w->hidden, w->hidden_stride);
+                      w->encoded_stride, rows->packed, &epilogue, a, w->hidden_stride);
 }
 
 void nmi_mlp_output(const nmi_mlp_rows *rows, const nmi_mlp_work *work, const float *a,
@@ -108,29 +109,41 @@ void nmi_mlp_output(const nmi_mlp_rows *rows, const nmi_mlp_work *work, const fl
                       &epilogue, values, rows->slice.count);
 }
 
-/* z of layer m; of layer 0 it is a_0 itself. */
-static float *kept_branch(const nmi_mlp *mlp, const nmi_mlp_work *w, int64_t layer)
+/* phi(v) of layer m; of layer 0 it is a_0 itself. */
+static float *branch(const nmi_mlp_work *w, int64_t layer)
 {
-    return layer == 0 ? w->hidden : w->hidden + (mlp->layers + layer - 1) * w->buffer;
+    return w->branches + layer * w->buffer;
+}
+
+/* Two buffers in turn, of which a_0 may be a branch instead. */
+static float *stream(const nmi_mlp_work *w, bool keep, int64_t layer)
+{
+    return keep && layer == 0 ? branch(w, 0) : w->hidden + layer % 2 * w->buffer;
 }
 
 static void forward(const nmi_mlp_rows *rows, bool keep, float *values)
 {
     const nmi_mlp *mlp = rows->mlp;
-    const nmi_mlp_work w = nmi_mlp_lay_out(mlp, NMI_FP32, rows->work);
-    const float *x = w.hidden;
-    first_layer(rows, &w);
+    const nmi_mlp_work w = nmi_mlp_lay_out(rows, keep);
+    const float *x = stream(&w, keep, 0);
+    first_layer(rows, &w, stream(&w, keep, 0), stream(&w, keep, 1));
     for (int64_t m = 1; m < mlp->layers; m++) {
         nmi_epilogue epilogue = nmi_mlp_epilogue(rows, m);
-        float *y = w.hidden + (keep ? m : m % 2) * w.buffer;
+        float *y = stream(&w, keep, m);
         epilogue.residual = x;
-        epilogue.activated = keep ? kept_branch(mlp, &w, m) : NULL;
+        epilogue.activated = keep ? branch(&w, m) : NULL;
         nmi_dense_forward(mlp->kernels, nmi_mlp_shape(mlp, m, 0), rows->rows, x, w.hidden_stride,
                           rows->packed + nmi_mlp_packed_at(mlp, m), &epilogue, y, w.hidden_stride);
         x = y;
     }
     if (values != NULL)
         nmi_mlp_output(rows, &w, x, values);
+}
+
+const float *nmi_mlp_last(const nmi_mlp_rows *rows)
+{
+    const nmi_mlp_work w = nmi_mlp_lay_out(rows, true);
+    return stream(&w, true, rows->mlp->layers - 1);
 }
 
 void nmi_mlp_emit(const nmi_mlp_rows *rows, float *values)
@@ -200,27 +213,48 @@ static void first_layer_backward(const nmi_mlp_rows *rows, const nmi_mlp_work *w
     }
 }
 
+/* a_m of every layer from the branches; a_0 is one, the others lie one after another. */
+static const float *inputs_of(const nmi_mlp_work *w, int64_t layer)
+{
+    return layer == 1 ? branch(w, 0) : w->hidden + (layer - 2) * w->buffer;
+}
+
+static void add_branches(const nmi_mlp_rows *rows, const nmi_mlp_work *w)
+{
+    const nmi_mlp *mlp = rows->mlp;
+    for (int64_t m = 1; m < mlp->layers; m++) {
+        const float *x = inputs_of(w, m), *z = branch(w, m);
+        const float s = rows->parameters[nmi_mlp_scalar_at(mlp, m)];
+        float *a = w->hidden + (m - 1) * w->buffer;
+        for (int64_t r = 0; r < rows->rows * w->hidden_stride; r += w->hidden_stride) {
+            memcpy(a + r, x + r, (size_t)mlp->hidden * sizeof *a);
+            mlp->kernels->add_scaled(mlp->hidden, s, z + r, a + r);
+        }
+    }
+}
+
 static void backward_fp32(const nmi_mlp_rows *rows, const float *value_gradients, float *lane)
 {
     const nmi_mlp *mlp = rows->mlp;
-    const nmi_mlp_work w = nmi_mlp_lay_out(mlp, NMI_FP32, rows->work);
+    const nmi_mlp_work w = nmi_mlp_lay_out(rows, true);
     const int64_t layers = mlp->layers;
-    float *g = w.hidden + (2 * layers - 1) * w.buffer, *dv = g + w.buffer;
-    nmi_mlp_output_backward(rows, &w, value_gradients, w.hidden + (layers - 1) * w.buffer, lane, g);
+    float *g = w.hidden + (layers - 1) * w.buffer, *dv = g + w.buffer;
+    add_branches(rows, &w);
+    nmi_mlp_output_backward(rows, &w, value_gradients, inputs_of(&w, layers), lane, g);
     for (int64_t m = layers - 1; m > 0; m--) {
         const nmi_dense_shape shape = nmi_mlp_shape(mlp, m, 0);
         float *vector = lane + nmi_mlp_lane_vector_at(mlp, m);
         vector[mlp->hidden] += nmi_mlp_branch_backward(rows, w.hidden_stride,
                                                        rows->parameters[nmi_mlp_scalar_at(mlp, m)],
-                                                       g, kept_branch(mlp, &w, m), dv);
-        nmi_dense_backward_weight(mlp->kernels, shape, rows->rows, w.hidden + (m - 1) * w.buffer,
+                                                       g, branch(&w, m), dv);
+        nmi_dense_backward_weight(mlp->kernels, shape, rows->rows, inputs_of(&w, m),
                                   w.hidden_stride, dv, w.hidden_stride,
                                   lane + nmi_mlp_packed_at(mlp, m), vector);
         nmi_dense_backward_input(mlp->kernels, shape, rows->rows, dv, w.hidden_stride,
                                  rows->packed + nmi_mlp_transposed_at(mlp, m), true, g,
                                  w.hidden_stride);
     }
-    nmi_mlp_branch_backward(rows, w.hidden_stride, 1.0f, g, w.hidden, dv);
+    nmi_mlp_branch_backward(rows, w.hidden_stride, 1.0f, g, branch(&w, 0), dv);
     first_layer_backward(rows, &w, dv, g, lane);
 }
 

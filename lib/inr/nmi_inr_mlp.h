@@ -6,8 +6,8 @@
  *
  * with e the encoded coordinates [P], A_0 [H][P], A_m [H][H], A [D][H], s_m scalars. Parameters are
  * stored A_0, b_0, (A_m, b_m, s_m) for each m, A, b. Forward 2 (P H + (layers - 1) H^2 + H taps)
- * FLOP a row; backward runs it again and costs about three times that. Rows without noise do
- * without most of the first layer's share (nmi_split.h).
+ * FLOP a row; backward costs about twice that, and once more where what it wants was not kept. Rows
+ * without noise do without most of the first layer's share (nmi_split.h).
  *
  * Here are blocks of rows on one thread; nmi_mlp_emission.c shares them out among the workers.
  */
@@ -53,6 +53,7 @@ typedef struct nmi_mlp_rows {
     int64_t first, rows;
     float scale; /* of the emitted values: 1/I */
     float *work;
+    float *kept; /* nmi_mlp_kept_floats() like `work`, for what backward wants; NULL: in `work` */
 } nmi_mlp_rows;
 
 int64_t nmi_mlp_parameter_count(const nmi_mlp *mlp);
@@ -64,12 +65,15 @@ bool nmi_mlp_part(const nmi_mlp *mlp, int32_t index, nmi_inr_part *out);
 size_t nmi_mlp_packed_floats(const nmi_mlp *mlp, bool backward);
 void nmi_mlp_pack(const nmi_mlp_rows *rows, bool backward, float *packed);
 size_t nmi_mlp_work_floats(const nmi_mlp *mlp, bool backward);
+/* What is kept of a block of rows between nmi_mlp_emit_keeping() and nmi_mlp_backward(), which then
+ * may have other `work`: in floats only. */
+size_t nmi_mlp_kept_floats(const nmi_mlp *mlp);
 
 /* values[row][tap] = scale * output, [rows][slice.count]. */
 void nmi_mlp_emit(const nmi_mlp_rows *rows, float *values);
 
-/* The same, keeping in `work` what nmi_mlp_backward() of the same rows will want. `values` may be
- * NULL. */
+/* The same, keeping in `work` or `kept` what nmi_mlp_backward() of the same rows will want.
+ * `values` may be NULL; with `kept`, `work` need not be that of backward. */
 void nmi_mlp_emit_keeping(const nmi_mlp_rows *rows, float *values);
 /* Adds to `lane` (nmi_mlp_lane_floats() floats, zero at first) the gradient of the parameters,
  * given that of the values [rows][slice.count]. */

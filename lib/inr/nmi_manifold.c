@@ -3,6 +3,7 @@
  * Making a manifold: which tensors of a topology morph, and what its INRs look like.
  */
 #include "nmi_emission.h"
+#include "nmi_mlp_keep.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -392,4 +393,6 @@ void nmi_manifold_forget_front(nmi_manifold *manifold)
 {
     nmi_front_free(manifold->front);
     manifold->front = NULL;
+    if (manifold->mlp_keep != NULL)
+        nmi_mlp_keep_start(manifold->mlp_keep, NULL);
 }

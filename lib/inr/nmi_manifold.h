@@ -63,6 +63,7 @@ struct neumeta_manifold {
     nmi_front *front;              /* of the present parameters; NULL: not searched */
     /* per-worker buffers, sized when threads are known */
     struct nmi_mlp_scratch *mlp_scratch;
+    struct nmi_mlp_keep *mlp_keep; /* of the last emission for training; NULL: there was none */
     struct nmi_grid_scratch *grid_scratch;
     struct nmi_separable_scratch *separable_scratch;
 };
@@ -86,6 +87,12 @@ void nmi_manifold_release(nmi_manifold *manifold);
 neumeta_status nmi_manifold_emit(nmi_manifold *manifold, nmi_network *network, const bool *fields,
                                  const nmi_noise *noise, int32_t precision);
 
+/* The same before an nmi_manifold_backward() with the same noise and precision, which need not run
+ * the MLPs again as far as they were kept (nmi_mlp_keep.h). Its bits are the same either way. */
+neumeta_status nmi_manifold_emit_keeping(nmi_manifold *manifold, nmi_network *network,
+                                         const bool *fields, const nmi_noise *noise,
+                                         int32_t precision);
+
 /* Writes the average of `samples` emissions instead, summed in double: draws of the noise, numbered
  * from 0, the first of them replaced by a clean emission if so wanted. */
 neumeta_status nmi_manifold_emit_average(nmi_manifold *manifold, nmi_network *network,
@@ -95,8 +102,8 @@ neumeta_status nmi_manifold_emit_average(nmi_manifold *manifold, nmi_network *ne
 /*
  * Carries weight gradients to parameters: for each tensor t marked in `fields`, adds to
  * parameter_gradients[t] ([parameter_count]) the product of weight_gradients[t] (as the network's
- * tensor) with the derivative of the emission with the same noise. The MLP is run again
- * block by block of rows instead of keeping its activations. Bits do not depend on threads.
+ * tensor) with the derivative of the emission with the same noise. MLPs whose activations were not
+ * kept are run again, block by block of rows. Bits do not depend on threads.
  * Tensors that are not live are skipped. Allocates like nmi_manifold_emit().
  */
 neumeta_status nmi_manifold_backward(nmi_manifold *manifold, const nmi_network *network,

@@ -29,10 +29,12 @@ int64_t nmi_mlp_lane_vector_room(const nmi_mlp *mlp);
 int64_t nmi_mlp_lane_vector_at(const nmi_mlp *mlp, int64_t layer);
 
 /* Working memory. Hidden buffers are what a layer gives for a block of rows, one row
- * `hidden_stride` floats after another; each precision has its own use for them. */
+ * `hidden_stride` floats after another; each precision has its own use for them. Encoded rows and
+ * branches, for a backward in floats, lie in what is kept. */
 typedef struct nmi_mlp_work {
     double *encoding;
-    float *encoded, *outputs, *hidden;
+    float *outputs, *hidden, *encoded;
+    float *branches; /* as many hidden buffers as layers */
     int64_t encoded_stride, encoded_pairs_stride;
     int64_t hidden_stride; /* of pairs, half as much */
     int64_t buffer;        /* from one hidden buffer to the next */
@@ -40,10 +42,13 @@ typedef struct nmi_mlp_work {
     int64_t encoded_pairs; /* the same of encoded rows */
 } nmi_mlp_work;
 
-nmi_mlp_work nmi_mlp_lay_out(const nmi_mlp *mlp, int32_t precision, float *memory);
+/* `backward`: for nmi_mlp_emit_keeping() and nmi_mlp_backward(). */
+nmi_mlp_work nmi_mlp_lay_out(const nmi_mlp_rows *rows, bool backward);
 
 /* --- both precisions (nmi_inr_mlp.c) ------------------------------------------------------ */
 
+/* a of the last hidden layer, after nmi_mlp_emit_keeping() in floats. */
+const float *nmi_mlp_last(const nmi_mlp_rows *rows);
 /* Whether the first layer is taken apart (nmi_split.h), for all rows of the tensor. */
 bool nmi_mlp_splits(const nmi_mlp_rows *rows);
 nmi_split nmi_mlp_split(const nmi_mlp_rows *rows, const nmi_mlp_work *work);

@@ -36,7 +36,7 @@ int64_t nmi_mlp_bf16_pairs_buffers(const nmi_mlp *mlp, bool backward)
 static buffers lay_out(const nmi_mlp_rows *rows, bool backward)
 {
     const nmi_mlp *mlp = rows->mlp;
-    const nmi_mlp_work w = nmi_mlp_lay_out(mlp, NMI_BF16, rows->work);
+    const nmi_mlp_work w = nmi_mlp_lay_out(rows, backward);
     float *pairs = w.hidden + nmi_mlp_bf16_buffers(mlp, backward) * w.buffer;
     float *encoded = pairs + nmi_mlp_bf16_pairs_buffers(mlp, backward) * w.pairs_buffer;
     return (buffers){.work = w,

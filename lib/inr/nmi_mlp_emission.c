@@ -9,6 +9,8 @@
  */
 #include "nmi_mlp_emission.h"
 
+#include "nmi_mlp_keep.h"
+
 #include <string.h>
 
 enum {
@@ -26,6 +28,7 @@ typedef struct slot {
     float *values;            /* emission: the tensor */
     const float *gradients;   /* backward: of the tensor */
     const nmi_fit_batch *fit; /* or these, from a target */
+    float *kept;              /* blocks of what backward wants; NULL: it runs them again */
     float *lane, *gradient;   /* lanes, one after another; where their sum goes */
 } slot;
 
@@ -191,6 +194,8 @@ static nmi_mlp_rows block_rows(const struct nmi_mlp_scratch *s, const slot *tens
     rows.rows = tensor->row_count - rows.first < size ? tensor->row_count - rows.first : size;
     *values = s->work + worker * s->work_stride;
     rows.work = *values + nmi_mlp_average_floats(rows.mlp);
+    if (tensor->kept != NULL)
+        rows.kept = tensor->kept + block * nmi_mlp_keep_stride(s->manifold->mlp_keep);
     return rows;
 }
 
@@ -233,8 +238,11 @@ static void emit_task(void *argument, int64_t index, int32_t worker)
     const slot *tensor = slot_of_task(s, index);
     float *buffer;
     nmi_mlp_rows rows = block_rows(s, tensor, index - tensor->first_task, worker, &buffer);
-    nmi_mlp_emit_average(&rows, s->samples, s->clean_first, buffer,
-                         tensor->values + rows.first * rows.slice.count);
+    float *values = tensor->values + rows.first * rows.slice.count;
+    if (tensor->kept != NULL)
+        nmi_mlp_emit_keeping(&rows, values);
+    else
+        nmi_mlp_emit_average(&rows, s->samples, s->clean_first, buffer, values);
 }
 
 /* The next tensor from *tensor on that the emission is to write and an MLP holds; NULL: none. */
@@ -255,6 +263,8 @@ static void emit(const nmi_manifold *manifold, const nmi_emission *emission, nmi
     nmi_context *ctx = manifold->object.context;
     struct nmi_mlp_scratch *s = manifold->mlp_scratch;
     const nmi_field *field;
+    if (emission->keep)
+        nmi_mlp_keep_start(manifold->mlp_keep, emission->noise);
     for (int32_t t = 0; next_field(manifold, emission, network, &t) != NULL;) {
         start_wave(s, emission->noise, emission->precision, emission->samples,
                    emission->clean_first);
@@ -264,6 +274,9 @@ static void emit(const nmi_manifold *manifold, const nmi_emission *emission, nmi
             if (added == NULL)
                 break;
             added->values = tensor->data;
+            if (emission->keep)
+                added->kept =
+                    nmi_mlp_keep_add(manifold->mlp_keep, t, &added->rows.grid, added->blocks);
         }
         nmi_run(ctx, s->slot_count, pack_task, s);
         nmi_run(ctx, s->task_count, emit_task, s);
@@ -299,7 +312,8 @@ static void lane_task(void *argument, int64_t index, int32_t worker)
     for (int64_t block = first; block < end; block++) {
         const nmi_mlp_rows rows = block_rows(s, tensor, block, worker, &values);
         const float *gradients = values;
-        nmi_mlp_emit_keeping(&rows, tensor->fit != NULL ? values : NULL);
+        if (tensor->kept == NULL)
+            nmi_mlp_emit_keeping(&rows, tensor->fit != NULL ? values : NULL);
         if (tensor->fit != NULL)
             fit_gradients(tensor->fit, &rows,
                           tensor->lanes * rows.mlp->block_rows * rows.slice.count, values);
@@ -340,6 +354,9 @@ static void backward(const nmi_manifold *manifold, const nmi_emission *emission,
             slot *added = add_slot(s, field, &network->tensors[t], field->parameters, true);
             if (added == NULL)
                 break;
+            if (emission->precision == NMI_FP32 && manifold->mlp_keep != NULL)
+                added->kept =
+                    nmi_mlp_keep_take(manifold->mlp_keep, t, &added->rows.grid, emission->noise);
             added->gradients = weight_gradients[t];
             added->gradient = parameter_gradients[t];
         }
@@ -363,7 +380,9 @@ void nmi_mlp_emission_fit(nmi_manifold *manifold, int32_t tensor, const nmi_fit_
 static void release(nmi_manifold *manifold)
 {
     free_scratch(manifold->object.context, manifold->mlp_scratch);
+    nmi_mlp_keep_free(manifold->mlp_keep);
     manifold->mlp_scratch = NULL;
+    manifold->mlp_keep = NULL;
 }
 
 static bool part(const nmi_manifold *manifold, int32_t tensor, int32_t index, nmi_inr_part *out)

@@ -161,14 +161,7 @@ size_t nmi_mlp_lane_floats(const nmi_mlp *mlp)
 
 /* --- working memory ---------------------------------------------------------------------- */
 
-/* Without backward: two hidden buffers taken in turn. With it: a[m] for every layer, behind them
- * z[m] = phi(A_m a + b_m) for m >= 1 (a_0 is its own), the gradients of a and of a layer's sums. */
-static int64_t fp32_buffers(const nmi_mlp *mlp, bool backward)
-{
-    return backward ? 2 * mlp->layers + 1 : 2;
-}
-
-/* What lies before the hidden buffers: sums and angles of the encoding, encoded rows, outputs. */
+/* What lies before the hidden buffers: sums and angles of the encoding, outputs. */
 static int64_t encoding_room(const nmi_mlp *mlp)
 {
     return round_up(2 * nmi_encoding_work(&mlp->encoding, mlp->block_rows));
@@ -181,7 +174,7 @@ static int64_t encoded_room(const nmi_mlp *mlp)
 
 static int64_t hidden_at(const nmi_mlp *mlp)
 {
-    return encoding_room(mlp) + encoded_room(mlp) + round_up(mlp->block_rows * mlp->outputs);
+    return encoding_room(mlp) + round_up(mlp->block_rows * mlp->outputs);
 }
 
 static int64_t hidden_stride(const nmi_mlp *mlp, int32_t precision)
@@ -200,27 +193,47 @@ static int64_t pairs_buffer(const nmi_mlp *mlp, int64_t columns)
     return (mlp->block_rows + 1) / 2 * 2 * pairs_stride(columns) + APART;
 }
 
-nmi_mlp_work nmi_mlp_lay_out(const nmi_mlp *mlp, int32_t precision, float *memory)
+/* In floats, two buffers are taken in turn; backward has a_m of every layer but the first, whose
+ * a_0 is its branch, the gradients of a and of a layer's sums. */
+static int64_t hidden_room(const nmi_mlp *mlp, int32_t precision, bool backward)
 {
-    void *start = memory;
+    const int64_t buffer = hidden_buffer(mlp, precision);
+    if (precision == NMI_FP32)
+        return (backward ? mlp->layers + 1 : 2) * buffer;
+    return nmi_mlp_bf16_buffers(mlp, backward) * buffer +
+           nmi_mlp_bf16_pairs_buffers(mlp, backward) * pairs_buffer(mlp, mlp->hidden) +
+           (backward ? 2 : 1) * pairs_buffer(mlp, mlp->encoding.inputs);
+}
+
+size_t nmi_mlp_kept_floats(const nmi_mlp *mlp)
+{
+    return (size_t)(encoded_room(mlp) + mlp->layers * hidden_buffer(mlp, NMI_FP32));
+}
+
+nmi_mlp_work nmi_mlp_lay_out(const nmi_mlp_rows *rows, bool backward)
+{
+    const nmi_mlp *mlp = rows->mlp;
+    void *start = rows->work;
+    float *hidden = rows->work + hidden_at(mlp);
+    float *kept =
+        rows->kept != NULL ? rows->kept : hidden + hidden_room(mlp, rows->precision, backward);
     return (nmi_mlp_work){.encoding = start,
-                          .encoded = memory + encoding_room(mlp),
-                          .outputs = memory + encoding_room(mlp) + encoded_room(mlp),
-                          .hidden = memory + hidden_at(mlp),
+                          .outputs = rows->work + encoding_room(mlp),
+                          .hidden = hidden,
+                          .encoded = kept,
+                          .branches = kept + encoded_room(mlp),
                           .encoded_stride = row_stride(mlp->encoding.inputs),
-                          .hidden_stride = hidden_stride(mlp, precision),
                           .encoded_pairs_stride = pairs_stride(mlp->encoding.inputs),
-                          .buffer = hidden_buffer(mlp, precision),
+                          .hidden_stride = hidden_stride(mlp, rows->precision),
+                          .buffer = hidden_buffer(mlp, rows->precision),
                           .pairs_buffer = pairs_buffer(mlp, mlp->hidden),
                           .encoded_pairs = pairs_buffer(mlp, mlp->encoding.inputs)};
 }
 
 size_t nmi_mlp_work_floats(const nmi_mlp *mlp, bool backward)
 {
-    const int64_t fp32 = fp32_buffers(mlp, backward) * hidden_buffer(mlp, NMI_FP32);
-    const int64_t bf16 =
-        nmi_mlp_bf16_buffers(mlp, backward) * hidden_buffer(mlp, NMI_BF16) +
-        nmi_mlp_bf16_pairs_buffers(mlp, backward) * pairs_buffer(mlp, mlp->hidden) +
-        (backward ? 2 : 1) * pairs_buffer(mlp, mlp->encoding.inputs);
+    const int64_t fp32 = hidden_room(mlp, NMI_FP32, backward) +
+                         (backward ? (int64_t)nmi_mlp_kept_floats(mlp) : encoded_room(mlp));
+    const int64_t bf16 = hidden_room(mlp, NMI_BF16, backward) + encoded_room(mlp);
     return (size_t)(hidden_at(mlp) + (fp32 > bf16 ? fp32 : bf16));
 }

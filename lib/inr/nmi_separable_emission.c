@@ -351,14 +351,14 @@ void nmi_separable_hidden(const nmi_manifold *manifold, int32_t tensor, const fl
     s->at = at;
     nmi_mlp_rows rows = side_rows(s, &of, tensor, side, 0);
     rows.parameters = parameters + of.sides[side];
-    const nmi_mlp_work work = nmi_mlp_lay_out(&of.mlp, rows.precision, rows.work);
-    const float *last = work.hidden + (of.mlp.layers - 1) * work.buffer;
     nmi_mlp_pack(&rows, true, s->desks);
     for (int64_t first = 0; next_block(&rows, at->tensors[tensor].dims[side], first);
          first += rows.rows) {
         nmi_mlp_emit_keeping(&rows, NULL);
+        const int64_t stride = nmi_mlp_lay_out(&rows, true).hidden_stride;
+        const float *last = nmi_mlp_last(&rows);
         for (int64_t r = 0; r < rows.rows; r++)
-            memcpy(hidden + (first + r) * of.mlp.hidden, last + r * work.hidden_stride,
+            memcpy(hidden + (first + r) * of.mlp.hidden, last + r * stride,
                    (size_t)of.mlp.hidden * sizeof *hidden);
     }
 }

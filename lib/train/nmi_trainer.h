@@ -182,9 +182,9 @@ nmi_loss nmi_trainer_output_loss(nmi_trainer *trainer, const float *outputs, int
 /* Adds norm and reconstruction of the emitted tensors to weight_gradients; returns their loss. */
 double nmi_trainer_weight_loss(nmi_trainer *trainer, double share);
 
-/* Puts the emitted weights of `sizes` into `network`; noise may be NULL. */
+/* Puts the emitted weights of `sizes` into `network`; noise may be NULL. `keep`: for a backward. */
 neumeta_status nmi_trainer_emit(nmi_trainer *trainer, nmi_network *network, const int64_t *sizes,
-                                const nmi_noise *noise, int32_t precision);
+                                const nmi_noise *noise, int32_t precision, bool keep);
 /* Exchanges values and averages of all slots: the average is what is judged and handed out. */
 void nmi_trainer_publish(nmi_trainer *trainer, bool publish);
 /* Evaluates on held-out items and keeps the best state, if one is due after this step. */

@@ -178,7 +178,7 @@ static neumeta_status step_group_slots(nmi_trainer *trainer)
 /* --- one minibatch ------------------------------------------------------------------------- */
 
 neumeta_status nmi_trainer_emit(nmi_trainer *trainer, nmi_network *network, const int64_t *sizes,
-                                const nmi_noise *noise, int32_t precision)
+                                const nmi_noise *noise, int32_t precision, bool keep)
 {
     neumeta_status status = nmi_network_resize(network, sizes);
     for (int32_t t = 0; t < trainer->topology->tensor_count && status == NEUMETA_OK; t++) {
@@ -189,7 +189,8 @@ neumeta_status nmi_trainer_emit(nmi_trainer *trainer, nmi_network *network, cons
                    (size_t)tensor->count * sizeof(float));
     }
     if (status == NEUMETA_OK)
-        status = nmi_manifold_emit(trainer->manifold, network, trainer->held, noise, precision);
+        status = (keep ? nmi_manifold_emit_keeping : nmi_manifold_emit)(
+            trainer->manifold, network, trainer->held, noise, precision);
     const nmi_settings *settings = nmi_trainer_settings(trainer);
     if (status != NEUMETA_OK || settings->statistics != NMI_NORM_FITTED)
         return status;
@@ -244,7 +245,7 @@ static neumeta_status train_minibatch(nmi_trainer *trainer, int64_t index, int64
                                 nmi_random_key(trainer->seed, NMI_RANDOM_SIZES, draw),
                                 trainer->sizes);
         status = nmi_trainer_emit(trainer, trainer->network, trainer->sizes, &noise,
-                                  settings->precision);
+                                  settings->precision, true);
     }
     if (status != NEUMETA_OK)
         return status;

@@ -59,7 +59,7 @@ static neumeta_status judge_manifold(nmi_trainer *trainer, const nmi_settings *s
         double one = 0;
         for (int32_t a = 0; a < trainer->topology->axis_count; a++)
             trainer->sizes[a] = nmi_trainer_size_at(trainer, a, gammas[g]);
-        status = nmi_trainer_emit(trainer, trainer->judge, trainer->sizes, NULL, NMI_FP32);
+        status = nmi_trainer_emit(trainer, trainer->judge, trainer->sizes, NULL, NMI_FP32, false);
         if (status == NEUMETA_OK && settings->statistics == NMI_NORM_BATCH &&
             nmi_manifold_has_norms(trainer->manifold))
             status = measure_norms(trainer, settings);

@@ -181,6 +181,57 @@ static nmi_manifold *make_manifold(neumeta_context *ctx, neumeta_topology *topol
     return manifold;
 }
 
+static float **make_gradients(const nmi_manifold *m)
+{
+    const int32_t count = m->topology->tensor_count;
+    float **gradients = calloc((size_t)count, sizeof *gradients);
+    for (int32_t t = 0; t < count; t++)
+        gradients[t] = calloc((size_t)m->fields[t].parameter_count, sizeof(float));
+    return gradients;
+}
+
+static void free_all(float **arrays, int32_t count)
+{
+    for (int32_t t = 0; t < count; t++)
+        free(arrays[t]);
+    free(arrays);
+}
+
+/* After an emission that kept what it had for `kept`, gradients with `noise` are bit for bit those
+ * of MLPs that were run again. */
+static void check_kept(nmi_manifold *m, nmi_network *network, const nmi_noise *kept,
+                       const nmi_noise *noise, float **weights, float **expected)
+{
+    neumeta_context *ctx = m->object.context;
+    float **gradients = make_gradients(m);
+    assert_ok(ctx, nmi_manifold_emit_keeping(m, network, NULL, kept, NMI_FP32));
+    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, noise, NMI_FP32, weights, gradients));
+    for (int32_t t = 0; t < m->topology->tensor_count; t++)
+        ck_assert_mem_eq(gradients[t], expected[t],
+                         (size_t)m->fields[t].parameter_count * sizeof(float));
+    free_all(gradients, m->topology->tensor_count);
+}
+
+/* Parameters that change in between drop what was kept of the old ones. */
+static void check_changed(nmi_manifold *m, nmi_network *network, const nmi_noise *noise,
+                          float **weights)
+{
+    neumeta_context *ctx = m->object.context;
+    float **actual = make_gradients(m), **expected = make_gradients(m);
+    assert_ok(ctx, nmi_manifold_emit_keeping(m, network, NULL, noise, NMI_FP32));
+    for (int32_t t = 0; t < m->topology->tensor_count; t++)
+        if (m->fields[t].parameter_count > 0)
+            m->fields[t].parameters[0] += 0.5f;
+    nmi_manifold_forget_front(m);
+    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, noise, NMI_FP32, weights, actual));
+    assert_ok(ctx, nmi_manifold_backward(m, network, NULL, noise, NMI_FP32, weights, expected));
+    for (int32_t t = 0; t < m->topology->tensor_count; t++)
+        ck_assert_mem_eq(actual[t], expected[t],
+                         (size_t)m->fields[t].parameter_count * sizeof(float));
+    free_all(actual, m->topology->tensor_count);
+    free_all(expected, m->topology->tensor_count);
+}
+
 static void check_manifold(const char *encoding, const char *function, int64_t layers,
                            int64_t h_max, int64_t h, int64_t stride)
 {
@@ -194,10 +245,9 @@ static void check_manifold(const char *encoding, const char *function, int64_t l
     nmi_noise noise = {.amplitude = 1, .clamp = 0.49, .key = 77, .sample = 3, .samples = 8};
     assert_ok(ctx, nmi_manifold_emit(m, network, NULL, &noise, NMI_FP32));
     float **weights = calloc((size_t)count, sizeof *weights);
-    float **gradients = calloc((size_t)count, sizeof *gradients);
+    float **gradients = make_gradients(m);
     for (int32_t t = 0; t < count; t++) {
         weights[t] = calloc((size_t)network->tensors[t].count, sizeof(float));
-        gradients[t] = calloc((size_t)m->fields[t].parameter_count, sizeof(float));
         test_fill(weights[t], network->tensors[t].count, (uint64_t)t + 1, -1, 1);
     }
     assert_ok(ctx, nmi_manifold_backward(m, network, NULL, &noise, NMI_FP32, weights, gradients));
@@ -220,12 +270,14 @@ static void check_manifold(const char *encoding, const char *function, int64_t l
         checked++;
     }
     ck_assert_int_eq(checked, 10);
-    for (int32_t t = 0; t < count; t++) {
-        free(weights[t]);
-        free(gradients[t]);
-    }
-    free(weights);
-    free(gradients);
+    nmi_noise other = noise;
+    other.key++;
+    check_kept(m, network, &noise, &noise, weights, gradients);
+    check_kept(m, network, &other, &noise, weights, gradients);
+    check_kept(m, network, NULL, &noise, weights, gradients);
+    check_changed(m, network, &noise, weights);
+    free_all(weights, count);
+    free_all(gradients, count);
     nmi_network_release(network);
     nmi_manifold_release(m);
     neumeta_topology_free(topology);
