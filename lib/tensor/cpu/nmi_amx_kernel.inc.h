@@ -312,7 +312,7 @@ static matrix_source lines_of(const float *const *x, int present, int64_t offset
     return (matrix_source){room[0], SIDE};
 }
 
-/* `count` lines of a packed panel: tile b. */
+/* `count` lines of a packed panel as a tile, the others zero. */
 static matrix_source panel_source(const float *packed, int64_t width, int count,
                                   float room[SIDE][SIDE])
 {
@@ -323,14 +323,55 @@ static matrix_source panel_source(const float *packed, int64_t width, int count,
     return (matrix_source){room[0], SIDE};
 }
 
-/* k values `offset` and later, `count` of them, of some lines, which become columns: tile a. */
-static matrix_source transposed(const matrix_lines *lines, int64_t offset, int count,
-                                float room[SIDE][SIDE])
+#if defined(__clang__)
+#define LOWER(a, b)                                                                                \
+    __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define UPPER(a, b)                                                                                \
+    __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#else
+#define LOWER(a, b)                                                                                \
+    __builtin_shuffle(a, b, (ivec){0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23})
+#define UPPER(a, b)                                                                                \
+    __builtin_shuffle(a, b, (ivec){8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31})
+#endif
+
+/* Lines become columns: interleaving the halves of a list of lines rotates the bits of a place,
+ * four of line and four of column, by one; four times swaps the two. */
+static void transpose(const float *const *x, int64_t offset, float to[SIDE][SIDE])
 {
+    vec a[SIDE], b[SIDE];
+    UNROLL
+    for (int r = 0; r < SIDE; r++)
+        a[r] = load(x[r] + offset);
+    UNROLL
+    for (int turn = 0; turn < 2; turn++) {
+        UNROLL
+        for (int r = 0; r < SIDE / 2; r++) {
+            b[2 * r] = LOWER(a[r], a[r + SIDE / 2]);
+            b[2 * r + 1] = UPPER(a[r], a[r + SIDE / 2]);
+        }
+        UNROLL
+        for (int r = 0; r < SIDE / 2; r++) {
+            a[2 * r] = LOWER(b[r], b[r + SIDE / 2]);
+            a[2 * r + 1] = UPPER(b[r], b[r + SIDE / 2]);
+        }
+    }
+    UNROLL
+    for (int r = 0; r < SIDE; r++)
+        store(to[r], a[r]);
+}
+
+/* k values `offset` and later, `count` of them, of some lines, which become columns: tile a. */
+static void transpose_lines(const matrix_lines *lines, int64_t offset, int count,
+                            float to[SIDE][SIDE])
+{
+    if (lines->present == SIDE && count == SIDE) {
+        transpose(lines->x, offset, to);
+        return;
+    }
     for (int r = 0; r < SIDE; r++)
         for (int k = 0; k < SIDE; k++)
-            room[k][r] = r < lines->present && k < count ? lines->x[r][offset + k] : 0.0f;
-    return (matrix_source){room[0], SIDE};
+            to[k][r] = r < lines->present && k < count ? lines->x[r][offset + k] : 0.0f;
 }
 
 /* Up to 16 columns of dy on the same lines: tile b. */
@@ -345,16 +386,23 @@ static matrix_source gradient_source(const matrix_lines *lines, const float *dy,
     return lines_of(x, lines->present, 0, columns < LANES ? columns : LANES, room);
 }
 
-/* Two times up to 16 values of k, `count` in all, and one panel of dw, over the whole grid. */
-typedef struct weight_block_job {
-    const nmi_rows *rows;
-    const float *dy;
-    int64_t dy_line, dy_step;
-    float *dw;      /* first line */
-    int64_t offset; /* of the first k in a row */
+/* Lines of the grid, and two times 16 values of k of them as tiles, which all panels share. */
+enum { CHUNK = 4 };
+typedef struct matrix_chunk {
+    matrix_lines lines[CHUNK];
+    int count; /* of them */
+    _Alignas(64) float x[CHUNK][2][SIDE][SIDE];
+} matrix_chunk;
+
+/* The gradient of up to two times 16 values of k, `count` in all, and one panel. */
+typedef struct weight_tiles_job {
+    const matrix_chunk *chunk;
+    const float *dy; /* first column of the panel */
+    int64_t dy_step;
+    float *dw; /* first line */
     int count;
     int columns; /* of this panel */
-} weight_block_job;
+} weight_tiles_job;
 
 static int part_of(int count, int half)
 {
@@ -362,15 +410,9 @@ static int part_of(int count, int half)
     return left < 0 ? 0 : left < SIDE ? left : SIDE;
 }
 
-/* Lines that are not there are read as zero, and not written. */
-static matrix_source sum_source(const float *dw, int64_t width, int count, float room[SIDE][SIDE])
-{
-    return panel_source(dw, width, count, room);
-}
-
 #define LOAD_SUMS(t, half, first)                                                                  \
-    from = sum_source(job->dw + (half)*SIDE * width + (first), width, part_of(job->count, half),   \
-                      room);                                                                       \
+    from = panel_source(job->dw + (half)*SIDE * width + (first), width, part_of(job->count, half), \
+                        room);                                                                     \
     MATRIX_LOAD(t, from.at, from.stride);
 
 #define STORE_SUMS(t, half, first)                                                                 \
@@ -378,12 +420,12 @@ static matrix_source sum_source(const float *dw, int64_t width, int count, float
     for (int k = 0; k < part_of(job->count, half); k++)                                            \
         store(job->dw + ((half)*SIDE + k) * width + (first), load(room[k]));
 
-static void matrix_weights(const weight_block_job *job)
+static void matrix_weights(const weight_tiles_job *job)
 {
     _Alignas(64) float room[SIDE][SIDE];
     const bool wide = job->columns > LANES;
-    const int64_t width = wide ? PANEL : LANES, total = job->rows->height * job->rows->width;
-    cursor next = {job->rows, job->rows->x, 0, job->dy_line, job->dy_step, 0};
+    const int64_t width = wide ? PANEL : LANES;
+    const matrix_chunk *chunk = job->chunk;
     matrix_source from;
     LOAD_SUMS(0, 0, 0)
     LOAD_SUMS(2, 1, 0)
@@ -391,17 +433,15 @@ static void matrix_weights(const weight_block_job *job)
         LOAD_SUMS(1, 0, LANES)
         LOAD_SUMS(3, 1, LANES)
     }
-    for (int64_t r = 0; r < total; r += SIDE) {
-        const matrix_lines lines = take_lines(&next, total - r);
-        from = transposed(&lines, job->offset, part_of(job->count, 0), room);
-        MATRIX_LOAD(4, from.at, from.stride);
-        from = transposed(&lines, job->offset + SIDE, part_of(job->count, 1), room);
-        MATRIX_LOAD(5, from.at, from.stride);
-        from = gradient_source(&lines, job->dy, job->dy_step, job->columns, room);
+    for (int i = 0; i < chunk->count; i++) {
+        const matrix_lines *lines = &chunk->lines[i];
+        MATRIX_LOAD(4, chunk->x[i][0][0], SIDE);
+        MATRIX_LOAD(5, chunk->x[i][1][0], SIDE);
+        from = gradient_source(lines, job->dy, job->dy_step, job->columns, room);
         MATRIX_LOAD(6, from.at, from.stride);
         if (wide) {
             from =
-                gradient_source(&lines, job->dy + LANES, job->dy_step, job->columns - LANES, room);
+                gradient_source(lines, job->dy + LANES, job->dy_step, job->columns - LANES, room);
             MATRIX_LOAD(7, from.at, from.stride);
         }
         matrix_add(true, wide);
@@ -414,27 +454,51 @@ static void matrix_weights(const weight_block_job *job)
     }
 }
 
+/* The next lines of the grid, up to `left`. */
+static void take_chunk(matrix_chunk *chunk, cursor *next, int64_t left)
+{
+    chunk->count = 0;
+    for (; left > 0 && chunk->count < CHUNK; left -= SIDE)
+        chunk->lines[chunk->count++] = take_lines(next, left);
+}
+
+/* All panels of two times 16 values of k. */
+static void chunk_weights(weight_tiles_job job, int64_t offset, int64_t columns, int64_t depth,
+                          int64_t first, matrix_chunk *chunk, float *dw_packed)
+{
+    const float *dy = job.dy;
+    for (int i = 0; i < chunk->count; i++)
+        for (int half = 0; half < 2; half++)
+            transpose_lines(&chunk->lines[i], offset + half * SIDE, part_of(job.count, half),
+                            chunk->x[i][half]);
+    job.chunk = chunk;
+    for (int64_t column = 0; column < columns; column += PANEL) {
+        const int64_t left = columns - column, width = left > LANES ? PANEL : LANES;
+        job.dy = dy + column;
+        job.dw = dw_packed + column * depth + first * width;
+        job.columns = left < PANEL ? (int)left : PANEL;
+        matrix_weights(&job);
+    }
+}
+
 static void backward_weight_pairs(const nmi_rows *rows, const float *dy, int64_t dy_line,
                                   int64_t dy_step, int64_t columns, float *dw_packed)
 {
     const int64_t length = rows->segment_length, depth = rows->segments * length;
+    const int64_t total = rows->height * rows->width;
+    cursor next = {rows, rows->x, 0, dy_line, dy_step, 0};
+    matrix_chunk chunk;
     MATRIX_CONFIGURE(SIDE, SIDE, SIDE);
-    for (int64_t column = 0; column < columns; column += PANEL) {
-        const int64_t left = columns - column, width = left > LANES ? PANEL : LANES;
-        for (int64_t s = 0; s < rows->segments; s++) {
+    for (int64_t r = 0; r < total; r += CHUNK * SIDE) {
+        take_chunk(&chunk, &next, total - r);
+        for (int64_t s = 0; s < rows->segments; s++)
             for (int64_t k = 0; k < length; k += 2 * SIDE) {
-                const weight_block_job job = {
-                    .rows = rows,
-                    .dy = dy + column,
-                    .dy_line = dy_line,
-                    .dy_step = dy_step,
-                    .dw = dw_packed + column * depth + (s * length + k) * width,
-                    .offset = s * rows->segment_stride + k,
-                    .count = length - k < 2 * SIDE ? (int)(length - k) : 2 * SIDE,
-                    .columns = left < PANEL ? (int)left : PANEL};
-                matrix_weights(&job);
+                const int64_t left = length - k;
+                const weight_tiles_job job = {
+                    .dy = dy, .dy_step = dy_step, .count = left < 2 * SIDE ? (int)left : 2 * SIDE};
+                chunk_weights(job, s * rows->segment_stride + k, columns, depth, s * length + k,
+                              &chunk, dw_packed);
             }
-        }
     }
     MATRIX_RELEASE();
 }
