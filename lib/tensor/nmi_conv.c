@@ -53,9 +53,11 @@ bool nmi_conv_reads_borders(const nmi_kernels *kernels)
 #endif
 }
 
-bool nmi_conv_fits(int32_t way, const nmi_conv_shape *shape)
+bool nmi_conv_fits(nmi_conv_path path, const nmi_conv_shape *shape)
 {
-    return way != NMI_CONV_WINOGRAD ||
+    if (path.way == NMI_CONV_MATRIX)
+        return path.kernels->matrix != NULL;
+    return path.way != NMI_CONV_WINOGRAD ||
            (shape->kernel == 3 && shape->stride == 1 && shape->padding == 1 &&
             shape->in_height % 2 == 0 && shape->in_width % 2 == 0);
 }
@@ -67,14 +69,15 @@ nmi_conv_path nmi_conv_path_of(const nmi_kernels *kernels, int32_t precision,
                                const nmi_conv_shape *shape)
 {
     nmi_conv_path path = {kernels, NMI_CONV_DIRECT};
+    const nmi_conv_path winograd = {kernels, NMI_CONV_WINOGRAD};
     if (precision == NMI_BF16)
-        path.way = NMI_CONV_PAIRS;
+        path.way = kernels->matrix != NULL ? NMI_CONV_MATRIX : NMI_CONV_PAIRS;
     else if (!nmi_conv_reads_borders(kernels))
         path.way = NMI_CONV_COLUMNS;
-    else if (nmi_conv_fits(NMI_CONV_WINOGRAD, shape) && shape->in_channels >= WINOGRAD_CHANNELS &&
+    else if (nmi_conv_fits(winograd, shape) && shape->in_channels >= WINOGRAD_CHANNELS &&
              shape->out_channels >= WINOGRAD_CHANNELS &&
              shape->in_height * shape->in_width >= WINOGRAD_PIXELS)
-        path.way = NMI_CONV_WINOGRAD;
+        path = winograd;
     return path;
 }
 
@@ -97,6 +100,8 @@ size_t nmi_conv_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape)
         return whole_lines(nmi_conv_gemm_workspace_floats(shape));
     case NMI_CONV_WINOGRAD:
         return whole_lines(nmi_conv_winograd_workspace_floats(path.kernels, shape));
+    case NMI_CONV_MATRIX:
+        return whole_lines(nmi_conv_matrix_workspace_floats(shape));
     default:
         return whole_lines(nmi_conv_direct_workspace_floats(path, shape));
     }
@@ -124,16 +129,22 @@ static size_t packed_floats(nmi_conv_path path, int64_t depth, int64_t columns)
 
 size_t nmi_conv_packed_floats(nmi_conv_path path, const nmi_conv_shape *shape)
 {
+    if (path.way == NMI_CONV_MATRIX)
+        return nmi_conv_matrix_packed_floats(shape);
     return packed_floats(path, places(path, shape) * shape->in_channels, shape->out_channels);
 }
 
 size_t nmi_conv_packed_transposed_floats(nmi_conv_path path, const nmi_conv_shape *shape)
 {
+    if (path.way == NMI_CONV_MATRIX)
+        return nmi_conv_matrix_packed_transposed_floats(shape);
     return packed_floats(path, places(path, shape) * shape->out_channels, shape->in_channels);
 }
 
 size_t nmi_conv_gradient_floats(nmi_conv_path path, const nmi_conv_shape *shape)
 {
+    if (path.way == NMI_CONV_MATRIX)
+        return nmi_conv_matrix_gradient_floats(shape);
     const int64_t taps = shape->kernel * shape->kernel;
     return packed_floats(path, taps * shape->in_channels, shape->out_channels);
 }
@@ -145,6 +156,8 @@ void nmi_conv_pack(nmi_conv_path path, const nmi_conv_shape *shape, const float 
         nmi_conv_gemm_pack(shape, oihw, packed);
     else if (path.way == NMI_CONV_WINOGRAD)
         nmi_conv_winograd_pack(path.kernels, shape, oihw, packed);
+    else if (path.way == NMI_CONV_MATRIX)
+        nmi_conv_matrix_pack(shape, oihw, packed);
     else
         nmi_conv_direct_pack(path, shape, oihw, packed);
 }
@@ -156,6 +169,8 @@ void nmi_conv_pack_transposed(nmi_conv_path path, const nmi_conv_shape *shape, c
         nmi_conv_gemm_pack(shape, oihw, packed);
     else if (path.way == NMI_CONV_WINOGRAD)
         nmi_conv_winograd_pack_transposed(path.kernels, shape, oihw, packed);
+    else if (path.way == NMI_CONV_MATRIX)
+        nmi_conv_matrix_pack_transposed(shape, oihw, packed);
     else
         nmi_conv_direct_pack_transposed(path, shape, oihw, packed);
 }
@@ -165,6 +180,8 @@ void nmi_conv_unpack_gradient(nmi_conv_path path, const nmi_conv_shape *shape,
 {
     if (path.way == NMI_CONV_COLUMNS)
         nmi_conv_gemm_unpack_gradient(shape, dw_packed, oihw);
+    else if (path.way == NMI_CONV_MATRIX)
+        nmi_conv_matrix_unpack_gradient(shape, dw_packed, oihw);
     else
         nmi_conv_direct_unpack_gradient(path, shape, dw_packed, oihw);
 }
@@ -177,6 +194,8 @@ void nmi_conv_forward(nmi_conv_path path, const nmi_conv_shape *shape, int64_t i
         nmi_conv_gemm_forward(shape, items, x, packed, epilogue, y, workspace);
     else if (path.way == NMI_CONV_WINOGRAD)
         nmi_conv_winograd_forward(path.kernels, shape, items, x, packed, epilogue, y, workspace);
+    else if (path.way == NMI_CONV_MATRIX)
+        nmi_conv_matrix_forward(path.kernels, shape, items, x, packed, epilogue, y, workspace);
     else
         nmi_conv_direct_forward(path, shape, items, x, packed, epilogue, y, workspace);
 }
@@ -191,6 +210,9 @@ void nmi_conv_backward_input(nmi_conv_path path, const nmi_conv_shape *shape, in
     else if (path.way == NMI_CONV_WINOGRAD)
         nmi_conv_winograd_backward_input(path.kernels, shape, items, dy, packed_transposed,
                                          accumulate, dx, workspace);
+    else if (path.way == NMI_CONV_MATRIX)
+        nmi_conv_matrix_backward_input(path.kernels, shape, items, dy, packed_transposed,
+                                       accumulate, dx, workspace);
     else
         nmi_conv_direct_backward_input(path, shape, items, dy, packed_transposed, accumulate, dx,
                                        workspace);
@@ -205,6 +227,8 @@ void nmi_conv_backward_weight(nmi_conv_path path, const nmi_conv_shape *shape, i
         nmi_conv_gemm_backward_weight(shape, items, x, dy, dw_packed, workspace);
     else if (path.way == NMI_CONV_WINOGRAD)
         nmi_conv_winograd_backward_weight(path.kernels, shape, items, x, dy, dw_packed, workspace);
+    else if (path.way == NMI_CONV_MATRIX)
+        nmi_conv_matrix_backward_weight(path.kernels, shape, items, x, dy, dw_packed, workspace);
     else
         nmi_conv_direct_backward_weight(path, shape, items, x, dy, dw_packed, workspace);
     for (int64_t i = 0; i < items && dbias != NULL; i++)

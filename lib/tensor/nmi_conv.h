@@ -32,6 +32,7 @@ enum {
     NMI_CONV_COLUMNS,  /* im2col and nmi_gemm; the kernels do the rest */
     NMI_CONV_DIRECT,   /* the kernels' products of rows */
     NMI_CONV_PAIRS,    /* the same with operands rounded to bf16 */
+    NMI_CONV_MATRIX,   /* and on the kernels' matrix tiles, where there are any */
     NMI_CONV_WINOGRAD, /* the kernels' minimal algorithm; only 3 x 3 taps, see nmi_tiles */
     NMI_CONV_WAYS
 };
@@ -44,8 +45,8 @@ typedef struct nmi_conv_path {
 /* The best path for a level of kernels, a precision (NMI_FP32 or NMI_BF16) and a shape. */
 nmi_conv_path nmi_conv_path_of(const nmi_kernels *kernels, int32_t precision,
                                const nmi_conv_shape *shape);
-/* Whether a way can treat the shape. */
-bool nmi_conv_fits(int32_t way, const nmi_conv_shape *shape);
+/* Whether a path can treat the shape. */
+bool nmi_conv_fits(nmi_conv_path path, const nmi_conv_shape *shape);
 /* Whether the paths of these kernels in fp32 read bordered images: nmi_conv_forward_part(). */
 bool nmi_conv_reads_borders(const nmi_kernels *kernels);
 

@@ -136,15 +136,9 @@ size_t nmi_conv_direct_workspace_floats(nmi_conv_path path, const nmi_conv_shape
 
 /* --- phases of the input gradient --------------------------------------------------------- */
 
-/* One direction of a phase: taps first, first + s, ... below the kernel size; input pixels
- * start, start + s, ... */
-typedef struct phase {
-    int64_t first, taps, start, pixels;
-} phase;
-
-static phase phase_of(const nmi_conv_shape *s, int64_t number, int64_t extent)
+nmi_conv_phase nmi_conv_phase_of(const nmi_conv_shape *s, int64_t number, int64_t extent)
 {
-    phase p = {number, 0, 0, 0};
+    nmi_conv_phase p = {number, 0, 0, 0};
     if (number < s->kernel)
         p.taps = (s->kernel - 1 - number) / s->stride + 1;
     p.start = ((number - s->padding) % s->stride + s->stride) % s->stride;
@@ -192,8 +186,8 @@ void nmi_conv_direct_pack_transposed(nmi_conv_path path, const nmi_conv_shape *s
     const int64_t s = shape->stride;
     for (int64_t a = 0; a < s; a++) {
         for (int64_t b = 0; b < s; b++) {
-            const phase y = phase_of(shape, a, shape->in_height);
-            const phase x = phase_of(shape, b, shape->in_width);
+            const nmi_conv_phase y = nmi_conv_phase_of(shape, a, shape->in_height);
+            const nmi_conv_phase x = nmi_conv_phase_of(shape, b, shape->in_width);
             if (y.taps == 0 || x.taps == 0)
                 continue;
             const nmi_depth depth = {{y.taps, x.taps, shape->out_channels},
@@ -281,8 +275,8 @@ static void input_gradient(nmi_conv_path path, const nmi_conv_shape *shape, cons
     const int64_t line = bordered_width(b) * channels;
     const int64_t dx_line = shape->in_width * shape->in_channels;
     for (int64_t n = 0; n < shape->stride * shape->stride; n++) {
-        const phase y = phase_of(shape, n / shape->stride, shape->in_height);
-        const phase x = phase_of(shape, n % shape->stride, shape->in_width);
+        const nmi_conv_phase y = nmi_conv_phase_of(shape, n / shape->stride, shape->in_height);
+        const nmi_conv_phase x = nmi_conv_phase_of(shape, n % shape->stride, shape->in_width);
         const bool none = y.taps == 0 || x.taps == 0;
         /* The first pixel's u = (start + padding - first) / s is the last line of dy it sees. */
         const int64_t top = (y.start + shape->padding - y.first) / shape->stride - y.taps + 1;

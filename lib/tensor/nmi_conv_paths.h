@@ -22,6 +22,14 @@ void nmi_conv_direct_backward_weight(nmi_conv_path path, const nmi_conv_shape *s
                                      const float *x, const float *dy, float *dw_packed,
                                      float *workspace);
 
+/* One direction of phase `number` of the input's gradient: taps first, first + s, ... below the
+ * kernel size; input pixels start, start + s, ... */
+typedef struct nmi_conv_phase {
+    int64_t first, taps, start, pixels;
+} nmi_conv_phase;
+
+nmi_conv_phase nmi_conv_phase_of(const nmi_conv_shape *shape, int64_t number, int64_t extent);
+
 /* The weight gradient in bf16 (nmi_conv_pairs.c). */
 size_t nmi_conv_pairs_workspace_floats(const nmi_conv_shape *shape);
 void nmi_conv_pairs_backward_weight(const nmi_kernels *kernels, const nmi_conv_shape *shape,
@@ -53,6 +61,28 @@ void nmi_conv_winograd_forward_part(const nmi_kernels *kernels, const nmi_conv_s
                                     const nmi_conv_part *part, const float *x, int64_t x_line,
                                     const float *packed, const nmi_epilogue *epilogue, float *y,
                                     int64_t y_line, float *workspace);
+
+/* Here packed has the layout of nmi_matrix_kernels, for each phase of its own where transposed; a
+ * weight gradient has, for each phase of the taps, [in_channels / 16][tap][out_channels /
+ * 16][16][16] in whole tiles. */
+size_t nmi_conv_matrix_workspace_floats(const nmi_conv_shape *shape); /* of all three */
+size_t nmi_conv_matrix_weight_workspace_floats(const nmi_conv_shape *shape);
+size_t nmi_conv_matrix_packed_floats(const nmi_conv_shape *shape);
+size_t nmi_conv_matrix_packed_transposed_floats(const nmi_conv_shape *shape);
+size_t nmi_conv_matrix_gradient_floats(const nmi_conv_shape *shape);
+void nmi_conv_matrix_pack(const nmi_conv_shape *shape, const float *oihw, float *packed);
+void nmi_conv_matrix_pack_transposed(const nmi_conv_shape *shape, const float *oihw, float *packed);
+void nmi_conv_matrix_unpack_gradient(const nmi_conv_shape *shape, const float *dw_packed,
+                                     float *oihw);
+void nmi_conv_matrix_forward(const nmi_kernels *kernels, const nmi_conv_shape *shape, int64_t items,
+                             const float *x, const float *packed, const nmi_epilogue *epilogue,
+                             float *y, float *workspace);
+void nmi_conv_matrix_backward_input(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                    int64_t items, const float *dy, const float *packed_transposed,
+                                    bool accumulate, float *dx, float *workspace);
+void nmi_conv_matrix_backward_weight(const nmi_kernels *kernels, const nmi_conv_shape *shape,
+                                     int64_t items, const float *x, const float *dy,
+                                     float *dw_packed, float *workspace);
 
 /* Here packed is [kernel][kernel][in_channels][out_channels], transposed or not. */
 size_t nmi_conv_gemm_workspace_floats(const nmi_conv_shape *shape);

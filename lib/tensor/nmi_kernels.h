@@ -95,6 +95,69 @@ typedef struct nmi_norm_slope {
     const float *scale, *mean, *slope, *offset;
 } nmi_norm_slope;
 
+/* 16 pairs in the window of position 0, and floats from there to those of the next. */
+typedef struct nmi_strip_step {
+    int64_t at, position;
+} nmi_strip_step;
+
+/*
+ * Images in bf16, end to end in one line of positions: output (i, l, c) of a convolution belongs to
+ * position i * item_pitch + l * line_pitch + c, and is a sum over steps. Positions between lines
+ * and items have no output. What 15 positions behind the last output see must be readable; pairs
+ * that do not belong to the window meet weights of zero.
+ */
+typedef struct nmi_strip {
+    const float *pairs;
+    const nmi_strip_step *steps;
+    int64_t step_count;
+    int64_t items, lines, columns;
+    int64_t item_pitch, line_pitch; /* the first a multiple of the second */
+} nmi_strip;
+
+/*
+ * Sums over 32 * steps positions of products of numbers, which lie in lines of positions, `plane`
+ * numbers apart, an even count, with pairs of positions, which lie in lines of numbers, `line`
+ * floats apart. 16 lines of the former make a line tile, 16 numbers of the latter, from pairs +
+ * columns[i] on, a column tile.
+ */
+typedef struct nmi_strip_sums {
+    const uint16_t *planes;
+    int64_t plane, line_tiles;
+    const float *pairs;
+    int64_t line, column_tiles;
+    const int64_t *columns;
+    int64_t steps;
+} nmi_strip_sums;
+
+/* Pixels that transposing and pairing take at once. */
+enum { NMI_STRIP_PIXELS = 32 };
+
+/*
+ * Convolutions in bf16 at a level with matrix tiles, 16 lines of 16 pairs or sums; operands are
+ * laid out by nmi_conv_matrix.c.
+ */
+typedef struct nmi_matrix_kernels {
+    /* Pixels of `channels` floats, x_step apart, as pairs, `step` apart. Each takes whole vectors
+     * of 16 numbers, zeros at its end, over which the next pixel may be written. */
+    void (*round_pixels)(int64_t pixels, int64_t channels, const float *x, int64_t x_step,
+                         float *pairs, int64_t step);
+    /* planes[c * plane + i] = pixels[i][c] in bf16, i < NMI_STRIP_PIXELS. */
+    void (*transpose_pixels)(const float *const *pixels, int64_t channels, int64_t plane,
+                             uint16_t *planes);
+    /* pairs[i * line + c] = (pixels[2 i][c], pixels[2 i + 1][c]), with zeros to whole vectors, and
+     * odd[i * line + c] = (pixels[2 i - 1][c], pixels[2 i][c]), or NULL; the pixel before the first
+     * is in the line before `pairs`. */
+    void (*pair_pixels)(const float *const *pixels, int64_t channels, int64_t line, float *pairs,
+                        float *odd);
+    /* y(i, l, c)[n] = epilogue(sum over steps and pairs of strip * w[n]) at y + i * y_item +
+     * l * y_line + c * y_step. w packed: [16 columns][step][pair][16] pairs. */
+    void (*products)(const nmi_strip *strip, const float *packed, int64_t columns,
+                     const nmi_epilogue *epilogue, float *y, int64_t y_item, int64_t y_line,
+                     int64_t y_step);
+    /* dw[line tile][column tile][16][16] += sums. */
+    void (*gradient)(const nmi_strip_sums *sums, float *dw);
+} nmi_matrix_kernels;
+
 typedef struct nmi_kernels {
     const char *name;
     int32_t lanes; /* floats in a vector, V */
@@ -137,6 +200,7 @@ typedef struct nmi_kernels {
      * undefined); dy NHWC without gaps. */
     void (*winograd_backward_weight)(const nmi_tiles *tiles, const float *dy, int64_t columns,
                                      float *dw_packed, float *work);
+    const nmi_matrix_kernels *matrix; /* NULL: there are no tiles */
     /* sums[n] += sum_r x[r * stride + n], 0 <= n < columns, in the order of r. */
     void (*column_sums)(int64_t rows, int64_t columns, const float *x, int64_t stride, float *sums);
     /* y = act(x); y may be x. */

@@ -213,7 +213,7 @@ typedef struct conv_problem {
     nmi_conv_path path;
     nmi_conv_shape shape;
     int64_t items;
-    float *x, *y, *w, *transposed;
+    float *x, *y, *w, *transposed, *gradient;
     void *workspace;
 } conv_problem;
 
@@ -235,14 +235,16 @@ static void conv_input(void *argument)
 static void conv_weight(void *argument)
 {
     conv_problem *p = argument;
-    nmi_conv_backward_weight(p->path, &p->shape, p->items, p->x, p->y, p->w, NULL, p->workspace);
+    nmi_conv_backward_weight(p->path, &p->shape, p->items, p->x, p->y, p->gradient, NULL,
+                             p->workspace);
 }
 
 static void bench_conv(const nmi_kernels *kernels, int32_t way, nmi_conv_shape shape, int64_t items)
 {
-    static const char *const ways[NMI_CONV_WAYS] = {"columns", "direct", "bf16", "Winograd"};
+    static const char *const ways[NMI_CONV_WAYS] = {"columns", "direct", "bf16", "bf16 tiles",
+                                                    "Winograd"};
     conv_problem p = {.path = {kernels, way}, .shape = shape, .items = items};
-    if (!nmi_conv_shape_complete(&p.shape) || !nmi_conv_fits(way, &p.shape))
+    if (!nmi_conv_shape_complete(&p.shape) || !nmi_conv_fits(p.path, &p.shape))
         return;
     const nmi_conv_shape *s = &p.shape;
     const int64_t outputs = items * s->out_height * s->out_width * s->out_channels;
@@ -251,6 +253,7 @@ static void bench_conv(const nmi_kernels *kernels, int32_t way, nmi_conv_shape s
     p.y = make((size_t)outputs);
     p.w = make(nmi_conv_packed_floats(p.path, s));
     p.transposed = make(nmi_conv_packed_transposed_floats(p.path, s));
+    p.gradient = make(nmi_conv_gradient_floats(p.path, s));
     p.workspace = make(nmi_conv_workspace_bytes(p.path, s) / sizeof(float));
     static const struct {
         const char *name;
@@ -268,6 +271,7 @@ static void bench_conv(const nmi_kernels *kernels, int32_t way, nmi_conv_shape s
     free(p.y);
     free(p.w);
     free(p.transposed);
+    free(p.gradient);
     free(p.workspace);
 }
 

@@ -72,12 +72,13 @@ static void model_configure(int first, int second, int depth)
     }
 }
 
-/* What lies beyond a tile's lines becomes zero. */
-static void model_load(int t, const float *from, int64_t stride)
+/* From any address, like the instruction. What lies beyond a tile's lines becomes zero. */
+static void model_load(int t, const void *from, int64_t stride)
 {
     memset(model_tile(t), 0, sizeof model.tiles[t]);
     for (int line = 0; line < model.lines[t]; line++)
-        memcpy(model_tile(t)[line], from + line * stride, (size_t)model.width[t] * sizeof *from);
+        memcpy(model_tile(t)[line], (const char *)from + line * stride * (int64_t)sizeof(float),
+               (size_t)model.width[t] * sizeof(float));
 }
 
 static void model_store(int t, float *to, int64_t stride)
@@ -97,6 +98,22 @@ static void model_add(int c, int a, int b)
                 model_tile(c)[m][n] += nmi_pair_first(x) * nmi_pair_first(y);
                 model_tile(c)[m][n] += nmi_pair_second(x) * nmi_pair_second(y);
             }
+}
+
+static vec pair_up(vec first, vec second)
+{
+    return (vec)(rounded_bits(first) >> 16 | (rounded_bits(second) & 0xffff0000u));
+}
+
+static void transpose(vec v[LANES])
+{
+    for (int i = 0; i < LANES; i++) {
+        for (int j = 0; j < i; j++) {
+            const float swap = v[i][j];
+            v[i][j] = v[j][i];
+            v[j][i] = swap;
+        }
+    }
 }
 
 #define MATRIX_CONFIGURE(first, second, depth) model_configure(first, second, depth)

@@ -7,17 +7,32 @@
 
 #include <math.h>
 
-/* Every way but the column matrix with the kernels of each level, then that. */
-enum { WAYS = NMI_CONV_WAYS - 1, PATHS = WAYS * NMI_KERNEL_LEVELS + 1 };
+/* Every way but the column matrix with the kernels of each level and the model of AMX, then that.
+ */
+enum { WAYS = NMI_CONV_WAYS - 1, LEVELS = NMI_KERNEL_LEVELS + 1, PATHS = WAYS * LEVELS + 1 };
+
+extern const nmi_kernels nmi_kernels_amx_model;
+
+static const nmi_kernels *kernels_at(int level)
+{
+    return level < NMI_KERNEL_LEVELS ? nmi_kernels_named(nmi_kernels_name(level))
+                                     : &nmi_kernels_amx_model;
+}
 
 /* in channels, height, width, out channels, -, -, kernel, stride, padding */
 static const nmi_conv_shape shapes[] = {
-    {3, 32, 32, 16, 0, 0, 3, 1, 1}, {1, 28, 28, 8, 0, 0, 5, 1, 0}, {16, 8, 8, 17, 0, 0, 3, 1, 1},
-    {17, 7, 9, 33, 0, 0, 3, 2, 1},  {33, 8, 8, 3, 0, 0, 1, 1, 0},  {16, 7, 7, 32, 0, 0, 1, 2, 0},
-    {3, 8, 7, 1, 0, 0, 5, 2, 2},    {1, 5, 5, 1, 0, 0, 5, 1, 4},   {16, 16, 16, 16, 0, 0, 3, 1, 1},
-    {2, 9, 11, 5, 0, 0, 2, 3, 0},   {4, 6, 10, 3, 0, 0, 4, 3, 3},  {40, 8, 8, 64, 0, 0, 3, 1, 1},
-    {5, 1, 1, 7, 0, 0, 3, 2, 1},    {23, 8, 8, 41, 0, 0, 3, 2, 1}, {16, 3, 3, 16, 0, 0, 3, 1, 0},
-    {33, 4, 6, 9, 0, 0, 3, 1, 1},   {1, 2, 2, 1, 0, 0, 3, 1, 1},   {7, 10, 2, 70, 0, 0, 3, 1, 1},
+    {3, 32, 32, 16, 0, 0, 3, 1, 1},  {1, 28, 28, 8, 0, 0, 5, 1, 0},
+    {16, 8, 8, 17, 0, 0, 3, 1, 1},   {17, 7, 9, 33, 0, 0, 3, 2, 1},
+    {33, 8, 8, 3, 0, 0, 1, 1, 0},    {16, 7, 7, 32, 0, 0, 1, 2, 0},
+    {3, 8, 7, 1, 0, 0, 5, 2, 2},     {1, 5, 5, 1, 0, 0, 5, 1, 4},
+    {16, 16, 16, 16, 0, 0, 3, 1, 1}, {2, 9, 11, 5, 0, 0, 2, 3, 0},
+    {4, 6, 10, 3, 0, 0, 4, 3, 3},    {40, 8, 8, 64, 0, 0, 3, 1, 1},
+    {5, 1, 1, 7, 0, 0, 3, 2, 1},     {23, 8, 8, 41, 0, 0, 3, 2, 1},
+    {16, 3, 3, 16, 0, 0, 3, 1, 0},   {24, 16, 16, 33, 0, 0, 3, 1, 1},
+    {33, 16, 16, 24, 0, 0, 3, 2, 1}, {11, 12, 8, 11, 0, 0, 5, 1, 2},
+    {6, 31, 9, 18, 0, 0, 3, 1, 2},   {20, 9, 20, 34, 0, 0, 7, 2, 3},
+    {64, 4, 4, 64, 0, 0, 3, 1, 1},   {33, 4, 6, 9, 0, 0, 3, 1, 1},
+    {1, 2, 2, 1, 0, 0, 3, 1, 1},     {7, 10, 2, 70, 0, 0, 3, 1, 1},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes, ITEMS = 2 };
 
@@ -49,8 +64,8 @@ static bool start(int index, problem *p)
     const int path = index % PATHS;
     const bool columns = path == PATHS - 1;
     p->path.way = columns ? NMI_CONV_COLUMNS : NMI_CONV_COLUMNS + 1 + path % WAYS;
-    p->path.kernels = nmi_kernels_named(columns ? "base" : nmi_kernels_name(path / WAYS));
-    if (p->path.kernels == NULL || !nmi_conv_fits(p->path.way, &p->shape))
+    p->path.kernels = kernels_at(columns ? 0 : path / WAYS);
+    if (p->path.kernels == NULL || !nmi_conv_fits(p->path, &p->shape))
         return false;
     const nmi_conv_shape *s = &p->shape;
     ck_assert(nmi_conv_shape_complete(&p->shape));
@@ -61,7 +76,7 @@ static bool start(int index, problem *p)
     p->w = make(p->weights, 2);
     p->dy = make(p->out, 3);
     p->bias = make((size_t)s->out_channels, 4);
-    if (p->path.way == NMI_CONV_PAIRS) {
+    if (p->path.way == NMI_CONV_PAIRS || p->path.way == NMI_CONV_MATRIX) {
         round_all(p->in, p->x);
         round_all(p->weights, p->w);
         round_all(p->out, p->dy);
@@ -117,6 +132,32 @@ START_TEST(forward_equals_the_plain_loops)
     }
     free(expected);
     free(actual);
+    finish(&p);
+}
+END_TEST
+
+/* Wherever it enters: what is near may become NaN as well where zeros fill up windows. */
+START_TEST(nan_reaches_all_that_sees_it)
+{
+    problem p;
+    if (!start(_i, &p))
+        return;
+    float *expected = make(p.out, 7), *actual = make(p.out, 8);
+    float *dx[2] = {make(p.in, 7), make(p.in, 8)};
+    p.x[p.in / 2] = NAN;
+    p.dy[p.out / 2] = NAN;
+    nmi_conv_forward_ref(&p.shape, ITEMS, p.x, p.w, NULL, expected);
+    nmi_conv_forward(p.path, &p.shape, ITEMS, p.x, p.packed, NULL, actual, p.workspace);
+    for (size_t i = 0; i < p.out; i++)
+        ck_assert(isnan(actual[i]) || !isnan(expected[i]));
+    nmi_conv_backward_input_ref(&p.shape, ITEMS, p.dy, p.w, false, dx[0]);
+    nmi_conv_backward_input(p.path, &p.shape, ITEMS, p.dy, p.transposed, false, dx[1], p.workspace);
+    for (size_t i = 0; i < p.in; i++)
+        ck_assert(isnan(dx[1][i]) || !isnan(dx[0][i]));
+    free(expected);
+    free(actual);
+    free(dx[0]);
+    free(dx[1]);
     finish(&p);
 }
 END_TEST
@@ -226,17 +267,19 @@ START_TEST(the_weight_gradient_equals_the_plain_loops)
     problem p;
     if (!start(_i, &p))
         return;
-    size_t packed = nmi_conv_gradient_floats(p.path, &p.shape);
+    size_t floats = nmi_conv_gradient_floats(p.path, &p.shape);
+    float *gradient = make(floats, 9);
     float *expected = make(p.weights, 7);
     float *actual = make(p.weights, 7);
     float *bias[2] = {make((size_t)p.shape.out_channels, 8), make((size_t)p.shape.out_channels, 8)};
-    memset(p.packed, 0, packed * sizeof *p.packed);
+    memset(gradient, 0, floats * sizeof *gradient);
     nmi_conv_backward_weight_ref(&p.shape, ITEMS, p.x, p.dy, expected, bias[0]);
-    nmi_conv_backward_weight(p.path, &p.shape, ITEMS, p.x, p.dy, p.packed, bias[1], p.workspace);
-    nmi_conv_unpack_gradient(p.path, &p.shape, p.packed, actual);
+    nmi_conv_backward_weight(p.path, &p.shape, ITEMS, p.x, p.dy, gradient, bias[1], p.workspace);
+    nmi_conv_unpack_gradient(p.path, &p.shape, gradient, actual);
     double limit = tolerance(ITEMS * p.shape.out_height * p.shape.out_width);
     assert_near(actual, expected, (int64_t)p.weights, limit, 0.0);
     assert_near(bias[1], bias[0], p.shape.out_channels, limit, 0.0);
+    free(gradient);
     free(expected);
     free(actual);
     free(bias[0]);
@@ -320,6 +363,7 @@ int main(void)
     TCase *tests = tcase_create("paths");
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, forward_equals_the_plain_loops, 0, SHAPES * PATHS);
+    tcase_add_loop_test(tests, nan_reaches_all_that_sees_it, 0, SHAPES * PATHS);
     tcase_add_loop_test(tests, a_residual_in_place_is_added, 0, SHAPES * PATHS);
     tcase_add_loop_test(tests, shares_of_a_bordered_image_make_the_whole, 0, SHAPES * PATHS);
     tcase_add_loop_test(tests, the_input_gradient_equals_the_plain_loops, 0, SHAPES * PATHS);

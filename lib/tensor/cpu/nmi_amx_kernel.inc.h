@@ -5,15 +5,22 @@
  *
  *     c[m][n] += sum over pairs p of a[m][p] . b[p][n]
  *
- * Included by nmi_rows_kernel.inc.h where LANES is 16, once the including file has defined
+ * Included by nmi_rows_kernel.inc.h where LANES is 16, once the including file has defined, for
+ * numbers of tiles as literals, as instructions (nmi_amx.inc.h) or as a model of them in plain C for
+ * tests:
+ *
  *   MATRIX_CONFIGURE(first, second, depth)
- *                                tiles for this thread: 0 and 1 of `first` lines of sums, 2 and 3
- * of `second`; 4 and 5 of as many lines of `depth` pairs; 6 and 7 of `depth` lines. All from 1
- * to 16. MATRIX_RELEASE()             back to none MATRIX_ZERO(t) MATRIX_LOAD(t, at, stride)   the
- * tile's lines, `stride` floats apart MATRIX_STREAM(t, at, stride) the same of what soon leaves the
- * first-level cache anyway MATRIX_STORE(t, at, stride) MATRIX_ADD(c, a, b)          the operation
- * with numbers of tiles as literals: as instructions (nmi_amx.inc.h), or as a model of them in
- * plain C for tests.
+ *                                 tiles for this thread: 0 and 1 of `first` lines of sums, 2 and 3
+ *                                 of `second`; 4 and 5 of as many lines of `depth` pairs; 6 and 7 of
+ *                                 `depth` lines; each from 1 to 16
+ *   MATRIX_RELEASE()              back to none
+ *   MATRIX_ZERO(t)
+ *   MATRIX_LOAD(t, at, stride)    the tile's lines, `stride` floats apart
+ *   MATRIX_STREAM(t, at, stride)  the same of what soon leaves the first-level cache anyway
+ *   MATRIX_STORE(t, at, stride)
+ *   MATRIX_ADD(c, a, b)           the operation
+ *
+ * and transpose(v), 16 vectors of 16 floats in place.
  *
  * Tiles 0 to 3 hold the sums of a block, two times up to 16 rows (or k values) and one panel of two
  * times 16 columns, so that four operations, each of which takes 16 turns of the unit, are under
@@ -323,50 +330,19 @@ static matrix_source panel_source(const float *packed, int64_t width, int count,
     return (matrix_source){room[0], SIDE};
 }
 
-#if defined(__clang__)
-#define LOWER(a, b)                                                                                \
-    __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define UPPER(a, b)                                                                                \
-    __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
-#else
-#define LOWER(a, b)                                                                                \
-    __builtin_shuffle(a, b, (ivec){0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23})
-#define UPPER(a, b)                                                                                \
-    __builtin_shuffle(a, b, (ivec){8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31})
-#endif
-
-/* Lines become columns: interleaving the halves of a list of lines rotates the bits of a place,
- * four of line and four of column, by one; four times swaps the two. */
-static void transpose(const float *const *x, int64_t offset, float to[SIDE][SIDE])
-{
-    vec a[SIDE], b[SIDE];
-    UNROLL
-    for (int r = 0; r < SIDE; r++)
-        a[r] = load(x[r] + offset);
-    UNROLL
-    for (int turn = 0; turn < 2; turn++) {
-        UNROLL
-        for (int r = 0; r < SIDE / 2; r++) {
-            b[2 * r] = LOWER(a[r], a[r + SIDE / 2]);
-            b[2 * r + 1] = UPPER(a[r], a[r + SIDE / 2]);
-        }
-        UNROLL
-        for (int r = 0; r < SIDE / 2; r++) {
-            a[2 * r] = LOWER(b[r], b[r + SIDE / 2]);
-            a[2 * r + 1] = UPPER(b[r], b[r + SIDE / 2]);
-        }
-    }
-    UNROLL
-    for (int r = 0; r < SIDE; r++)
-        store(to[r], a[r]);
-}
-
 /* k values `offset` and later, `count` of them, of some lines, which become columns: tile a. */
 static void transpose_lines(const matrix_lines *lines, int64_t offset, int count,
                             float to[SIDE][SIDE])
 {
     if (lines->present == SIDE && count == SIDE) {
-        transpose(lines->x, offset, to);
+        vec v[SIDE];
+        UNROLL
+        for (int r = 0; r < SIDE; r++)
+            v[r] = load(lines->x[r] + offset);
+        transpose(v);
+        UNROLL
+        for (int k = 0; k < SIDE; k++)
+            store(to[k], v[k]);
         return;
     }
     for (int r = 0; r < SIDE; r++)

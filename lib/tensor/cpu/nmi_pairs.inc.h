@@ -19,10 +19,15 @@ static inline __attribute__((always_inline)) vec add_pairs(vec sum, vec a, vec b
     return sum;
 }
 
-/* As nmi_bf16_bits(). */
-static inline __attribute__((always_inline)) half_vec halves(vec x)
+/* As nmi_bf16_bits(), but in the upper halves. */
+static inline __attribute__((always_inline)) uvec rounded_bits(vec x)
 {
     const uvec bits = (uvec)x, nan = (uvec)(x != x);
     const uvec rounded = bits + 0x7fffu + (bits >> 16 & 1u);
-    return __builtin_convertvector(((nan & (bits | 0x400000u)) | (~nan & rounded)) >> 16, half_vec);
+    return (nan & (bits | 0x400000u)) | (~nan & rounded);
+}
+
+static inline __attribute__((always_inline)) half_vec halves(vec x)
+{
+    return __builtin_convertvector(rounded_bits(x) >> 16, half_vec);
 }

@@ -620,6 +620,13 @@ static void sincospi(const double *restrict x, float *restrict sine, float *rest
 
 #include "nmi_sweeps.inc.h" /* with the loads of parts of the former */
 
+#ifdef MATRIX_TILES
+#include "nmi_conv_matrix.inc.h"
+#define MATRIX_KERNELS &matrix_kernels
+#else
+#define MATRIX_KERNELS NULL
+#endif
+
 extern const nmi_kernels TABLE;
 const nmi_kernels TABLE = {.name = NAME,
                            .lanes = LANES,
@@ -635,6 +642,7 @@ const nmi_kernels TABLE = {.name = NAME,
                            .winograd_pack = winograd_pack,
                            .winograd_forward = winograd_forward,
                            .winograd_backward_weight = winograd_backward_weight,
+                           .matrix = MATRIX_KERNELS,
                            .column_sums = column_sums,
                            .activate = activate,
                            .activate_backward = activate_backward,
