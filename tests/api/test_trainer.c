@@ -149,11 +149,26 @@ START_TEST(a_plain_network_learns_and_resumes_with_its_running_statistics)
 }
 END_TEST
 
+/* Test accuracy of what the manifold emits at a ratio. */
+static double score_at(const test_problem *problem, double ratio)
+{
+    int32_t axes = neumeta_topology_axis_count(problem->topology);
+    int64_t sizes[64];
+    double score = 0;
+    neumeta_network *network = NULL;
+    assert_ok(problem->context, neumeta_topology_sizes_at(problem->topology, ratio, sizes, axes));
+    assert_ok(problem->context,
+              neumeta_manifold_materialize(problem->manifold, sizes, axes, NULL, &network));
+    assert_ok(problem->context, neumeta_network_evaluate(network, problem->dataset,
+                                                         NEUMETA_SPLIT_TEST, NULL, &score));
+    neumeta_network_free(network);
+    return score;
+}
+
 START_TEST(a_manifold_learns_sizes_that_it_never_drew)
 {
     test_problem problem;
     neumeta_trainer *trainer = NULL;
-    double score = 0;
     problem_create(&problem, 2, 0, 0);
     neumeta_schedule *plain =
         problem_schedule(&problem, 0, -1,
@@ -175,17 +190,12 @@ START_TEST(a_manifold_learns_sizes_that_it_never_drew)
                                      "cosine", "gamma-max", "0.5", "loss-reconstruction", "1",
                                      "clip-value", "10", "inr-init", "fitted", "fit-steps", "300"));
     assert_ok(problem.context, neumeta_trainer_run(trainer));
-    int32_t axes = neumeta_topology_axis_count(problem.topology);
-    int64_t sizes[64];
-    neumeta_network *network = NULL;
-    assert_ok(problem.context, neumeta_topology_sizes_at(problem.topology, 0.3, sizes, axes));
-    assert_ok(problem.context,
-              neumeta_manifold_materialize(problem.manifold, sizes, axes, NULL, &network));
-    assert_ok(problem.context,
-              neumeta_network_evaluate(network, problem.dataset, NEUMETA_SPLIT_TEST, NULL, &score));
-    /* 0.8 or 0.575, by which of two networks the first training finds: its rounding decides. */
-    ck_assert_msg(score > 0.5, "test accuracy is %g; guessing gives 0.25", score);
-    neumeta_network_free(network);
+    const double score = score_at(&problem, 0.3), drawn = score_at(&problem, 0.5);
+    /* A class of so small a problem may be lost to the rounding of the first training, then at all
+     * sizes: 0.4 to 1 was seen for rates that differ by 1e-7. Sizes differ by up to 0.05. */
+    ck_assert_msg(score > 0.3, "test accuracy is %g; guessing gives 0.25", score);
+    ck_assert_msg(score > drawn - 0.1, "test accuracy is %g, at the narrowest drawn size %g", score,
+                  drawn);
     neumeta_trainer_free(trainer);
     problem_free(&problem);
 }
