@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { THREADS = 64, SIZES = 6, BATCH = 3, OUTPUTS = BATCH * PROBLEM_CLASSES };
+enum { THREADS = 64, SIZES = 6, AXES = 64, BATCH = 3, OUTPUTS = BATCH * PROBLEM_CLASSES };
 
 static int64_t number_of(const char *variable, int64_t otherwise)
 {
@@ -27,25 +27,12 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* Of the manifold's network that is so much narrower. */
-static neumeta_status morph(const test_problem *p, double gamma, neumeta_network **network)
-{
-    int64_t sizes[64];
-    const int32_t axes = neumeta_topology_axis_count(p->topology);
-    ck_assert_int_le(axes, 64);
-    neumeta_topology_sizes_at(p->topology, gamma, sizes, axes);
-    return neumeta_manifold_materialize(p->manifold, sizes, axes, NULL, network);
-}
-
-static double gamma_of(uint32_t size)
-{
-    return (double)size / SIZES;
-}
-
 /* --- threads ---------------------------------------------------------------------------------- */
 
 typedef struct soak {
     test_problem problem;
+    int32_t axes;
+    int64_t sizes[SIZES][AXES];
     float expected[SIZES][OUTPUTS]; /* of the networks of the manifold */
     float whole[OUTPUTS];           /* of the network that all share */
     double end;
@@ -91,7 +78,8 @@ static void *use(void *user)
         neumeta_network *made = NULL, *own = NULL;
         size = size * 1664525u + 1013904223u;
         const uint32_t chosen = (size >> 16) % SIZES;
-        INSIST(all, morph(&all->problem, gamma_of(chosen), &made));
+        INSIST(all, neumeta_manifold_materialize(all->problem.manifold, all->sizes[chosen],
+                                                 all->axes, NULL, &made));
         INSIST(all, neumeta_network_share(made, self->context, &own));
         neumeta_network_free(made);
         run_and_compare(all, own, all->expected[chosen]);
@@ -107,7 +95,10 @@ static void expect(soak *all)
     assert_ok(p->context, neumeta_network_run(p->network, p->inputs, BATCH, all->whole, OUTPUTS));
     for (uint32_t s = 0; s < SIZES; s++) {
         neumeta_network *network = NULL;
-        assert_ok(p->context, morph(p, gamma_of(s), &network));
+        assert_ok(p->context, neumeta_topology_sizes_at(p->topology, (double)s / SIZES,
+                                                        all->sizes[s], all->axes));
+        assert_ok(p->context, neumeta_manifold_materialize(p->manifold, all->sizes[s], all->axes,
+                                                           NULL, &network));
         assert_ok(p->context,
                   neumeta_network_run(network, p->inputs, BATCH, all->expected[s], OUTPUTS));
         neumeta_network_free(network);
@@ -162,10 +153,10 @@ static int64_t resident(void)
 static void draw_sizes(const neumeta_manifold *manifold, const neumeta_topology *topology,
                        uint64_t seed, int64_t *sizes)
 {
-    float draws[64];
-    int64_t smallest[64];
+    float draws[AXES];
+    int64_t smallest[AXES];
     const int32_t axes = neumeta_topology_axis_count(topology);
-    ck_assert_int_le(axes, 64);
+    ck_assert_int_le(axes, AXES);
     test_fill(draws, axes, seed, 0, 1);
     neumeta_manifold_sizes_at(manifold, 0.999, smallest, axes);
     for (int32_t a = 0; a < axes; a++) {
@@ -198,7 +189,7 @@ START_TEST(networks_come_and_go_without_a_trace)
     test_allocator allocator = {0};
     neumeta_context *context = NULL;
     neumeta_manifold *manifold = NULL;
-    int64_t sizes[64], before = 0;
+    int64_t sizes[AXES], before = 0;
     problem_create(&p, 1, NEUMETA_NORM_FOLD, 0);
     problem_manifold(&p, 8);
     char *folder = test_directory(), *path = test_path(folder, "manifold");
