@@ -3,11 +3,12 @@
 # Runs all tests, from a bare Debian 12 on: installs what is missing, builds with both compilers
 # and under the sanitisers in build-tests/, and ends with the closing line of every Check program.
 # A second run installs and compiles nothing again. `tests/run.sh gcc asan` runs only these parts
-# of: gcc levels outside clang asan tsan.
+# of: gcc levels outside lint valgrind clang asan tsan. One more runs only when it is named:
+# coverage, which prints what the tests reach of the library.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
-parts=${*:-gcc levels outside clang asan tsan}
+parts=${*:-gcc levels outside lint valgrind clang asan tsan}
 
 . examples/packages.sh
 need_packages gcc g++ libc6-dev binutils clang libclang-rt-dev meson ninja-build pkg-config check \
@@ -15,6 +16,8 @@ need_packages gcc g++ libc6-dev binutils clang libclang-rt-dev meson ninja-build
     abigail-tools python3-cffi swig
 
 . tests/builds.sh
+wanted lint && need_packages cppcheck clang-tidy
+wanted valgrind && need_packages valgrind
 
 # Optimised as users have it, but with assertions, and with the types that abidiff compares; a warning of
 # Doxygen fails this build too.
@@ -45,6 +48,20 @@ if wanted outside && [ -f "$builds/gcc/settings" ]; then
     tests/abi/outside.sh "$root" "$builds/gcc" "$builds/outside" || fail "use from outside"
 fi
 
+# Bugs that can be seen without running anything.
+if wanted lint && [ -f "$builds/gcc/compile_commands.json" ]; then
+    say "lint: testing"
+    tests/lint.sh "$builds/gcc" || fail "lint"
+fi
+
+# What reads bytes, and what has many small arrays. Valgrind knows no AVX-512; it sees what jansson
+# and the C library do with our memory, too.
+if wanted valgrind && [ -f "$builds/gcc/settings" ]; then
+    check gcc 'env CK_FORK=no NEUMETA_TEST_KERNELS=base' --logbase testlog-valgrind --timeout-multiplier 10 \
+        --wrapper 'valgrind -q --error-exitcode=9' \
+        json file options slot stages ties encoding starts
+fi
+
 # Clang brings libFuzzer: here it searches for a moment from fixed seeds.
 if wanted clang && build clang clang clang++ --buildtype=release --default-library=static \
     -Dexamples=enabled -Dcli=enabled -Dfuzz=enabled; then
@@ -72,6 +89,13 @@ fi
 if wanted tsan && build tsan gcc g++ --buildtype=debugoptimized --default-library=static \
     -Db_sanitize=thread -Dexamples=disabled -Dcli=disabled; then
     check tsan "$fixed_addresses" --timeout-multiplier 10 --suite threads
+fi
+
+if wanted coverage && build coverage gcc g++ --buildtype=debug -Db_coverage=true -Dc_args=-DNDEBUG \
+    -Dfuzz=enabled -Dexamples=disabled -Dcli=disabled; then
+    find "$builds/coverage" -name '*.gcda' -delete
+    check coverage '' --timeout-multiplier 10 --no-suite abi
+    tests/coverage.sh "$builds/coverage"
 fi
 
 conclude

@@ -264,35 +264,41 @@ static neumeta_status check_tiling(const nmi_safetensors *file)
 
 /* --- the whole --- */
 
+static neumeta_status take_metadata(nmi_safetensors *file, const char *value)
+{
+    if (file->metadata != NULL)
+        return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
+                        NMI_SAFETENSORS_METADATA " occurs twice");
+    file->metadata = value;
+    return check_metadata(file);
+}
+
+static neumeta_status take_tensor(nmi_safetensors *file, const char *name, const char *object)
+{
+    nmi_tensor_entry entry;
+    const neumeta_status status = parse_entry(file, name, object, &entry);
+    if (status < 0)
+        return status;
+    const int64_t begin = entry.data - file->data;
+    file->places[file->count++] =
+        (place){begin, begin + entry.bytes, (uint32_t)(name - file->root)};
+    return NEUMETA_OK;
+}
+
 /* Checks all members of the header and notes where the tensors are. */
 static neumeta_status parse_members(nmi_safetensors *file)
 {
     nmi_json_walk walk = nmi_json_open(file->root);
+    neumeta_status status = NEUMETA_OK;
     file->places =
         nmi_alloc_array(file->context, (int64_t)nmi_json_count(file->root), sizeof *file->places);
     if (file->places == NULL)
         return NEUMETA_ERR_MEMORY;
-    while (nmi_json_next(&walk)) {
-        nmi_tensor_entry entry;
-        neumeta_status status;
-        if (strcmp(walk.name, NMI_SAFETENSORS_METADATA) != 0) {
-            status = parse_entry(file, walk.name, walk.value, &entry);
-        } else if (file->metadata != NULL) {
-            status = nmi_fail(file->context, NEUMETA_ERR_FORMAT,
-                              NMI_SAFETENSORS_METADATA " occurs twice");
-        } else {
-            file->metadata = walk.value;
-            status = check_metadata(file);
-        }
-        if (status < 0)
-            return status;
-        if (walk.value == file->metadata)
-            continue;
-        const int64_t begin = entry.data - file->data;
-        file->places[file->count++] =
-            (place){begin, begin + entry.bytes, (uint32_t)(walk.name - file->root)};
-    }
-    return NEUMETA_OK;
+    while (status == NEUMETA_OK && nmi_json_next(&walk))
+        status = strcmp(walk.name, NMI_SAFETENSORS_METADATA) == 0
+                     ? take_metadata(file, walk.value)
+                     : take_tensor(file, walk.name, walk.value);
+    return status;
 }
 
 /* The header as text that may be changed: in the file's own bytes, or copied. */

@@ -67,7 +67,7 @@ static neumeta_status add_slots(nmi_trainer *trainer, nmi_safetensors_writer *wr
         list_vectors(slot, vectors);
         steps[t] = slot->steps;
         for (int v = 0; v < VECTOR_COUNT && status == NEUMETA_OK; v++) {
-            vector_name name;
+            vector_name name = {{0}};
             if (slot->kind == NMI_SLOT_NONE || *vectors[v] == NULL)
                 continue;
             status = name_vector(trainer, t, v, &name);
@@ -189,7 +189,7 @@ static neumeta_status check_slots(nmi_trainer *trainer, const nmi_safetensors *f
             return nmi_fail(context, NEUMETA_ERR_FORMAT, "impossible step count of '%s'",
                             trainer->topology->tensors[t].name);
         for (int v = 0; v < VECTOR_COUNT && slot->kind != NMI_SLOT_NONE; v++) {
-            vector_name name;
+            vector_name name = {{0}};
             neumeta_status status = name_vector(trainer, t, v, &name);
             if (status != NEUMETA_OK)
                 return status;

@@ -92,6 +92,8 @@ static void *use(void *user)
 static void expect(soak *all)
 {
     const test_problem *p = &all->problem;
+    all->axes = neumeta_topology_axis_count(p->topology);
+    ck_assert_int_le(all->axes, AXES);
     assert_ok(p->context, neumeta_network_run(p->network, p->inputs, BATCH, all->whole, OUTPUTS));
     for (uint32_t s = 0; s < SIZES; s++) {
         neumeta_network *network = NULL;
