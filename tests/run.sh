@@ -37,6 +37,9 @@ if wanted levels && [ -f "$builds/gcc/settings" ]; then
     if grep -qw avx512_bf16 /proc/cpuinfo 2>/dev/null; then
         levels='base avx2 avx512'
     fi
+    if grep -qw amx_bf16 /proc/cpuinfo 2>/dev/null; then
+        levels='base avx2 avx512 avx512bf16'
+    fi
     for level in $levels; do
         check gcc "env NEUMETA_TEST_KERNELS=$level" --logbase "testlog-$level" \
             --suite unit --suite kernel --suite gradient --suite golden --suite api
