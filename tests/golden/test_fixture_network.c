@@ -48,13 +48,13 @@ static float *recorded(const fixture *f, const char *name, int64_t *count)
 static void assert_recorded(const fixture *f, const char *name, const float *actual, int64_t count)
 {
     int64_t expected_count = 0;
-    double largest = 0;
+    float largest = 0;
     float *expected = recorded(f, name, &expected_count);
     ck_assert_int_eq(count, expected_count);
     for (int64_t i = 0; i < count; i++)
-        largest = fmax(largest, fabs((double)expected[i]));
-    ck_assert_msg(largest > 1e-3, "'%s' says nothing: it is zero", name);
-    test_assert_near(actual, expected, count, tolerance * largest, 0, name, __FILE__, __LINE__);
+        largest = fmaxf(largest, fabsf(expected[i]));
+    ck_assert_msg(largest > 1e-3f, "'%s' says nothing: it is zero", name);
+    test_assert_near(actual, expected, count, tolerance * (double)largest, 0, name, __FILE__, __LINE__);
     free(expected);
 }
 
