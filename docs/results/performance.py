@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Print performance.md from the data that performance.sh put beside it.
 
-    performance.py FOLDER PEERS.md COMMIT
+    performance.py FOLDER PEERS.md COMMIT [REMARK]
 """
 import json
 import sys
@@ -62,7 +62,7 @@ def start_table(rows):
 
 
 def main():
-    folder, peers_path, commit = sys.argv[1:]
+    folder, peers_path, commit, remark = (sys.argv[1:] + [""])[:4]
     rows = read(folder + "/performance.jsonl")
     with open(peers_path) as file:
         peers = file.read()
@@ -82,7 +82,7 @@ Processor: {first['processor']}, {first['processors']} processors. Multiply-adds
 same run without leaving the registers ({first['peak_instructions']}): {peaks}. neumeta {first['version']}, commit
 {commit}. Times are medians of repeated timings. A multiply-add counts 2; a training step three times a run;
 what the library saves is not taken off, so shares of the peak may exceed 100 %: convolutions of 3 x 3 taps need 4/9
-of the products that are counted (Winograd's algorithm, [kernels.md](../methods/kernels.md)).
+of the products that are counted (Winograd's algorithm, [kernels.md](../methods/kernels.md)).{' ' if remark else ''}{remark}
 
 ## Against PyTorch and ONNX Runtime
 

@@ -8,7 +8,7 @@
 #
 # BUILD: an optimised build folder with the command and the tests. --quick: a short try whose pages
 # go to build-peers/quick instead. Options are those of tests/bench/peers.sh: --install, --resnet20
-# FILE, --resnet56 FILE.
+# FILE, --resnet56 FILE. Variable REMARK: a sentence about the machine, for the page.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 source=$(cd "$here/../.." && pwd)
@@ -95,6 +95,6 @@ plot threads "$data/threads.jsonl" --x threads --y gflops --series part \
 cat "$data"/whole-*.jsonl >"$target/performance.jsonl"
 cp "$data/peers.jsonl" "$target/performance-peers.jsonl"
 commit=$(git -C "$source" describe --always --dirty 2>/dev/null || echo unknown)
-"${PYTHON:-python3}" "$here/performance.py" "$target" "$data/peers.md" "$commit" \
+"${PYTHON:-python3}" "$here/performance.py" "$target" "$data/peers.md" "$commit" "${REMARK:-}" \
     >"$target/performance.md"
 echo "written: $target/performance.md"
