@@ -63,6 +63,9 @@ void nmi_leave(nmi_context *context);
  * `return nmi_fail(ctx, NEUMETA_ERR_SHAPE, "...", ...)`. */
 neumeta_status nmi_fail(nmi_context *context, neumeta_status status, const char *format, ...)
     NMI_PRINTF(3, 4);
+#if defined(__clang_analyzer__) /* sees one source at a time, and so not what it returns */
+#define nmi_fail(context, status, ...) (nmi_fail(context, status, __VA_ARGS__), (status))
+#endif
 
 /* Puts "prefix: " before the present message: the caller knows where, the callee knew what. */
 neumeta_status nmi_fail_within(nmi_context *context, neumeta_status status, const char *format, ...)

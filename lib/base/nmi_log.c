@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef nmi_fail /* the analyzer's */
+
 neumeta_status nmi_fail(nmi_context *context, neumeta_status status, const char *format, ...)
 {
     va_list arguments;

@@ -295,8 +295,10 @@ static neumeta_status read_plan(const nmi_safetensors *file, nmi_manifold **out)
         status = nmi_archive_options(file, NMI_META_OPTIONS, &options);
     if (status == NEUMETA_OK)
         status = nmi_manifold_plan(nmi_safetensors_context(file), topology, options, out);
-    if (status == NEUMETA_ERR_ARGUMENT || status == NEUMETA_ERR_UNSUPPORTED)
-        status = nmi_safetensors_within(file, NEUMETA_ERR_FORMAT);
+    if (status == NEUMETA_ERR_ARGUMENT || status == NEUMETA_ERR_UNSUPPORTED) {
+        status = NEUMETA_ERR_FORMAT;
+        nmi_safetensors_within(file, status);
+    }
     nmi_options_release(options);
     nmi_topology_release(topology);
     return status;

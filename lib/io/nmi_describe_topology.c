@@ -361,7 +361,7 @@ static neumeta_status add_axis(nmi_topology *topology, const char *object)
     for (int32_t i = 0; status == NEUMETA_OK && i < 3; i++)
         status = get_integer(context, nmi_json_get(object, axis_names[2 + i]), axis_names[2 + i], 0,
                              INT64_MAX, &bounds[i]);
-    if (status < 0)
+    if (status != NEUMETA_OK)
         return status;
     bool depth = strcmp(kind, "depth") == 0;
     if (!depth && strcmp(kind, "width") != 0)
