@@ -259,11 +259,19 @@ const char *nmi_json_string(const char *value)
     return value != NULL && *value == '"' ? value + 1 : NULL;
 }
 
+/* Bytes up to what ends a number or a word in its container: no zero need ever follow. */
+static size_t word_length(const char *at)
+{
+    size_t length = 0;
+    while (at[length] != ',' && at[length] != '}' && at[length] != ']')
+        length++;
+    return length;
+}
+
 static size_t number_length(const char *value)
 {
-    return value != NULL && (*value == '-' || (*value >= '0' && *value <= '9'))
-               ? strspn(value, "+-.0123456789eE")
-               : 0;
+    return value != NULL && (*value == '-' || (*value >= '0' && *value <= '9')) ? word_length(value)
+                                                                                : 0;
 }
 
 bool nmi_json_integer(const char *value, int64_t *out)
@@ -294,7 +302,7 @@ static const char *skip(const char *at)
             continue;
         }
         depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
-        at += depth > 0 || *at == '}' || *at == ']' ? 1 : strcspn(at, ",}]");
+        at += depth > 0 || *at == '}' || *at == ']' ? 1 : word_length(at);
     } while (depth > 0);
     return at;
 }
