@@ -17,7 +17,7 @@ need_packages gcc g++ libc6-dev binutils clang libclang-rt-dev meson ninja-build
 
 . tests/builds.sh
 wanted lint && need_packages cppcheck clang-tidy
-wanted valgrind && need_packages valgrind
+wanted valgrind && need_packages valgrind libc6-dbg
 
 # Optimised as users have it, but with assertions, and with the types that abidiff compares; a warning of
 # Doxygen fails this build too.
