@@ -78,8 +78,10 @@ export TSAN_OPTIONS=halt_on_error=1
 if wanted asan && build asan gcc g++ --buildtype=debugoptimized --default-library=static \
     -Db_sanitize=address,undefined -Dc_args=-fno-sanitize-recover=all -Dfuzz=enabled \
     -Dexamples=enabled -Dcli=enabled; then
-    # The other examples and the suite of the command train for minutes here.
-    check asan '' --timeout-multiplier 10 --no-suite abi --no-suite cli --no-suite examples
+    # The other examples and the suite of the command train for minutes here. The kernels' thousands of small tests
+    # share a process: looking for leaks at the end of each costs more than they do.
+    check asan '' --timeout-multiplier 10 --no-suite abi --no-suite cli --no-suite examples --no-suite kernel
+    check asan 'env CK_FORK=no' --logbase testlog-kernel --timeout-multiplier 10 --suite kernel
     check asan '' --timeout-multiplier 10 custom_topology embed
     tests/commands.sh "$builds/asan/examples/neumeta" || fail "asan: commands"
 fi
