@@ -49,7 +49,7 @@ neumeta_status nmi_mlp_keep_create(const nmi_manifold *manifold, nmi_mlp_keep **
     keep->capacity = NMI_KEEP_BYTES / (int64_t)sizeof(float) / keep->stride;
     keep->capacity = blocks < keep->capacity ? blocks : keep->capacity;
     keep->tensor_count = manifold->topology->tensor_count;
-    keep->tensors = nmi_alloc_zero(ctx, (size_t)keep->tensor_count * sizeof *keep->tensors);
+    keep->tensors = nmi_alloc_zero_array(ctx, keep->tensor_count, sizeof *keep->tensors);
     if (keep->capacity > 0)
         keep->blocks = nmi_alloc_matrix(ctx, keep->capacity, keep->stride, sizeof(float));
     if (keep->tensors == NULL || (keep->capacity > 0 && keep->blocks == NULL)) {
