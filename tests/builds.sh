@@ -42,14 +42,23 @@ build() {
     fi
 }
 
-# check NAME COMMAND-PREFIX OPTION...: runs tests of a build.
+# Names of the tests that have just failed in a build.
+failed_tests() {
+    # shellcheck disable=SC2012 # meson chose the names
+    last=$(ls -t "$builds/$1"/meson-logs/testlog*.json | head -n 1)
+    sed -nE '/"result": "(FAIL|TIMEOUT|ERROR|INTERRUPT)"/s/.*"name": "([^"]*)".*/\1/p' "$last" | tr '\n' ' '
+}
+
+# check NAME COMMAND-PREFIX OPTION...: runs tests of a build. They have long on a busy machine; Check ends
+# each single one that hangs.
 check() {
     name=$1
     prefix=$2
     shift 2
-    say "$name: testing"
+    say "$name: testing${prefix:+ ($prefix)}"
     # shellcheck disable=SC2086 # a prefix may be empty or several words
-    $prefix meson test -C "$builds/$name" --no-rebuild --print-errorlogs "$@" || fail "$name: tests"
+    $prefix meson test -C "$builds/$name" --no-rebuild --print-errorlogs --timeout-multiplier 10 "$@" ||
+        fail "$name${prefix:+, $prefix}: $(failed_tests "$name")"
 }
 
 # Says how it all ended; the script ends with the same answer.

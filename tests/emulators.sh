@@ -54,8 +54,7 @@ check_emulated() {
     # shellcheck disable=SC2086
     set -- $suites "$@" # a name may occur in others too
     say "$name, $level kernels: left out as slow: $slow"
-    check "$name" "env NEUMETA_TEST_KERNELS=$level" --logbase "testlog-$level" \
-        --timeout-multiplier 10 "$@"
+    check "$name" "env NEUMETA_TEST_KERNELS=$level" --logbase "testlog-$level" "$@"
 }
 
 # has_not LEVEL EMULATOR NAME: whether a build's kernel test misses that level there.

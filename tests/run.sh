@@ -41,8 +41,7 @@ if wanted levels && [ -f "$builds/gcc/settings" ]; then
         levels='base avx2 avx512 avx512bf16'
     fi
     for level in $levels; do
-        check gcc "env NEUMETA_TEST_KERNELS=$level" --logbase "testlog-$level" \
-            --suite unit --suite kernel --suite gradient --suite golden --suite api
+        check gcc "env NEUMETA_TEST_KERNELS=$level" --logbase "testlog-$level" --suite levels
     done
 fi
 
@@ -60,7 +59,7 @@ fi
 # What reads bytes, and what has many small arrays. Valgrind knows no AVX-512; it sees what jansson
 # and the C library do with our memory, too.
 if wanted valgrind && [ -f "$builds/gcc/settings" ]; then
-    check gcc 'env CK_FORK=no NEUMETA_TEST_KERNELS=base' --logbase testlog-valgrind --timeout-multiplier 10 \
+    check gcc 'env CK_FORK=no NEUMETA_TEST_KERNELS=base' --logbase testlog-valgrind \
         --wrapper 'valgrind -q --error-exitcode=9' \
         json file options slot stages ties encoding starts
 fi
@@ -80,9 +79,9 @@ if wanted asan && build asan gcc g++ --buildtype=debugoptimized --default-librar
     -Dexamples=enabled -Dcli=enabled; then
     # The other examples and the suite of the command train for minutes here. The kernels' thousands of small tests
     # share a process: looking for leaks at the end of each costs more than they do.
-    check asan '' --timeout-multiplier 10 --no-suite abi --no-suite cli --no-suite examples --no-suite kernel
-    check asan 'env CK_FORK=no' --logbase testlog-kernel --timeout-multiplier 10 --suite kernel
-    check asan '' --timeout-multiplier 10 custom_topology embed
+    check asan '' --no-suite abi --no-suite cli --no-suite examples --no-suite kernel
+    check asan 'env CK_FORK=no' --logbase testlog-kernel --suite kernel
+    check asan '' custom_topology embed
     tests/commands.sh "$builds/asan/examples/neumeta" || fail "asan: commands"
 fi
 
@@ -93,13 +92,13 @@ if setarch -R true 2>/dev/null; then
 fi
 if wanted tsan && build tsan gcc g++ --buildtype=debugoptimized --default-library=static \
     -Db_sanitize=thread -Dexamples=disabled -Dcli=disabled; then
-    check tsan "$fixed_addresses" --timeout-multiplier 10 --suite threads
+    check tsan "env CK_EXCLUDE_TAGS=sequential $fixed_addresses" --suite threads
 fi
 
 if wanted coverage && build coverage gcc g++ --buildtype=debug -Db_coverage=true -Dc_args=-DNDEBUG \
     -Dfuzz=enabled -Dexamples=disabled -Dcli=disabled; then
     find "$builds/coverage" -name '*.gcda' -delete
-    check coverage '' --timeout-multiplier 10 --no-suite abi
+    check coverage '' --no-suite abi
     tests/coverage.sh "$builds/coverage"
 fi
 
@@ -109,4 +108,7 @@ if wanted gcc; then
     grep -hE '^SKIP: ' "$log" | sort | uniq -c || true
     grep -E '^(Running suite|faults: |[0-9]+%: Checks: )' "$log" || fail "no Check program ran"
 fi
-[ -z "$failures" ]
+if [ -n "$failures" ]; then
+    conclude # again, where it is seen
+    exit 1
+fi

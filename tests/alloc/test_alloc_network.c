@@ -265,7 +265,6 @@ int main(void)
 {
     Suite *suite = suite_create("allocations of networks");
     TCase *cases = tcase_create("scenarios");
-    tcase_set_timeout(cases, 240);
     tcase_add_loop_test(cases, any_allocation_may_fail_and_the_call_be_made_again, 0,
                         (int)(sizeof scenarios / sizeof *scenarios));
     suite_add_tcase(suite, cases);

@@ -405,7 +405,6 @@ int main(void)
 {
     Suite *suite = suite_create("allocations of training");
     TCase *cases = tcase_create("scenarios");
-    tcase_set_timeout(cases, 240);
     tcase_add_loop_test(cases, any_allocation_may_fail_and_the_call_be_made_again, 0,
                         (int)(sizeof scenarios / sizeof *scenarios));
     tcase_add_loop_test(cases, no_step_takes_memory_after_the_first_of_its_phase, 0,

@@ -582,10 +582,10 @@ int main(void)
 {
     Suite *suite = suite_create("budgets");
     TCase *cases = tcase_create("budgets");
-    tcase_set_timeout(cases, 240);
+    TCase *threads = tcase_create("threads");
+    tcase_set_tags(cases, "sequential");
     tcase_add_loop_test(cases, entries_are_what_their_networks_are, 0, 2);
     tcase_add_test(cases, no_entry_is_beaten_in_everything);
-    tcase_add_test(cases, seeds_and_not_threads_decide_what_is_found);
     tcase_add_test(cases, budgets_are_kept_exactly);
     tcase_add_test(cases, without_a_front_the_uniform_sizes_fit);
     tcase_add_test(cases, scores_wanted_are_reached_by_the_cheapest_entry);
@@ -595,6 +595,8 @@ int main(void)
     tcase_add_test(cases, training_makes_the_front_invalid);
     tcase_add_test(cases, a_search_that_fails_or_stops_leaves_the_old_front);
     tcase_add_test(cases, wrong_arguments_are_named);
+    tcase_add_test(threads, seeds_and_not_threads_decide_what_is_found);
     suite_add_tcase(suite, cases);
+    suite_add_tcase(suite, threads);
     return test_main(suite);
 }

@@ -348,7 +348,6 @@ int main(void)
 {
     Suite *suite = suite_create("context");
     TCase *all = tcase_create("context and options");
-    tcase_set_timeout(all, 60);
     tcase_add_test(all, header_library_and_project_have_one_version);
     tcase_add_test(all, every_status_has_a_name_of_its_own);
     tcase_add_test(all, null_handles_are_refused_or_fine);

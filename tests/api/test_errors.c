@@ -591,7 +591,6 @@ int main(void)
 {
     Suite *suite = suite_create("errors");
     TCase *cases = tcase_create("errors");
-    tcase_set_timeout(cases, 240);
     tcase_add_test(cases, a_call_without_its_handle_is_refused);
     tcase_add_test(cases, missing_arguments_are_named_while_building);
     tcase_add_test(cases, missing_arguments_are_named_of_networks);

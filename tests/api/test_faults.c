@@ -715,7 +715,6 @@ int main(void)
 {
     Suite *suite = suite_create("faults");
     TCase *cases = tcase_create("faults");
-    tcase_set_timeout(cases, 240);
     tcase_add_test(cases, network_files_with_the_wrong_tensors_are_refused_by_name);
     tcase_add_test(cases, name_maps_are_checked);
     tcase_add_loop_test(cases, truncated_files_are_refused, 0, KINDS);

@@ -291,14 +291,16 @@ int main(void)
 {
     Suite *suite = suite_create("grids");
     TCase *tests = tcase_create("grids");
-    tcase_set_timeout(tests, 120);
+    TCase *threads = tcase_create("threads");
+    tcase_set_tags(tests, "sequential");
     tcase_add_loop_test(tests, a_fitted_manifold_starts_as_its_reference_to_the_bit, 0, METHODS);
-    tcase_add_loop_test(tests, training_on_every_axis_resumes_to_the_bit_at_any_number_of_threads,
-                        0, 2);
     tcase_add_loop_test(tests, grids_learn_from_scratch, 0, 2);
     tcase_add_test(tests, blocks_are_cloned);
     tcase_add_test(tests, settings_without_effect_are_refused);
     tcase_add_test(tests, a_checkpoint_of_other_grids_is_refused);
+    tcase_add_loop_test(threads, training_on_every_axis_resumes_to_the_bit_at_any_number_of_threads,
+                        0, 2);
     suite_add_tcase(suite, tests);
+    suite_add_tcase(suite, threads);
     return test_main(suite);
 }

@@ -160,7 +160,6 @@ int main(void)
             fprintf(stderr, "SKIP: this processor or build has no %s kernels\n", test_levels[l]);
     Suite *suite = suite_create("levels");
     TCase *all = tcase_create("levels");
-    tcase_set_timeout(all, 120);
     tcase_add_loop_test(all, outputs_agree, 0, TEST_LEVELS);
     tcase_add_loop_test(all, emissions_agree, 0, TEST_LEVELS);
     tcase_add_loop_test(all, steps_of_training_agree, 0, TEST_LEVELS);

@@ -623,7 +623,6 @@ int main(void)
 {
     Suite *suite = suite_create("manifold");
     TCase *use = tcase_create("materialisation");
-    tcase_set_timeout(use, 60);
     tcase_add_test(use, a_materialised_network_runs_and_outlives_its_manifold);
     tcase_add_test(use, samples_draw_noise_from_the_seed);
     tcase_add_test(use, networks_do_not_depend_on_threads);
@@ -633,7 +632,6 @@ int main(void)
     tcase_add_test(use, null_arguments_are_refused);
     suite_add_tcase(suite, use);
     TCase *files = tcase_create("files");
-    tcase_set_timeout(files, 120);
     tcase_add_test(files, a_callback_receives_what_the_file_would_hold);
     tcase_add_test(files, files_keep_every_bit);
     tcase_add_test(files, a_loaded_topology_equals_the_saved_one);

@@ -340,7 +340,6 @@ int main(void)
 {
     Suite *suite = suite_create("misfits");
     TCase *cases = tcase_create("misfits");
-    tcase_set_timeout(cases, 240);
     tcase_add_test(cases, handles_of_two_contexts_do_not_mix);
     tcase_add_test(cases, a_reference_of_another_kind_is_refused);
     tcase_add_test(cases, every_phase_is_checked_before_the_first_step);

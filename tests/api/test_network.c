@@ -608,7 +608,6 @@ int main(void)
 {
     Suite *suite = suite_create("networks");
     TCase *tests = tcase_create("public calls");
-    tcase_set_timeout(tests, 120.0);
     tcase_add_test(tests, a_saved_network_comes_back_bit_for_bit_at_its_sizes);
     tcase_add_test(tests, wrong_sizes_are_refused_by_name);
     tcase_add_test(tests, an_unsealed_topology_makes_no_network);

@@ -212,7 +212,6 @@ int main(void)
     Suite *suite = suite_create("norm and smooth");
     TCase *calls = tcase_create("calls");
     tcase_add_checked_fixture(calls, set_up, tear_down);
-    tcase_set_timeout(calls, 300);
     tcase_add_test(calls, handles_that_are_missing_are_refused);
     tcase_add_test(calls, options_of_another_context_are_refused);
     tcase_add_test(calls, settings_that_a_pass_does_not_use_are_refused);

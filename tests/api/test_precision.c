@@ -255,12 +255,18 @@ int main(void)
     setenv("NEUMETA_TEST_KERNELS", level, 1);
     Suite *suite = suite_create("precision");
     TCase *all = tcase_create("bf16");
-    tcase_set_timeout(all, 120);
+    TCase *threads = tcase_create("threads");
+    tcase_set_tags(all, "sequential");
     tcase_add_loop_test(all, materialised_weights_are_near_those_of_fp32, 0, 4);
-    tcase_add_loop_test(all, levels_agree_and_threads_change_no_bit, 0, TEST_LEVELS);
-    tcase_add_loop_test(all, training_is_near_that_in_fp32_and_repeats_itself, 0, 2 * TEST_LEVELS);
+    tcase_add_loop_test(threads, levels_agree_and_threads_change_no_bit, 0, TEST_LEVELS);
+    /* Kernels know of no threads, only the best ones have steps of their own. */
+    tcase_add_loop_test(all, training_is_near_that_in_fp32_and_repeats_itself, 0,
+                        2 * (TEST_LEVELS - 1));
+    tcase_add_loop_test(threads, training_is_near_that_in_fp32_and_repeats_itself,
+                        2 * (TEST_LEVELS - 1), 2 * TEST_LEVELS);
     tcase_add_test(all, precision_is_a_matter_of_each_phase);
     tcase_add_test(all, it_is_refused_where_it_means_nothing);
     suite_add_tcase(suite, all);
+    suite_add_tcase(suite, threads);
     return test_main(suite);
 }

@@ -541,7 +541,6 @@ int main(void)
 {
     Suite *suite = suite_create("recipes");
     TCase *cases = tcase_create("settings of recipes");
-    tcase_set_timeout(cases, 120);
     tcase_add_test(cases, moments_start_anew_where_a_block_is_added);
     tcase_add_test(cases, moments_survive_an_added_block_if_they_are_kept);
     tcase_add_loop_test(

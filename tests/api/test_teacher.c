@@ -191,7 +191,6 @@ int main(void)
 {
     Suite *suite = suite_create("teacher");
     TCase *cases = tcase_create("teacher");
-    tcase_set_timeout(cases, 120);
     tcase_add_test(cases, the_reference_teaches_the_same_when_it_is_given);
     tcase_add_test(cases, one_network_learns_from_another_topology);
     tcase_add_test(cases, a_teacher_that_does_not_fit_is_refused);

@@ -620,9 +620,9 @@ int main(void)
 {
     Suite *suite = suite_create("trainer");
     TCase *cases = tcase_create("trainer");
-    tcase_set_timeout(cases, 240);
+    TCase *threads = tcase_create("threads");
+    tcase_set_tags(cases, "sequential");
     tcase_add_test(cases, a_resumed_run_equals_an_unbroken_one_bit_for_bit);
-    tcase_add_test(cases, the_thread_count_does_not_change_a_bit);
     tcase_add_test(cases, a_plain_network_learns_and_resumes_with_its_running_statistics);
     tcase_add_test(cases, a_manifold_learns_sizes_that_it_never_drew);
     tcase_add_test(cases, a_failing_callback_costs_one_call_and_nothing_else);
@@ -633,10 +633,12 @@ int main(void)
     tcase_add_test(cases, damaged_or_foreign_checkpoints_change_nothing);
     tcase_add_test(cases, the_block_wise_recipe_runs_clones_and_resumes_between_and_within_phases);
     tcase_add_test(cases, the_fit_to_the_reference_is_watched_and_can_be_stopped);
-    tcase_add_test(cases, the_sandwich_rule_shares_items_and_teaches_narrow_sizes);
     tcase_add_test(cases, the_loss_stays_readable_after_the_end);
-    tcase_add_test(cases, checkpoints_are_written_while_training_runs);
-    tcase_add_test(cases, handles_of_a_training_may_be_freed_in_any_order);
+    tcase_add_test(threads, the_thread_count_does_not_change_a_bit);
+    tcase_add_test(threads, the_sandwich_rule_shares_items_and_teaches_narrow_sizes);
+    tcase_add_test(threads, checkpoints_are_written_while_training_runs);
+    tcase_add_test(threads, handles_of_a_training_may_be_freed_in_any_order);
     suite_add_tcase(suite, cases);
+    suite_add_tcase(suite, threads);
     return test_main(suite);
 }

@@ -311,7 +311,6 @@ int main(void)
 {
     Suite *suite = suite_create("disk");
     TCase *cases = tcase_create("scenarios");
-    tcase_set_timeout(cases, 240);
     tcase_add_loop_test(cases, any_call_to_the_system_may_fail_once, 0,
                         (int)(sizeof scenarios / sizeof *scenarios));
     suite_add_tcase(suite, cases);

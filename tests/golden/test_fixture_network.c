@@ -54,7 +54,8 @@ static void assert_recorded(const fixture *f, const char *name, const float *act
     for (int64_t i = 0; i < count; i++)
         largest = fmaxf(largest, fabsf(expected[i]));
     ck_assert_msg(largest > 1e-3f, "'%s' says nothing: it is zero", name);
-    test_assert_near(actual, expected, count, tolerance * (double)largest, 0, name, __FILE__, __LINE__);
+    test_assert_near(actual, expected, count, tolerance * (double)largest, 0, name, __FILE__,
+                     __LINE__);
     free(expected);
 }
 

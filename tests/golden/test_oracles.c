@@ -308,7 +308,6 @@ int main(void)
 {
     Suite *suite = suite_create("oracles");
     TCase *tests = tcase_create("pretrained networks");
-    tcase_set_timeout(tests, 120.0);
     tcase_add_loop_test(tests, logits_equal_the_reference, 0, MODELS);
     tcase_add_loop_test(tests, activations_of_option_a_networks_equal_the_reference, 0, 3);
     tcase_add_test(tests, a_training_pass_equals_the_reference_at_any_thread_count);

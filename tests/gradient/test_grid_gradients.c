@@ -192,7 +192,6 @@ int main(void)
 {
     Suite *suite = suite_create("grid gradients");
     TCase *tests = tcase_create("central differences");
-    tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, values_and_gradients_follow_the_formula, 0, GAUGES);
     tcase_add_loop_test(tests, terms_vanish_at_full_sizes, 0, GAUGES);
     suite_add_tcase(suite, tests);

@@ -325,7 +325,6 @@ int main(void)
 {
     Suite *suite = suite_create("inr gradients");
     TCase *tests = tcase_create("central differences");
-    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, relu_with_plain_encoding);
     tcase_add_test(tests, elu_with_plain_encoding);
     tcase_add_test(tests, relu_with_integrated_encoding);

@@ -716,13 +716,15 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("network gradients");
-    TCase *tests = tcase_create("passes");
-    tcase_set_timeout(tests, 120.0);
+    TCase *tests = tcase_create("differences");
+    TCase *threads = tcase_create("threads");
+    tcase_set_tags(tests, "sequential");
     tcase_add_loop_test(tests, passes_agree_with_central_differences, 0, GRAPHS);
-    tcase_add_loop_test(tests, a_pass_serves_smaller_sizes, 0, GRAPHS);
-    tcase_add_loop_test(tests, gradients_are_added_and_only_where_wanted, 0, GRAPHS);
-    tcase_add_loop_test(tests, a_forward_again_equals_a_fresh_one_to_the_bit, 0, GRAPHS);
-    tcase_add_test(tests, running_statistics_follow_the_batch);
+    tcase_add_loop_test(threads, a_pass_serves_smaller_sizes, 0, GRAPHS);
+    tcase_add_loop_test(threads, gradients_are_added_and_only_where_wanted, 0, GRAPHS);
+    tcase_add_loop_test(threads, a_forward_again_equals_a_fresh_one_to_the_bit, 0, GRAPHS);
+    tcase_add_test(threads, running_statistics_follow_the_batch);
     suite_add_tcase(suite, tests);
+    suite_add_tcase(suite, threads);
     return test_main(suite);
 }

@@ -99,7 +99,6 @@ int main(void)
 {
     Suite *suite = suite_create("norm gradients");
     TCase *cases = tcase_create("norms");
-    tcase_set_timeout(cases, 120);
     tcase_add_test(cases, parameters_of_inrs_feel_batch_statistics);
     suite_add_tcase(suite, cases);
     return test_main(suite);

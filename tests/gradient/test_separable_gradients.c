@@ -236,7 +236,6 @@ int main(void)
 {
     Suite *suite = suite_create("separable gradients");
     TCase *tests = tcase_create("central differences");
-    tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, values_and_gradients_follow_the_formula, 0, FORMS);
     tcase_add_test(tests, averages_are_those_of_both_functions);
     suite_add_tcase(suite, tests);

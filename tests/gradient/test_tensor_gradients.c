@@ -662,7 +662,6 @@ int main(void)
 {
     Suite *suite = suite_create("tensor gradients");
     TCase *tests = tcase_create("gradients");
-    tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, convolution, 0, 6);
     tcase_add_test(tests, dense);
     tcase_add_loop_test(tests, operators_without_parameters, 0, OPERATORS);

@@ -361,7 +361,6 @@ int main(void)
 {
     Suite *suite = suite_create("convolution");
     TCase *tests = tcase_create("paths");
-    tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, forward_equals_the_plain_loops, 0, SHAPES * PATHS);
     tcase_add_loop_test(tests, nan_reaches_all_that_sees_it, 0, SHAPES * PATHS);
     tcase_add_loop_test(tests, a_residual_in_place_is_added, 0, SHAPES * PATHS);

@@ -359,7 +359,6 @@ int main(void)
                     nmi_kernels_name(l));
     Suite *suite = suite_create("pairs");
     TCase *tests = tcase_create("kernels");
-    tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, forward_equals_the_plain_loops_with_every_epilogue, 0,
                         CASES * LEVELS);
     tcase_add_loop_test(tests, weight_gradients_equal_the_plain_loops_and_accumulate, 0,

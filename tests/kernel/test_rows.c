@@ -192,7 +192,6 @@ int main(void)
                     nmi_kernels_name(l));
     Suite *suite = suite_create("rows");
     TCase *tests = tcase_create("kernels");
-    tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, forward_equals_the_plain_loops_with_every_epilogue, 0,
                         CASES * LEVELS);
     tcase_add_loop_test(tests, forward_without_epilogue_stores_the_sums, 0, CASES * LEVELS);

@@ -665,7 +665,6 @@ int main(void)
     tcase_add_test(random, a_shuffle_reaches_every_order);
     suite_add_tcase(suite, random);
     TCase *workers = tcase_create("workers");
-    tcase_set_timeout(workers, 60);
     tcase_add_test(workers, every_task_runs_once_on_any_number_of_lanes);
     tcase_add_test(workers, results_have_equal_bits_on_any_number_of_lanes);
     tcase_add_test(workers, many_short_jobs_follow_each_other);

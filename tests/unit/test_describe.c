@@ -461,7 +461,6 @@ int main(void)
     Suite *suite = suite_create("describe");
     TCase *texts = tcase_create("texts");
     tcase_add_checked_fixture(texts, set_up, tear_down);
-    tcase_set_timeout(texts, 120);
     tcase_add_test(texts, settings_survive_bit_by_bit);
     tcase_add_test(texts, no_settings_are_an_empty_object);
     tcase_add_loop_test(texts, doubtful_settings_are_refused, 0,

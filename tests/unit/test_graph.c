@@ -596,7 +596,6 @@ int main(void)
 {
     Suite *suite = suite_create("graph");
     TCase *tests = tcase_create("graph");
-    tcase_set_timeout(tests, 120);
     tcase_add_test(tests, resnets_have_the_published_sizes);
     tcase_add_test(tests, a_folded_resnet20_has_the_size_of_the_method_page);
     tcase_add_test(tests, tensor_names_and_shapes_are_those_of_the_pretrained_files);

@@ -415,7 +415,6 @@ int main(void)
 {
     Suite *suite = suite_create("grid");
     TCase *tests = tcase_create("grid");
-    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, all_that_computes_morphs_and_terms_follow_the_axes);
     tcase_add_test(tests, kinds_mix_by_block);
     tcase_add_test(tests, settings_of_the_other_kind_are_refused);

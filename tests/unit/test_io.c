@@ -738,7 +738,6 @@ int main(void)
     Suite *suite = suite_create("io");
     TCase *files = tcase_create("safetensors");
     tcase_add_checked_fixture(files, set_up, tear_down);
-    tcase_set_timeout(files, 120);
     tcase_add_test(files, a_file_made_by_hand_is_understood);
     tcase_add_loop_test(files, each_damage_is_named, 0, sizeof refusals / sizeof *refusals);
     tcase_add_test(files, a_header_longer_than_its_file_or_its_limit_is_refused);

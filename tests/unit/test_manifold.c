@@ -227,14 +227,12 @@ int main(void)
 {
     Suite *suite = suite_create("manifold");
     TCase *fields = tcase_create("fields");
-    tcase_set_timeout(fields, 60);
     tcase_add_test(fields, convolutions_and_linear_layers_of_chosen_blocks_morph);
     tcase_add_test(fields, vectors_of_norms_morph_and_running_statistics_are_no_parameters);
     tcase_add_test(fields, unfit_settings_and_topologies_are_refused_with_a_reason);
     tcase_add_test(fields, sizes_that_a_held_tensor_fixes_are_named);
     suite_add_tcase(suite, fields);
     TCase *emission = tcase_create("emission");
-    tcase_set_timeout(emission, 60);
     tcase_add_test(emission, only_marked_tensors_are_written);
     tcase_add_test(emission, the_average_is_that_of_a_clean_and_numbered_draws);
     tcase_add_test(emission, bits_do_not_depend_on_threads);

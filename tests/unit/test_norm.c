@@ -546,8 +546,6 @@ int main(void)
     TCase *refusals = tcase_create("refusals");
     tcase_add_checked_fixture(passes, set_up, tear_down);
     tcase_add_checked_fixture(refusals, set_up, tear_down);
-    tcase_set_timeout(passes, 240);
-    tcase_set_timeout(refusals, 120);
     tcase_add_test(passes, a_fold_worked_by_hand);
     tcase_add_test(passes, an_affine_map_worked_by_hand);
     tcase_add_test(passes, a_group_norm_worked_by_hand);

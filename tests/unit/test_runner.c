@@ -253,7 +253,6 @@ int main(void)
 {
     Suite *suite = suite_create("runner");
     TCase *tests = tcase_create("runs");
-    tcase_set_timeout(tests, 240);
     tcase_add_loop_test(tests, inference_computes_what_training_does, 0, 3);
     tcase_add_loop_test(tests, bits_do_not_depend_on_lanes_or_batch, 0, 3);
     tcase_add_loop_test(tests, memory_is_what_is_announced_on_any_number_of_lanes, 0, 4);

@@ -363,7 +363,6 @@ int main(void)
 {
     Suite *suite = suite_create("separable");
     TCase *tests = tcase_create("separable");
-    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, all_that_computes_morphs_and_parts_have_names);
     tcase_add_test(tests, kinds_mix_by_block);
     tcase_add_test(tests, settings_of_other_kinds_are_refused);

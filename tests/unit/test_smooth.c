@@ -673,10 +673,12 @@ int main(void)
     Suite *suite = suite_create("smooth");
     TCase *paths = tcase_create("paths");
     TCase *networks = tcase_create("networks");
+    TCase *threads = tcase_create("threads");
+    tcase_set_tags(paths, "sequential");
+    tcase_set_tags(networks, "sequential");
     tcase_add_checked_fixture(paths, set_up, tear_down);
     tcase_add_checked_fixture(networks, set_up, tear_down);
-    tcase_set_timeout(paths, 240);
-    tcase_set_timeout(networks, 480);
+    tcase_add_checked_fixture(threads, set_up, tear_down);
     tcase_add_loop_test(paths, the_exact_solver_equals_brute_force, 0, 4);
     tcase_add_loop_test(paths, the_local_solver_comes_close_to_the_exact_one, 0, 4);
     tcase_add_loop_test(paths, a_key_decides_the_order, 0, 4);
@@ -691,7 +693,6 @@ int main(void)
     tcase_add_test(networks, importance_worked_by_hand);
     tcase_add_test(networks, a_shuffled_ramp_is_restored);
     tcase_add_test(networks, groups_of_channels_are_refused);
-    tcase_add_test(networks, a_seed_decides_the_result_at_any_thread_count);
     tcase_add_test(networks, small_groups_are_solved_exactly);
     tcase_add_test(networks, concatenations_are_smoothed);
     tcase_add_test(networks, channels_tied_in_two_orders_are_refused);
@@ -699,6 +700,8 @@ int main(void)
     tcase_add_test(networks, other_settings_shared_weights_and_infinite_ones_are_refused);
     tcase_add_test(networks, every_allocation_may_fail);
     suite_add_tcase(suite, paths);
+    tcase_add_test(threads, a_seed_decides_the_result_at_any_thread_count);
     suite_add_tcase(suite, networks);
+    suite_add_tcase(suite, threads);
     return test_main(suite);
 }

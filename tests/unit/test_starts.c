@@ -184,7 +184,6 @@ int main(void)
 {
     Suite *suite = suite_create("starts");
     TCase *starts = tcase_create("starts");
-    tcase_set_timeout(starts, 60);
     tcase_add_test(starts, parts_cover_the_parameters_and_start_in_their_bounds);
     tcase_add_test(starts, clones_equal_their_source_and_held_tensors_have_none);
     tcase_add_test(starts, held_tensors_are_copied_from_the_reference_and_back);

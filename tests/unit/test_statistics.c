@@ -287,7 +287,6 @@ int main(void)
 {
     Suite *suite = suite_create("statistics");
     TCase *cases = tcase_create("statistics");
-    tcase_set_timeout(cases, 120);
     tcase_add_test(cases, moments_are_those_of_a_plain_computation);
     tcase_add_test(cases, what_the_terms_can_say_is_found);
     tcase_add_test(cases, terms_follow_from_what_is_in_front);

@@ -224,7 +224,6 @@ int main(void)
 {
     Suite *suite = suite_create("ties");
     TCase *tests = tcase_create("ties");
-    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, an_inner_width_ties_nothing_but_its_own_run);
     tcase_add_test(tests, a_residual_stream_ties_every_block_of_its_stage);
     tcase_add_test(tests, option_a_ties_stages_at_the_published_positions);
