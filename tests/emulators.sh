@@ -4,12 +4,12 @@
 # Debian 12 on; needs an x86-64 machine. `tests/emulators.sh neon` runs only this part of:
 #   neon      builds for AArch64 and runs the neon and base kernels there
 #   nehalem   runs the x86-64 build on a processor without AVX: no instruction may be too new
-# Emulation is some ten times slower. Tests that take minutes then are left out, by name, below.
+# Emulation is some twenty times slower, so cases that are tagged 'sequential' are left out: long ones, of
+# which little depends on the processor.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
 parts=${*:-neon nehalem}
-slow='inr_gradients network_gradients smooth norm_smooth trainer faults misfits manifold errors'
 
 . examples/packages.sh
 need_packages gcc g++ libc6-dev binutils meson ninja-build pkg-config check libjansson-dev qemu-user
@@ -43,18 +43,14 @@ foreign_libraries() {
     touch "$sysroot/complete"
 }
 
-# check_emulated NAME LEVEL OPTION...: the suites but for the slow tests.
+# check_emulated NAME LEVEL OPTION...
 check_emulated() {
     name=$1
     level=$2
     shift 2
-    # shellcheck disable=SC2046,SC2086 # lists
-    set -- $(meson test -C "$builds/$name" --list $suites 2>/dev/null |
-        sed -n 's/.* \/ //p' | sort -u | grep -vxF "$(printf '%s\n' $slow)") "$@"
-    # shellcheck disable=SC2086
-    set -- $suites "$@" # a name may occur in others too
-    say "$name, $level kernels: left out as slow: $slow"
-    check "$name" "env NEUMETA_TEST_KERNELS=$level" --logbase "testlog-$level" "$@"
+    # shellcheck disable=SC2086 # a list
+    check "$name" "env NEUMETA_TEST_KERNELS=$level CK_EXCLUDE_TAGS=sequential" --logbase "testlog-$level" \
+        $suites "$@"
 }
 
 # has_not LEVEL EMULATOR NAME: whether a build's kernel test misses that level there.
