@@ -547,12 +547,12 @@ int main(void)
     tcase_add_test(cases, a_stopped_calibration_leaves_the_old_one);
     tcase_add_test(cases, wrong_arguments_are_named);
     tcase_add_test(cases, a_network_takes_statistics_from_data);
+    tcase_add_test(cases, it_learns_with_batch_statistics_and_is_judged_with_measured_ones);
     tcase_add_test(cases, a_phase_keeps_the_statistics_that_it_trains_with);
     tcase_add_test(cases, a_checkpoint_without_the_statistics_of_its_phase_is_refused);
     tcase_add_test(cases, depths_are_drawn_and_met);
     tcase_add_test(cases, phases_that_cannot_keep_statistics_are_refused);
     tcase_add_test(threads, the_thread_count_does_not_change_a_bit);
-    tcase_add_test(threads, it_learns_with_batch_statistics_and_is_judged_with_measured_ones);
     suite_add_tcase(suite, cases);
     suite_add_tcase(suite, threads);
     return test_main(suite);
