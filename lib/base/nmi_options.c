@@ -88,11 +88,10 @@ static const entry *find(const nmi_options *options, int32_t key)
     return &options->entries[index];
 }
 
-static neumeta_status reserve(nmi_options *options, int32_t capacity)
+static neumeta_status grow(nmi_options *options)
 {
     nmi_context *context = options->object.context;
-    if (capacity <= options->capacity)
-        return NEUMETA_OK;
+    const int32_t capacity = options->capacity * 2 + 4;
     entry *larger = nmi_alloc_array(context, capacity, sizeof *larger);
     if (larger == NULL)
         return NEUMETA_ERR_MEMORY;
@@ -112,7 +111,7 @@ static neumeta_status put(nmi_options *options, entry added, const void *block)
     int32_t index = position_of(options, added.key->number);
     bool replaces = index < options->count && options->entries[index].key == added.key;
     if (!replaces && options->count == options->capacity) {
-        neumeta_status status = reserve(options, options->capacity * 2 + 4);
+        neumeta_status status = grow(options);
         if (status != NEUMETA_OK)
             return status;
     }

@@ -206,8 +206,8 @@ static neumeta_status start_helpers(nmi_context *context, nmi_workers *pool)
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
-    int error = pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool masked = error == 0;
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* fails for an unknown way only */
+    int error = 0;
     while (error == 0 && pool->started < pool->lanes - 1) {
         helper *next = &pool->helpers[pool->started];
         next->pool = pool;
@@ -216,8 +216,7 @@ static neumeta_status start_helpers(nmi_context *context, nmi_workers *pool)
         if (error == 0)
             pool->started++;
     }
-    if (masked)
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0)
         return nmi_fail(context, NEUMETA_ERR_MEMORY,
                         "the system refused to start thread %d of %d (error %d)",

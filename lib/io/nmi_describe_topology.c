@@ -39,9 +39,10 @@ static const char *const node_names[] = {"name", "op", "inputs", NULL};
 static const char *const axis_names[] = {"name", "kind", "min", "max", "step", NULL};
 static const char *const root_names[] = {"format", "axes", "blocks", "nodes", "output", NULL};
 
-/* --- writing --- */
+/* --- writing: names are printable ASCII --- */
 
-/* The field of `node` as JSON; NULL if memory is short. Sets `*absent` if it can be left out. */
+/* The field of `node` as JSON; NULL if it can be left out, which `*absent` says, or memory is
+ * short. */
 static json_t *field_value(const nmi_node *node, const field *member, bool *absent)
 {
     const char *place = (const char *)node + member->offset;
@@ -53,19 +54,19 @@ static json_t *field_value(const nmi_node *node, const field *member, bool *abse
     case FIELD_INT32:
         memcpy(&small, place, sizeof small);
         *absent = small == (int32_t)member->absent;
-        return json_integer(small);
+        return *absent ? NULL : json_integer(small);
     case FIELD_INT64:
         memcpy(&large, place, sizeof large);
         *absent = large == (int64_t)member->absent;
-        return json_integer(large);
+        return *absent ? NULL : json_integer(large);
     case FIELD_BOOL:
         memcpy(&flag, place, sizeof flag);
         *absent = !flag;
-        return json_boolean(flag);
+        return *absent ? NULL : json_true();
     default:
         memcpy(&real, place, sizeof real);
         *absent = memcmp(&real, &member->absent, sizeof real) == 0;
-        return json_real(real);
+        return *absent ? NULL : json_real(real);
     }
 }
 
@@ -74,10 +75,8 @@ static neumeta_status put_fields(nmi_context *context, json_t *object, const nmi
     for (int32_t i = 0; i < FIELD_COUNT; i++) {
         bool absent = false;
         json_t *value = field_value(node, &fields[i], &absent);
-        if (absent) {
-            json_decref(value);
+        if (absent)
             continue;
-        }
         neumeta_status status = nmi_json_put(context, object, fields[i].name, value);
         if (status < 0)
             return status;
@@ -98,8 +97,7 @@ static neumeta_status put_node(nmi_context *context, json_t *list, const nmi_nod
     json_t *object = open_value(context, list, NULL, json_object());
     if (object == NULL)
         return NEUMETA_ERR_MEMORY;
-    neumeta_status status =
-        nmi_json_put_text(context, object, "name", node->name, "name of a node");
+    neumeta_status status = nmi_json_put(context, object, "name", json_string(node->name));
     if (status == NEUMETA_OK)
         status = nmi_json_put(context, object, "op", json_string(nmi_op_name(node->op)));
     if (status < 0)
@@ -118,8 +116,7 @@ static neumeta_status put_axis(nmi_context *context, json_t *list, const nmi_axi
     if (object == NULL)
         return NEUMETA_ERR_MEMORY;
     const char *kind = axis->kind == NEUMETA_AXIS_DEPTH ? "depth" : "width";
-    neumeta_status status =
-        nmi_json_put_text(context, object, "name", axis->name, "name of an axis");
+    neumeta_status status = nmi_json_put(context, object, "name", json_string(axis->name));
     if (status == NEUMETA_OK)
         status = nmi_json_put(context, object, "kind", json_string(kind));
     if (status == NEUMETA_OK)
@@ -129,19 +126,6 @@ static neumeta_status put_axis(nmi_context *context, json_t *list, const nmi_axi
     if (status == NEUMETA_OK)
         status = nmi_json_put(context, object, "step", json_integer(axis->step));
     return status;
-}
-
-static neumeta_status put_blocks(nmi_context *context, json_t *list, const nmi_topology *topology)
-{
-    for (int32_t i = 0; i < topology->block_count; i++) {
-        neumeta_status status =
-            nmi_json_check_text(context, topology->blocks[i], "name of a block");
-        if (status == NEUMETA_OK)
-            status = nmi_json_append(context, list, json_string(topology->blocks[i]));
-        if (status < 0)
-            return status;
-    }
-    return NEUMETA_OK;
 }
 
 static neumeta_status describe(nmi_context *context, json_t *root, const nmi_topology *topology)
@@ -157,8 +141,8 @@ static neumeta_status describe(nmi_context *context, json_t *root, const nmi_top
         return NEUMETA_ERR_MEMORY;
     for (int32_t i = 0; status == NEUMETA_OK && i < topology->axis_count; i++)
         status = put_axis(context, axes, &topology->axes[i]);
-    if (status == NEUMETA_OK)
-        status = put_blocks(context, blocks, topology);
+    for (int32_t i = 0; status == NEUMETA_OK && i < topology->block_count; i++)
+        status = nmi_json_append(context, blocks, json_string(topology->blocks[i]));
     for (int32_t i = 0; status == NEUMETA_OK && i < topology->node_count; i++)
         status = put_node(context, nodes, &topology->nodes[i]);
     if (status == NEUMETA_OK)

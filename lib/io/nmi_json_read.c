@@ -360,8 +360,10 @@ neumeta_status nmi_json_repeated(nmi_context *context, const char *object, const
     uint32_t *names = nmi_alloc_array(context, (int64_t)count, sizeof *names);
     if (names == NULL)
         return NEUMETA_ERR_MEMORY;
-    for (size_t i = 0; i < count && nmi_json_next(&walk); i++)
+    for (size_t i = 0; i < count; i++) {
+        nmi_json_next(&walk);
         names[i] = (uint32_t)(walk.name - object);
+    }
     nmi_sort(names, count, comes_before, object);
     for (size_t i = 1; i < count && *name == NULL; i++)
         if (strcmp(object + names[i - 1], object + names[i]) == 0)

@@ -130,8 +130,10 @@ static neumeta_status parse_offsets(const nmi_safetensors *file, const char *obj
     nmi_json_walk walk = nmi_json_open(offsets);
     int64_t ends[2] = {0, 0};
     bool good = nmi_json_is_list(offsets) && nmi_json_count(offsets) == 2;
-    for (int i = 0; i < 2 && good; i++)
-        good = nmi_json_next(&walk) && nmi_json_integer(walk.value, &ends[i]);
+    for (int i = 0; i < 2 && good; i++) {
+        nmi_json_next(&walk);
+        good = nmi_json_integer(walk.value, &ends[i]);
+    }
     if (!good)
         return nmi_fail(file->context, NEUMETA_ERR_FORMAT,
                         "data_offsets is missing or not a pair of whole numbers");

@@ -224,7 +224,7 @@ static neumeta_status visit_all(const nmi_safetensors_writer *writer, visit_fn v
 typedef struct header {
     nmi_context *context;
     json_t *root;
-    int64_t end; /* of the data described so far */
+    int64_t end; /* of the data described so far; no header makes that too much to count */
 } header;
 
 static neumeta_status add_to_header(void *user, const nmi_tensor_entry *entry)
@@ -232,7 +232,7 @@ static neumeta_status add_to_header(void *user, const nmi_tensor_entry *entry)
     header *state = user;
     int64_t end;
     neumeta_status status;
-    if (nmi_add(state->end, entry->bytes, &end))
+    if (nmi_add(state->end, entry->bytes, &end) && end <= INT64_MAX - NMI_SAFETENSORS_HEADER - 8)
         status = describe(state->context, state->root, entry, state->end);
     else
         status = nmi_fail(state->context, NEUMETA_ERR_ARGUMENT, "the file becomes too large");
@@ -417,16 +417,16 @@ static neumeta_status put_in_memory(void *user, const void *data, size_t size)
 neumeta_status nmi_safetensors_to_memory(nmi_safetensors_writer *writer, unsigned char **bytes,
                                          int64_t *size)
 {
-    unsigned char *head, *memory = NULL;
+    unsigned char *head;
     size_t head_size = 0;
-    int64_t data_size, total = 0;
+    int64_t data_size;
     *bytes = NULL;
     *size = 0;
     neumeta_status status = make_header(writer, &head, &head_size, &data_size);
     if (status < 0)
         return status;
-    if (nmi_add((int64_t)head_size, data_size, &total))
-        memory = nmi_alloc_array(writer->context, total, 1);
+    const int64_t total = (int64_t)head_size + data_size;
+    unsigned char *memory = nmi_alloc_array(writer->context, total, 1);
     if (memory == NULL) {
         status = NEUMETA_ERR_MEMORY;
         goto done;
