@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -43,7 +44,7 @@ START_TEST(products_and_sums_that_overflow_are_refused)
     ck_assert(!nmi_multiply(INT64_MAX / 2 + 1, 2, &value));
     ck_assert(!nmi_multiply(-1, 2, &value) && !nmi_multiply(2, -1, &value));
     ck_assert(nmi_add(INT64_MAX - 1, 1, &value) && value == INT64_MAX);
-    ck_assert(!nmi_add(INT64_MAX, 1, &value) && !nmi_add(-1, 1, &value));
+    ck_assert(!nmi_add(INT64_MAX, 1, &value) && !nmi_add(-1, 1, &value) && !nmi_add(1, -1, &value));
 }
 END_TEST
 
@@ -151,6 +152,28 @@ static void count_lines(void *user, int32_t level, const char *message)
     lines[level]++;
     ck_assert_str_eq(message, "line 4");
 }
+
+/* Wide characters that no locale has. */
+START_TEST(a_sentence_that_cannot_be_printed_is_empty)
+{
+    static const wchar_t none[] = {0x7fffffff, 0};
+    int lines[5] = {0};
+    nmi_context *context = test_context();
+    nmi_fail(context, NEUMETA_ERR_IO, "text");
+    ck_assert_int_eq(nmi_fail_within(context, NEUMETA_ERR_IO, "%ls", none), NEUMETA_ERR_IO);
+    ck_assert_str_eq(context->message, "text");
+    nmi_fail_within(context, NEUMETA_ERR_IO, "%s", "");
+    ck_assert_str_eq(context->message, "text");
+    ck_assert_int_eq(nmi_fail(context, NEUMETA_ERR_IO, "%ls", none), NEUMETA_ERR_IO);
+    ck_assert_str_eq(context->message, "");
+    context->log = count_lines;
+    context->log_user = lines;
+    context->log_level = NEUMETA_LOG_DEBUG;
+    nmi_log(context, NEUMETA_LOG_ERROR, "%ls", none);
+    ck_assert_int_eq(lines[NEUMETA_LOG_ERROR], 0);
+    nmi_context_release(context);
+}
+END_TEST
 
 START_TEST(the_log_gets_lines_up_to_its_level)
 {
@@ -337,6 +360,13 @@ START_TEST(bounded_numbers_cover_their_range)
         int64_t value = nmi_random_below(&random, INT64_MAX);
         ck_assert(value >= 0 && value < INT64_MAX);
     }
+    /* Fits three times into 2^64, so a quarter of the draws is refused. */
+    const int64_t bound = (INT64_C(1) << 62) + 1;
+    const uint64_t before = random.position;
+    for (int i = 0; i < 300; i++)
+        ck_assert_int_lt(nmi_random_below(&random, bound), bound);
+    const uint64_t draws = random.position - before;
+    ck_assert(draws > 340 && draws < 460); /* 400, and 5.2 standard deviations */
 }
 END_TEST
 
@@ -607,6 +637,13 @@ START_TEST(the_host_may_lend_its_threads)
     pool.most = 1;
     run_and_check(context, &self, 100);
     drop(context, &allocator);
+    context = make(&allocator);
+    allocator.fail_at = allocator.calls + 1;
+    assert_status(context, nmi_workers_set_parallel(context, run_on_host, &pool, 6),
+                  NEUMETA_ERR_MEMORY);
+    assert_message_contains(context, "out of memory");
+    ck_assert_int_eq(nmi_worker_count(context), 1);
+    drop(context, &allocator);
 }
 END_TEST
 
@@ -633,6 +670,9 @@ START_TEST(host_and_own_threads_replace_each_other)
     ck_assert_int_eq(pool.calls, 1);
     assert_ok(context, nmi_workers_set_parallel(context, run_nothing, NULL, 5));
     run_and_check(context, &self, 10);
+    assert_status(context, nmi_workers_set_parallel(context, run_on_host, &pool, 4097),
+                  NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(context, "lanes is 4097, must lie in [1, 4096]");
     assert_status(context, nmi_workers_set_parallel(context, run_on_host, &pool, 0),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(context, "lanes is 0, must lie in [1, 4096]");
@@ -652,6 +692,7 @@ int main(void)
     tcase_add_test(memory, a_context_needs_both_functions_or_none);
     tcase_add_test(memory, messages_are_prefixed_from_within_outwards);
     tcase_add_test(memory, long_messages_are_cut_and_long_prefixes_dropped);
+    tcase_add_test(memory, a_sentence_that_cannot_be_printed_is_empty);
     tcase_add_test(memory, the_log_gets_lines_up_to_its_level);
     tcase_add_test(memory, a_context_lives_as_long_as_its_last_object);
     tcase_add_test(memory, the_last_of_several_threads_frees);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Settings and topologies as JSON: nothing is lost, and nothing doubtful is accepted. */
 #include "nmi_archive.h"
-#include "nmi_test.h"
+#include "nmi_json_memory.h"
 
 #include <stdio.h>
 
@@ -41,16 +41,17 @@ START_TEST(settings_survive_bit_by_bit)
     assert_ok(context, nmi_options_set_real(options, NEUMETA_KEY_RESIDUAL_SCALE, -2.0));
     assert_ok(context, nmi_options_set_int(options, NEUMETA_KEY_SEED, 9007199254740991));
     assert_ok(context, nmi_options_set_int(options, NEUMETA_KEY_BIAS, 0));
+    assert_ok(context, nmi_options_set_int(options, NEUMETA_KEY_TRAIN_EARLIER, 1));
     assert_ok(context, nmi_options_set_text(options, NEUMETA_KEY_NAME_MAP, "a=\"b\",\xc3\xa9*=x*"));
     assert_ok(context, nmi_options_set_text(options, NEUMETA_KEY_INR_FUNCTION, "elu"));
     assert_ok(context, nmi_options_set_ints(options, NEUMETA_KEY_MORPH_BLOCKS, ints, 3));
     assert_ok(context, nmi_options_set_reals(options, NEUMETA_KEY_VALIDATE_GAMMAS, reals, 3));
     assert_ok(context, nmi_options_to_json(context, options, &text));
-    char *expected =
-        quoted("{'BIAS':false,'NAME_MAP':'a=\\'b\\',\xc3\xa9*=x*','RESIDUAL_SCALE':-2.0,"
-               "'SEED':9007199254740991,'INR_FUNCTION':'elu','MORPH_BLOCKS':[-3,0,1000000],"
-               "'LEARNING_RATE':0.001,'VALIDATE_GAMMAS':[0.10000000000000001,0.0,"
-               "0.33333333333333331]}");
+    char *expected = quoted(
+        "{'BIAS':false,'NAME_MAP':'a=\\'b\\',\xc3\xa9*=x*','RESIDUAL_SCALE':-2.0,"
+        "'SEED':9007199254740991,'INR_FUNCTION':'elu','MORPH_BLOCKS':[-3,0,1000000],"
+        "'LEARNING_RATE':0.001,'TRAIN_EARLIER':true,'VALIDATE_GAMMAS':[0.10000000000000001,0.0,"
+        "0.33333333333333331]}");
     ck_assert_str_eq(text, expected);
     free(expected);
     assert_ok(context, nmi_options_from_json(context, text, &again));
@@ -117,6 +118,27 @@ START_TEST(doubtful_settings_are_refused)
     assert_message_contains(context, bad_settings[_i].message);
     ck_assert_ptr_null(options);
     free(text);
+}
+END_TEST
+
+START_TEST(lists_of_settings_have_a_limit)
+{
+    static const char begin[] = "{\"MORPH_BLOCKS\":[0";
+    for (size_t count = NMI_OPTIONS_ENTRIES; count <= NMI_OPTIONS_ENTRIES + 1; count++) {
+        nmi_options *options;
+        char *text = malloc(sizeof begin + 2 * count + 2), *end = text + sizeof begin - 1;
+        ck_assert_ptr_nonnull(text);
+        strcpy(text, begin);
+        for (size_t i = 1; i < count; i++, end += 2)
+            memcpy(end, ",0", 2);
+        strcpy(end, "]}");
+        assert_status(context, nmi_options_from_json(context, text, &options),
+                      count > NMI_OPTIONS_ENTRIES ? NEUMETA_ERR_FORMAT : NEUMETA_OK);
+        nmi_options_release(options);
+        free(text);
+    }
+    assert_message_contains(context,
+                            "setting 'MORPH_BLOCKS': list has 16385 entries, at most 16384");
 }
 END_TEST
 
@@ -292,6 +314,7 @@ static const struct {
     {"'name':'c'", "'name':'x'", "topology: node 1: "},
     {"'name':'c'", "'name':3", "node 1: 'name' is not a string"},
     {"'name':'c'", "'name':'\\n'", "topology: node 1: "},
+    {"'op':'conv'", "'op':1", "node 1: 'op' is not a string"},
     {"'op':'conv'", "'op':'convolution'", "node 1: op 'convolution' is unknown"},
     {"'op':'conv'", "'op':'unknown'", "node 1: op 'unknown' is unknown"},
     {"'inputs':[0]", "'inputs':[1]", "topology: node 1: "},
@@ -386,6 +409,8 @@ static neumeta_status store_and_load(nmi_context *owner)
     if (status == NEUMETA_OK)
         status = nmi_options_set_ints(options, NEUMETA_KEY_MORPH_BLOCKS, (int64_t[]){1, 2}, 2);
     if (status == NEUMETA_OK)
+        status = nmi_options_set_reals(options, NEUMETA_KEY_VALIDATE_GAMMAS, (double[]){0, 0.5}, 2);
+    if (status == NEUMETA_OK)
         status = nmi_archive_create(owner, NMI_KIND_MANIFOLD, &writer);
     if (status == NEUMETA_OK)
         status = nmi_archive_add_topology(writer, topology);
@@ -414,6 +439,12 @@ static neumeta_status store_and_load(nmi_context *owner)
     return status;
 }
 
+static neumeta_status write_and_load(nmi_context *owner, void *user)
+{
+    (void)user;
+    return store_and_load(owner);
+}
+
 static neumeta_status attempt(test_allocator *allocator, void *user)
 {
     (void)user;
@@ -430,6 +461,12 @@ START_TEST(every_allocation_may_fail)
 {
     assert_ok(context, store_and_load(context));
     ck_assert_int_gt(test_every_allocation(attempt, NULL), 20);
+}
+END_TEST
+
+START_TEST(every_allocation_of_the_json_printer_may_fail)
+{
+    ck_assert_int_gt(test_every_json_allocation(write_and_load, context, NULL), 100);
 }
 END_TEST
 
@@ -451,6 +488,8 @@ START_TEST(damaged_metadata_names_file_and_key)
     assert_message_contains(context, "'x.nm': metadata 'neumeta.options': setting 'BATCH': ");
     assert_status(context, nmi_archive_topology(file, &topology), NEUMETA_ERR_FORMAT);
     assert_message_contains(context, "'x.nm': metadata 'neumeta.topology' is missing");
+    assert_status(context, nmi_archive_options(file, "other", &options), NEUMETA_ERR_FORMAT);
+    assert_message_contains(context, "'x.nm': metadata 'other' is missing");
     nmi_safetensors_free(file);
     nmi_free(context, bytes);
 }
@@ -465,6 +504,7 @@ int main(void)
     tcase_add_test(texts, no_settings_are_an_empty_object);
     tcase_add_loop_test(texts, doubtful_settings_are_refused, 0,
                         sizeof bad_settings / sizeof *bad_settings);
+    tcase_add_test(texts, lists_of_settings_have_a_limit);
     tcase_add_test(texts, every_builtin_topology_survives);
     tcase_add_test(texts, a_repeat_with_settings_of_every_type_survives);
     tcase_add_loop_test(texts, doubtful_topologies_are_refused, 0,
@@ -472,6 +512,7 @@ int main(void)
     tcase_add_test(texts, a_newer_description_is_refused_as_such);
     tcase_add_test(texts, damaged_descriptions_are_survived);
     tcase_add_test(texts, every_allocation_may_fail);
+    tcase_add_test(texts, every_allocation_of_the_json_printer_may_fail);
     tcase_add_test(texts, damaged_metadata_names_file_and_key);
     suite_add_tcase(suite, texts);
     return test_main(suite);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -19,9 +20,27 @@ static struct {
     bool hesitant;   /* each write is interrupted once, then takes at most 7 bytes */
     int write_error; /* errno of write(), 0: works */
     int sync_error;
+    int folder_error; /* errno of a folder's fsync() */
+    int create_error; /* errno of open() for a new file */
     int rename_error;
     int64_t writes;
 } weather;
+
+int open(const char *name, int flags, ...)
+{
+    mode_t mode = 0;
+    if ((flags & O_CREAT) != 0) {
+        va_list more;
+        va_start(more, flags);
+        mode = (mode_t)va_arg(more, unsigned);
+        va_end(more);
+    }
+    if ((flags & O_CREAT) != 0 && weather.create_error != 0) {
+        errno = weather.create_error;
+        return -1;
+    }
+    return openat(AT_FDCWD, name, flags, mode);
+}
 
 ssize_t write(int descriptor, const void *data, size_t size)
 {
@@ -46,8 +65,11 @@ int fsync(int descriptor)
         errno = EINTR;
         return -1;
     }
-    if (weather.sync_error != 0) {
-        errno = weather.sync_error;
+    struct stat of;
+    const bool is_folder = fstat(descriptor, &of) == 0 && S_ISDIR(of.st_mode);
+    const int error = is_folder ? weather.folder_error : weather.sync_error;
+    if (error != 0) {
+        errno = error;
         return -1;
     }
     return fdatasync(descriptor);
@@ -166,6 +188,54 @@ START_TEST(what_cannot_be_written_says_why)
 }
 END_TEST
 
+START_TEST(a_path_may_be_a_mere_name_or_lie_in_the_root)
+{
+    char *before = getcwd(NULL, 0);
+    ck_assert_ptr_nonnull(before);
+    ck_assert_int_eq(chdir(folder), 0);
+    neumeta_status status = write_file("file", "here", 4);
+    ck_assert_int_eq(chdir(before), 0);
+    free(before);
+    assert_ok(context, status);
+    assert_file(path, "here", 4);
+    ck_assert_int_eq(files_in_folder(), 1);
+    weather.create_error = EACCES;
+    assert_status(context, write_file("/file", "x", 1), NEUMETA_ERR_IO);
+    assert_message_contains(context, "cannot create a file beside '/file': Permission denied");
+}
+END_TEST
+
+START_TEST(names_of_temporary_files_run_out)
+{
+    weather.create_error = EEXIST;
+    assert_status(context, write_file(path, "x", 1), NEUMETA_ERR_IO);
+    assert_message_contains(context, "cannot create a file beside '");
+    assert_message_contains(context, "File exists");
+}
+END_TEST
+
+START_TEST(a_folder_may_be_unable_to_be_flushed)
+{
+    static const int errors[] = {EINVAL, ENOTSUP, EIO};
+    for (int i = 0; i < 3; i++) {
+        weather.folder_error = errors[i];
+        assert_status(context, write_file(path, "text", 4),
+                      errors[i] == EIO ? NEUMETA_ERR_IO : NEUMETA_OK);
+        assert_file(path, "text", 4);
+    }
+    assert_message_contains(context, "is written, but its folder could not be flushed to the disk");
+    assert_message_contains(context, "Input/output error");
+}
+END_TEST
+
+START_TEST(an_unknown_reason_is_a_number)
+{
+    weather.rename_error = 99999;
+    assert_status(context, write_file(path, "x", 1), NEUMETA_ERR_IO);
+    assert_message_contains(context, "99999");
+}
+END_TEST
+
 START_TEST(interruptions_and_short_writes_change_nothing)
 {
     char text[1000];
@@ -242,6 +312,10 @@ int main(void)
     tcase_add_test(files, a_file_is_read_back_as_it_was_written);
     tcase_add_test(files, what_cannot_be_read_says_why);
     tcase_add_test(files, what_cannot_be_written_says_why);
+    tcase_add_test(files, a_path_may_be_a_mere_name_or_lie_in_the_root);
+    tcase_add_test(files, names_of_temporary_files_run_out);
+    tcase_add_test(files, a_folder_may_be_unable_to_be_flushed);
+    tcase_add_test(files, an_unknown_reason_is_a_number);
     tcase_add_test(files, interruptions_and_short_writes_change_nothing);
     tcase_add_test(files, a_failure_at_any_stage_leaves_the_old_file);
     tcase_add_test(files, a_writer_that_is_given_up_leaves_nothing);

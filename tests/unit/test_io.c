@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The safetensors container and our metadata in it: every refusal, and bits. */
 #include "nmi_archive.h"
+#include "nmi_json_memory.h"
 #include "nmi_safetensors_bytes.h"
-#include "nmi_test.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -385,6 +384,18 @@ START_TEST(a_tensor_of_another_type_or_shape_is_named)
 }
 END_TEST
 
+START_TEST(types_beyond_the_table_have_neither_name_nor_size)
+{
+    ck_assert_str_eq(nmi_dtype_name(NMI_DTYPE_F32), "F32");
+    ck_assert_str_eq(nmi_dtype_name(NMI_DTYPE_BF16), "BF16");
+    ck_assert_int_eq(nmi_dtype_size(NMI_DTYPE_F64), 8);
+    ck_assert_ptr_null(nmi_dtype_name(0));
+    ck_assert_ptr_null(nmi_dtype_name(NMI_DTYPE_BF16 + 1));
+    ck_assert_int_eq(nmi_dtype_size(0), 0);
+    ck_assert_int_eq(nmi_dtype_size(NMI_DTYPE_BF16 + 1), 0);
+}
+END_TEST
+
 START_TEST(bytes_are_swapped_within_each_element)
 {
     const unsigned char in[] = {1, 2, 3, 4, 5, 6, 7, 8};
@@ -540,6 +551,14 @@ START_TEST(what_cannot_be_stored_is_refused)
     assert_message_contains(context, "tensor 't': dimension 0 is -1");
     assert_status(context, nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, 2, &dims[2], small_bytes),
                   NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(context, "tensor 't': dimension 1 is 2: negative or too large");
+    assert_status(context, nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, -1, dims, small_bytes),
+                  NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(context, "tensor 't': type 5 or rank -1 cannot be written");
+    assert_status(context,
+                  nmi_safetensors_add(writer, "t", NMI_DTYPE_F64, 1, &dims[2], small_bytes),
+                  NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(context, "tensor 't': it has too many bytes to count");
     assert_ok(context, nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, 1, dims, small_bytes));
     assert_ok(context, nmi_safetensors_add(writer, "t", NMI_DTYPE_U8, 1, dims, small_bytes));
     assert_status(context, nmi_safetensors_save(writer, path), NEUMETA_ERR_ARGUMENT);
@@ -548,6 +567,45 @@ START_TEST(what_cannot_be_stored_is_refused)
     nmi_safetensors_writer_free(writer);
     nmi_safetensors_writer_free(NULL);
     nmi_safetensors_free(NULL);
+}
+END_TEST
+
+/* Nothing reads the data before the header is made. */
+START_TEST(what_makes_a_file_too_large_is_refused)
+{
+    static const int64_t rests[] = {1, INT64_MAX};
+    const int64_t first = INT64_MAX - NMI_SAFETENSORS_HEADER - 8;
+    for (int i = 0; i < 2; i++) {
+        nmi_safetensors_writer *writer;
+        unsigned char *bytes;
+        int64_t size;
+        assert_ok(context, nmi_safetensors_writer_create(context, &writer));
+        assert_ok(context, nmi_safetensors_add(writer, "a", NMI_DTYPE_U8, 1, &first, small_bytes));
+        assert_ok(context,
+                  nmi_safetensors_add(writer, "b", NMI_DTYPE_U8, 1, &rests[i], small_bytes));
+        assert_status(context, nmi_safetensors_to_memory(writer, &bytes, &size),
+                      NEUMETA_ERR_ARGUMENT);
+        assert_message_contains(context, "tensor 'b': the file becomes too large");
+        ck_assert_ptr_null(bytes);
+        nmi_safetensors_writer_free(writer);
+    }
+}
+END_TEST
+
+START_TEST(a_header_beyond_the_limit_is_not_written)
+{
+    static char text[NMI_SAFETENSORS_HEADER + 1];
+    char old[64] = {56, 0, 0, 0, 0, 0, 0, 0, '{', '}'};
+    nmi_safetensors_writer *writer;
+    memset(old + 10, ' ', sizeof old - 10);
+    memset(text, 'x', NMI_SAFETENSORS_HEADER);
+    assert_ok(context, nmi_safetensors_writer_create(context, &writer));
+    assert_ok(context, nmi_safetensors_save(writer, path));
+    assert_ok(context, nmi_safetensors_add_text(writer, "k", text));
+    assert_status(context, nmi_safetensors_save(writer, path), NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(context, "header has 8388664 bytes, at most 8388608 can be written");
+    nmi_safetensors_writer_free(writer);
+    assert_file(path, old, sizeof old);
 }
 END_TEST
 
@@ -695,41 +753,14 @@ START_TEST(every_allocation_may_fail)
 }
 END_TEST
 
-static struct {
-    int64_t calls, fail_at, alive;
-} json_memory;
-
-static void *json_allocate(size_t size)
+static neumeta_status write_json(nmi_context *owner, void *user)
 {
-    void *memory = ++json_memory.calls == json_memory.fail_at ? NULL : malloc(size);
-    json_memory.alive += memory != NULL;
-    return memory;
-}
-
-static void json_release(void *memory)
-{
-    json_memory.alive -= memory != NULL;
-    free(memory);
+    return write_all(owner, user);
 }
 
 START_TEST(every_allocation_of_the_json_printer_may_fail)
 {
-    json_set_alloc_funcs(json_allocate, json_release);
-    int64_t n = 0;
-    do {
-        json_memory.calls = 0;
-        json_memory.fail_at = ++n;
-        neumeta_status status = write_all(context, path);
-        if (json_memory.calls >= n) {
-            assert_status(context, status, NEUMETA_ERR_MEMORY);
-            assert_message_contains(context, "out of memory");
-        } else {
-            assert_ok(context, status);
-        }
-        ck_assert_int_eq(json_memory.alive, 0);
-    } while (json_memory.calls >= n);
-    ck_assert_int_gt(n, 50);
-    json_set_alloc_funcs(malloc, free);
+    ck_assert_int_gt(test_every_json_allocation(write_json, context, path), 50);
 }
 END_TEST
 
@@ -748,11 +779,14 @@ int main(void)
     tcase_add_test(files, many_tensors_in_any_order_are_sorted);
     tcase_add_test(files, many_tensors_are_found_in_little_time);
     tcase_add_test(files, a_tensor_of_another_type_or_shape_is_named);
+    tcase_add_test(files, types_beyond_the_table_have_neither_name_nor_size);
     tcase_add_test(files, bytes_are_swapped_within_each_element);
     tcase_add_loop_test(files, foreign_files_are_read, 0, 9);
     tcase_add_test(files, what_was_written_is_read_bit_by_bit);
     tcase_add_test(files, the_bytes_of_a_file_are_these);
     tcase_add_test(files, what_cannot_be_stored_is_refused);
+    tcase_add_test(files, what_makes_a_file_too_large_is_refused);
+    tcase_add_test(files, a_header_beyond_the_limit_is_not_written);
     tcase_add_test(files, a_sink_that_fails_ends_the_writing);
     tcase_add_test(files, only_files_of_our_kind_and_format_pass);
     tcase_add_test(files, numbers_in_metadata_keep_their_value);

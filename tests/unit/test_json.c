@@ -19,9 +19,8 @@ static void tear_down(void)
 
 /* Reads a copy without a zero behind it, in which ' became ", so that reading beyond its end is
  * found by ASan; to be freed. */
-static char *read_text(const char *text, neumeta_status expected, const char **root)
+static char *read_bytes(const char *text, size_t size, neumeta_status expected, const char **root)
 {
-    const size_t size = strlen(text);
     char *copy = malloc(size > 0 ? size : 1);
     ck_assert_ptr_nonnull(copy);
     for (size_t i = 0; i < size; i++)
@@ -29,6 +28,11 @@ static char *read_text(const char *text, neumeta_status expected, const char **r
     assert_status(context, nmi_json_read(context, "text", copy, size, root), expected);
     ck_assert((*root == NULL) == (expected != NEUMETA_OK));
     return copy;
+}
+
+static char *read_text(const char *text, neumeta_status expected, const char **root)
+{
+    return read_bytes(text, strlen(text), expected, root);
 }
 
 static const struct {
@@ -103,6 +107,9 @@ static const struct {
     {"{'\\ud83d'}", "a \\u without a character"},
     {"{'\\ud83d\\u0041'}", "a \\u without a character"},
     {"{'\\ude00'}", "a \\u without a character"},
+    {"{'\\ud83d\\uffff'}", "a \\u without a character"},
+    {"{'\\ud83dab'}", "a \\u without a character"},
+    {"{'\\ud83d", "a \\u without a character"},
     {"{'\n'}", "is not UTF-8 without control characters"},
     {"{'\xff'}", "is not UTF-8"},
     {"{'\xc3'}", "is not UTF-8"},
@@ -119,6 +126,27 @@ START_TEST(what_is_not_json_is_refused)
     const char *root;
     free(read_text(refused[_i].text, NEUMETA_ERR_FORMAT, &root));
     assert_message_contains(context, refused[_i].message);
+}
+END_TEST
+
+START_TEST(a_zero_is_no_character)
+{
+    static const struct {
+        const char text[8];
+        size_t size;
+        const char *message;
+    } zeros[] = {
+        {"{\0}", 3, "byte 1: a string was expected"},
+        {"{'\0'}", 5, "byte 2: a string that does not end, or is not UTF-8 without control"},
+        {"{'\\\0'}", 6, "byte 3: an unknown escape"},
+        {"{'\\u\0", 8, "byte 5: a \\u without a character"},
+        {"{}\0", 3, "byte 2: the end was expected"},
+    };
+    const char *root;
+    for (size_t i = 0; i < sizeof zeros / sizeof *zeros; i++) {
+        free(read_bytes(zeros[i].text, zeros[i].size, NEUMETA_ERR_FORMAT, &root));
+        assert_message_contains(context, zeros[i].message);
+    }
 }
 END_TEST
 
@@ -159,6 +187,7 @@ START_TEST(values_are_found_and_told_apart)
     ck_assert(nmi_json_boolean(nmi_json_get(root, "t"), &flag) && flag);
     ck_assert(nmi_json_boolean(nmi_json_get(root, "f"), &flag) && !flag);
     ck_assert(!nmi_json_boolean(nmi_json_get(root, "n"), &flag));
+    ck_assert(!nmi_json_boolean(NULL, &flag) && !flag);
     ck_assert_str_eq(nmi_json_string(nmi_json_get(root, "s")), "x");
     ck_assert_ptr_null(nmi_json_string(nmi_json_get(root, "l")));
     ck_assert_ptr_null(nmi_json_string(nmi_json_get(root, "absent")));
@@ -203,6 +232,7 @@ int main(void)
     tcase_add_checked_fixture(reading, set_up, tear_down);
     tcase_add_loop_test(reading, text_is_tightened, 0, sizeof texts / sizeof *texts);
     tcase_add_loop_test(reading, what_is_not_json_is_refused, 0, sizeof refused / sizeof *refused);
+    tcase_add_test(reading, a_zero_is_no_character);
     tcase_add_test(reading, depth_and_length_have_limits);
     tcase_add_test(reading, values_are_found_and_told_apart);
     tcase_add_test(reading, a_walk_meets_every_item);

@@ -72,6 +72,7 @@ START_TEST(names_ignore_case_and_kind_of_dash)
     ck_assert_ptr_null(nmi_key_named("learning"));
     ck_assert_ptr_null(nmi_key_named("learning-rates"));
     ck_assert_ptr_null(nmi_key_named(""));
+    ck_assert_ptr_null(nmi_key_named("{seed}"));
 }
 END_TEST
 
@@ -181,6 +182,11 @@ START_TEST(values_out_of_range_are_refused_by_name)
                    "OPTIMIZER is '', must be one of sgd|adamw");
     assert_refused(nmi_options_set_text(options, NEUMETA_KEY_CHECKPOINT_PATH, ""),
                    "CHECKPOINT_PATH has 0 bytes, must have between 1 and 4096");
+    char path[4098];
+    memset(path, 'p', sizeof path - 1);
+    path[sizeof path - 1] = '\0';
+    assert_refused(nmi_options_set_text(options, NEUMETA_KEY_CHECKPOINT_PATH, path),
+                   "CHECKPOINT_PATH has 4097 bytes, must have between 1 and 4096");
     assert_refused(nmi_options_set_reals(options, NEUMETA_KEY_DATA_STD, (double[]){1, 0}, 2),
                    "entry 1 of DATA_STD is 0, must lie in [1e-06, 1e+06]");
     ck_assert_ptr_null(nmi_options_set_at(options, 0));
@@ -223,7 +229,7 @@ END_TEST
 
 START_TEST(text_is_parsed_by_the_type_of_its_key)
 {
-    static const char *const yes[] = {"1", "true", "yes", "on", " on "};
+    static const char *const yes[] = {"1", "true", "yes", "on", " \ton\t "};
     static const char *const no[] = {"0", "false", "no", "off"};
     int64_t count = 0;
     assert_ok(ctx, nmi_options_parse(options, "learning-rate", "1e-2"));
@@ -357,6 +363,40 @@ START_TEST(a_copy_stays_as_it_was_made)
 }
 END_TEST
 
+START_TEST(a_key_can_be_unset)
+{
+    nmi_options_unset(options, NEUMETA_KEY_BATCH);
+    assert_ok(ctx, nmi_options_parse(options, "batch", "7"));
+    assert_ok(ctx, nmi_options_parse(options, "name-map", "a=b"));
+    assert_ok(ctx, nmi_options_parse(options, "epochs", "2"));
+    nmi_options_unset(options, NEUMETA_KEY_SEED);
+    nmi_options_unset(options, NEUMETA_KEY_NAME_MAP);
+    ck_assert_ptr_null(nmi_options_text(options, NEUMETA_KEY_NAME_MAP));
+    ck_assert_int_eq(nmi_options_int(options, NEUMETA_KEY_BATCH), 7);
+    nmi_options_unset(options, NEUMETA_KEY_BATCH);
+    ck_assert_int_eq(nmi_options_int(options, NEUMETA_KEY_BATCH), 128);
+    ck_assert_int_eq(nmi_options_set_at(options, 0)->number, NEUMETA_KEY_EPOCHS);
+    ck_assert_ptr_null(nmi_options_set_at(options, 1));
+}
+END_TEST
+
+START_TEST(settings_of_others_come_first)
+{
+    nmi_options *others = NULL;
+    assert_ok(ctx, nmi_options_parse(options, "batch", "7"));
+    assert_ok(ctx, nmi_options_parse(options, "bias", "no"));
+    assert_ok(ctx, nmi_options_merge(options, NULL));
+    assert_ok(ctx, nmi_options_create(ctx, &others));
+    assert_ok(ctx, nmi_options_parse(others, "batch", "9"));
+    assert_ok(ctx, nmi_options_parse(others, "name-map", "a=b"));
+    assert_ok(ctx, nmi_options_merge(options, others));
+    nmi_options_release(others);
+    ck_assert_int_eq(nmi_options_int(options, NEUMETA_KEY_BATCH), 9);
+    ck_assert_int_eq(nmi_options_int(options, NEUMETA_KEY_BIAS), 0);
+    ck_assert_str_eq(nmi_options_text(options, NEUMETA_KEY_NAME_MAP), "a=b");
+}
+END_TEST
+
 START_TEST(an_empty_copy_can_be_filled)
 {
     nmi_options *copy = NULL;
@@ -453,6 +493,8 @@ int main(void)
     tcase_add_test(all, a_real_number_may_not_be_endless);
     tcase_add_test(all, numbers_have_a_point_whatever_the_locale);
     tcase_add_test(all, a_copy_stays_as_it_was_made);
+    tcase_add_test(all, a_key_can_be_unset);
+    tcase_add_test(all, settings_of_others_come_first);
     tcase_add_test(all, an_empty_copy_can_be_filled);
     tcase_add_test(all, a_key_that_a_call_does_not_use_is_refused);
     tcase_add_test(all, every_refused_allocation_is_reported_and_nothing_leaks);
