@@ -3,8 +3,9 @@
 # Runs all tests, from a bare Debian 12 on: installs what is missing, builds with both compilers
 # and under the sanitisers in build-tests/, and ends with the closing line of every Check program.
 # A second run installs and compiles nothing again. `tests/run.sh gcc asan` runs only these parts
-# of: gcc levels outside lint valgrind clang asan tsan. One more runs only when it is named:
-# coverage, which prints what the tests reach of the library.
+# of: gcc levels outside lint valgrind clang asan tsan. Two more run only when they are named:
+# coverage, which prints what the tests reach of the library, and msan, fuzzing under clang's memory
+# sanitizer.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -100,6 +101,11 @@ if wanted coverage && build coverage gcc g++ --buildtype=debug -Db_coverage=true
     find "$builds/coverage" -name '*.gcda' -delete
     check coverage '' --no-suite abi
     tests/coverage.sh "$builds/coverage"
+fi
+
+if wanted msan; then
+    say "msan: building and testing"
+    tests/msan.sh "$builds/msan" || fail "msan"
 fi
 
 conclude

@@ -148,7 +148,7 @@ static void repeat(world *w)
 static void build_topology(world *w)
 {
     uint32_t place;
-    int32_t axes[2], node[6];
+    int32_t axes[2] = {0}, node[6] = {0}; /* of calls that may fail */
     neumeta_topology **out = FRESH(w, topologies, neumeta_topology_free), *t;
     neumeta_options *shape = NULL;
     neumeta_status status = neumeta_topology_create(w->context, out);
