@@ -457,6 +457,7 @@ START_TEST(damaged_fronts_are_refused)
         const char *what, *with, *message;
     } names[] = {
         {"\"front.scores\"", "\"front.stores\"", "front.scores"},
+        {"\"front.sizes\"", "\"front.sizez\"", "tensor 'front.sizes' has 0 entries, a front has 1"},
         {"\"neumeta.front\"", "\"neumeta.fronts", ""},
         {"\"neumeta.front.items\"", "\"neumeta.front.itens\"", "neumeta.front.items"},
     };
@@ -471,6 +472,11 @@ START_TEST(damaged_fronts_are_refused)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         refuse_damage(&p, bytes, size, find(bytes, size, names[i].what), names[i].with,
                       strlen(names[i].what), names[i].message);
+    static const char kernels[] = "\"neumeta.front\":\"", items[] = "\"neumeta.front.items\":\"";
+    refuse_damage(&p, bytes, size, find(bytes, size, kernels) + (int64_t)sizeof kernels - 1, "A", 1,
+                  "metadata 'neumeta.front' is no name of kernels");
+    refuse_damage(&p, bytes, size, find(bytes, size, items) + (int64_t)sizeof items - 1, "-", 1,
+                  "must be at least 1");
     const int64_t sizes = find_data(bytes, size, "\"front.sizes\""), wide = 1 << 30, none = -1;
     refuse_damage(&p, bytes, size, sizes, &wide, sizeof wide, "entry 0 of the front");
     refuse_damage(&p, bytes, size, sizes, &none, sizeof none, "entry 0 of the front");
