@@ -234,6 +234,60 @@ START_TEST(groups_begin_full_and_sandwiches_have_two_ends)
 }
 END_TEST
 
+START_TEST(phases_have_rising_milestones_and_are_not_endless)
+{
+    enum { PHASES = 65536 };
+    neumeta_context *context = test_context();
+    neumeta_schedule *schedule = NULL;
+    neumeta_options *options = NULL;
+    assert_ok(context, neumeta_schedule_create(context, &schedule));
+    assert_ok(context, neumeta_options_create(context, &options));
+    assert_ok(context, neumeta_options_parse(options, "milestones", "3,5,5"));
+    assert_status(context, neumeta_schedule_add_phase(schedule, "a", 0, -1, options),
+                  NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(context, "phase 'a': MILESTONES must rise from entry to entry, but 5");
+    for (int i = 0; i < PHASES; i++)
+        assert_ok(context, neumeta_schedule_add_phase(schedule, "a", 0, -1, NULL));
+    assert_status(context, neumeta_schedule_add_phase(schedule, "a", 0, -1, NULL),
+                  NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(context, "a schedule has at most 65536 phases");
+    ck_assert_int_eq(neumeta_schedule_phase_count(schedule), PHASES);
+    ck_assert_ptr_null(neumeta_schedule_phase_name(schedule, PHASES));
+    ck_assert_ptr_null(neumeta_schedule_phase_name(schedule, -1));
+    neumeta_options_free(options);
+    neumeta_schedule_free(schedule);
+    neumeta_context_free(context);
+}
+END_TEST
+
+START_TEST(recipes_need_a_whole_topology_and_its_blocks)
+{
+    const int64_t blocks[] = {1};
+    neumeta_context *context = test_context();
+    neumeta_schedule *schedule = NULL;
+    neumeta_topology *topology = NULL;
+    assert_ok(context, neumeta_topology_create(context, &topology));
+    assert_status(context,
+                  neumeta_schedule_create_recipe(topology, "nm", blocks, 1, NULL, &schedule),
+                  NEUMETA_ERR_STATE);
+    assert_message_contains(context, "the topology is not sealed");
+    neumeta_topology_free(topology);
+    topology = topology_of(context);
+    for (int64_t count = -1; count < 1000; count += 1000) {
+        assert_status(
+            context, neumeta_schedule_create_recipe(topology, "nm", blocks, count, NULL, &schedule),
+            NEUMETA_ERR_ARGUMENT);
+        assert_message_contains(context, "must lie in [0, ");
+    }
+    assert_status(context, neumeta_schedule_create_recipe(topology, "nm", NULL, 1, NULL, &schedule),
+                  NEUMETA_ERR_ARGUMENT);
+    assert_message_contains(context, "blocks");
+    ck_assert_ptr_null(schedule);
+    neumeta_topology_free(topology);
+    neumeta_context_free(context);
+}
+END_TEST
+
 START_TEST(recipes_have_the_settings_of_the_papers)
 {
     const int64_t last[] = {9};
@@ -547,6 +601,8 @@ int main(void)
     tcase_add_test(cases, a_gap_is_never_drawn_from);
     tcase_add_test(cases, depths_are_drawn_apart_from_widths);
     tcase_add_test(cases, groups_begin_full_and_sandwiches_have_two_ends);
+    tcase_add_test(cases, phases_have_rising_milestones_and_are_not_endless);
+    tcase_add_test(cases, recipes_need_a_whole_topology_and_its_blocks);
     tcase_add_test(cases, recipes_have_the_settings_of_the_papers);
     tcase_add_test(cases, shorter_recipes_keep_the_shares_of_their_phases);
     tcase_add_test(cases, the_nm_recipe_has_every_value_of_the_paper);
