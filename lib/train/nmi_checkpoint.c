@@ -39,20 +39,18 @@ static int64_t fingerprint_of(const nmi_trainer *trainer)
     return (int64_t)((trainer->fingerprint ^ trainer->teacher_mark) >> 1);
 }
 
-/* "<tensor>/<vector>", within the limit that docs/formats.md states. */
+/* "<tensor>/<vector>": names of nodes have at most 255 characters, so it is within the limit that
+ * docs/formats.md states. */
 typedef struct vector_name {
     char text[NMI_SAFETENSORS_NAME + 1];
 } vector_name;
 
-static neumeta_status name_vector(const nmi_trainer *trainer, int32_t tensor, int vector,
-                                  vector_name *out)
+static vector_name name_vector(const nmi_trainer *trainer, int32_t tensor, int vector)
 {
-    const char *name = trainer->topology->tensors[tensor].name;
-    int length = snprintf(out->text, sizeof out->text, "%s/%s", name, vector_names[vector]);
-    if (length < 0 || (size_t)length >= sizeof out->text)
-        return nmi_fail(trainer->object.context, NEUMETA_ERR_UNSUPPORTED,
-                        "tensor name '%.40s...' is too long for a checkpoint", name);
-    return NEUMETA_OK;
+    vector_name name;
+    snprintf(name.text, sizeof name.text, "%s/%s", trainer->topology->tensors[tensor].name,
+             vector_names[vector]);
+    return name;
 }
 
 /* --- saving ---------------------------------------------------------------------------------- */
@@ -67,13 +65,11 @@ static neumeta_status add_slots(nmi_trainer *trainer, nmi_safetensors_writer *wr
         list_vectors(slot, vectors);
         steps[t] = slot->steps;
         for (int v = 0; v < VECTOR_COUNT && status == NEUMETA_OK; v++) {
-            vector_name name = {{0}};
             if (slot->kind == NMI_SLOT_NONE || *vectors[v] == NULL)
                 continue;
-            status = name_vector(trainer, t, v, &name);
-            if (status == NEUMETA_OK)
-                status = nmi_safetensors_add(writer, name.text, NMI_DTYPE_F32, 1, &slot->count,
-                                             *vectors[v]);
+            const vector_name name = name_vector(trainer, t, v);
+            status =
+                nmi_safetensors_add(writer, name.text, NMI_DTYPE_F32, 1, &slot->count, *vectors[v]);
         }
     }
     return status;
@@ -189,10 +185,7 @@ static neumeta_status check_slots(nmi_trainer *trainer, const nmi_safetensors *f
             return nmi_fail(context, NEUMETA_ERR_FORMAT, "impossible step count of '%s'",
                             trainer->topology->tensors[t].name);
         for (int v = 0; v < VECTOR_COUNT && slot->kind != NMI_SLOT_NONE; v++) {
-            vector_name name = {{0}};
-            neumeta_status status = name_vector(trainer, t, v, &name);
-            if (status != NEUMETA_OK)
-                return status;
+            const vector_name name = name_vector(trainer, t, v);
             nmi_tensor_entry entry;
             const bool there = nmi_safetensors_find(file, name.text, &entry);
             if (!there && v > 0)
@@ -272,10 +265,8 @@ static neumeta_status take_missing_vectors(nmi_trainer *trainer, const nmi_safet
         float **vectors[VECTOR_COUNT];
         list_vectors(&trainer->slots[t], vectors);
         for (int v = 1; v < VECTOR_COUNT && status == NEUMETA_OK; v++) {
-            vector_name name = {{0}};
-            status = name_vector(trainer, t, v, &name);
-            if (status != NEUMETA_OK || *vectors[v] != NULL ||
-                nmi_safetensors_index(file, name.text) < 0)
+            const vector_name name = name_vector(trainer, t, v);
+            if (*vectors[v] != NULL || nmi_safetensors_index(file, name.text) < 0)
                 continue;
             float *vector = nmi_alloc_array(context, trainer->slots[t].count, sizeof *vector);
             taken[t * VECTOR_COUNT + v] = vector;
@@ -303,8 +294,7 @@ static void copy_slots(nmi_trainer *trainer, const nmi_safetensors *file, const 
         list_vectors(slot, vectors);
         slot->steps = steps[t];
         for (int v = 0; v < VECTOR_COUNT && slot->kind != NMI_SLOT_NONE; v++) {
-            vector_name name = {{0}};
-            name_vector(trainer, t, v, &name);
+            const vector_name name = name_vector(trainer, t, v);
             nmi_tensor_entry entry;
             if (nmi_safetensors_find(file, name.text, &entry)) {
                 nmi_tensor_copy(&entry, *vectors[v]);
