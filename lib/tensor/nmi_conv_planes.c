@@ -90,6 +90,11 @@ int64_t nmi_plane_items(const nmi_plane *p, int64_t numbers, int64_t channels)
     return nmi_larger(1, nmi_smaller(MOST_ITEMS, numbers / (nmi_plane_pitch(p) * channels)));
 }
 
+int64_t nmi_conv_reach(const nmi_conv_shape *s)
+{
+    return (s->kernel - 1) / s->stride + 1;
+}
+
 nmi_segments nmi_segments_of(const nmi_conv_shape *s, int64_t line_phase, int64_t column_phase)
 {
     const int64_t k = s->kernel;
@@ -97,6 +102,7 @@ nmi_segments nmi_segments_of(const nmi_conv_shape *s, int64_t line_phase, int64_
                           .taps = (k - 1 - column_phase) / s->stride + 1,
                           .channels = s->in_channels,
                           .columns = s->out_channels,
+                          .reach = nmi_conv_reach(s),
                           .line_stride = s->stride * k,
                           .tap_stride = s->stride,
                           .channel_stride = k * k,

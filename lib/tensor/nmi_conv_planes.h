@@ -43,9 +43,12 @@ int64_t nmi_plane_pitch(const nmi_plane *plane);
 /* Images of a group: so many that their numbers do not exceed `numbers`, but one at least. */
 int64_t nmi_plane_items(const nmi_plane *plane, int64_t numbers, int64_t channels);
 
+/* Taps of a direction that meet in a plane at most. */
+int64_t nmi_conv_reach(const nmi_conv_shape *shape);
 /* `lines` segments of `taps` pixels, and where their weights lie. */
 typedef struct nmi_segments {
     int64_t lines, taps, channels, columns;
+    int64_t reach;
     int64_t line_stride, tap_stride, channel_stride, column_stride; /* of weights */
 } nmi_segments;
 

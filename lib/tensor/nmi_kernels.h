@@ -101,6 +101,19 @@ typedef struct nmi_strip_step {
 } nmi_strip_step;
 
 /*
+ * Outputs whose taps are columns: the sum at position p has taps * columns columns, [tap][column],
+ * no more than 16, and the output is that of tap 0 at p, of tap 1 at p + 1, and so on, added in
+ * this order. Such sums pass through memory, 16 floats for each position up to the last output's
+ * and for 15 + taps more.
+ */
+typedef struct nmi_strip_spread {
+    const nmi_strip_step *steps;
+    int64_t step_count;
+    int64_t columns, taps;
+    float *sums;
+} nmi_strip_spread;
+
+/*
  * Images in bf16, end to end in one line of positions: output (i, l, c) of a convolution belongs to
  * position i * item_pitch + l * line_pitch + c, and is a sum over steps. Positions between lines
  * and items have no output. What 15 positions behind the last output see must be readable; pairs
@@ -110,24 +123,35 @@ typedef struct nmi_strip {
     const float *pairs;
     const nmi_strip_step *steps;
     int64_t step_count;
+    nmi_strip_spread spread; /* the last columns, behind a multiple of 16; or none */
     int64_t items, lines, columns;
     int64_t item_pitch, line_pitch; /* the first a multiple of the second */
 } nmi_strip;
 
+/* 16 numbers of the first pair of positions, and floats from there to those of the next pair. */
+typedef struct nmi_strip_columns {
+    int64_t at, line;
+} nmi_strip_columns;
+
 /*
  * Sums over 32 * steps positions of products of numbers, which lie in lines of positions, `plane`
- * numbers apart, an even count, with pairs of positions, which lie in lines of numbers, `line`
- * floats apart. 16 lines of the former make a line tile, 16 numbers of the latter, from pairs +
- * columns[i] on, a column tile.
+ * numbers apart, an even count, with pairs of positions, which lie in lines of numbers. `height` of
+ * the former, up to 16, make a line tile; columns[i], from `pairs` on, a column tile.
  */
 typedef struct nmi_strip_sums {
     const uint16_t *planes;
-    int64_t plane, line_tiles;
+    int64_t plane, height, line_tiles;
     const float *pairs;
-    int64_t line, column_tiles;
-    const int64_t *columns;
+    const nmi_strip_columns *columns;
+    int64_t column_tiles;
     int64_t steps;
 } nmi_strip_sums;
+
+/* Windows of `lines` runs of `run` numbers, whose beginnings are `pitch` apart; the next window
+ * begins `from_step` on, and is to begin `to_step` on, lines * run or more. */
+typedef struct nmi_strip_windows {
+    int64_t lines, run, pitch, from_step, to_step;
+} nmi_strip_windows;
 
 /* Pixels that transposing and pairing take at once. */
 enum { NMI_STRIP_PIXELS = 32 };
@@ -137,10 +161,13 @@ enum { NMI_STRIP_PIXELS = 32 };
  * laid out by nmi_conv_matrix.c.
  */
 typedef struct nmi_matrix_kernels {
-    /* Pixels of `channels` floats, x_step apart, as pairs, `step` apart. Each takes whole vectors
-     * of 16 numbers, zeros at its end, over which the next pixel may be written. */
+    /* Pixels of `channels` floats, x_step apart, in bf16, `step` numbers apart. Each takes whole
+     * vectors of 16 numbers, zeros at its end, over which the next pixel may be written. */
     void (*round_pixels)(int64_t pixels, int64_t channels, const float *x, int64_t x_step,
-                         float *pairs, int64_t step);
+                         uint16_t *to, int64_t step);
+    /* Copies windows, one run after another. Up to 31 numbers behind a run are read and written. */
+    void (*copy_windows)(const nmi_strip_windows *windows, int64_t count, const uint16_t *from,
+                         uint16_t *to);
     /* planes[c * plane + i] = pixels[i][c] in bf16, i < NMI_STRIP_PIXELS. */
     void (*transpose_pixels)(const float *const *pixels, int64_t channels, int64_t plane,
                              uint16_t *planes);
@@ -150,11 +177,12 @@ typedef struct nmi_matrix_kernels {
     void (*pair_pixels)(const float *const *pixels, int64_t channels, int64_t line, float *pairs,
                         float *odd);
     /* y(i, l, c)[n] = epilogue(sum over steps and pairs of strip * w[n]) at y + i * y_item +
-     * l * y_line + c * y_step. w packed: [16 columns][step][pair][16] pairs. */
+     * l * y_line + c * y_step. w packed: [16 columns][step][pair][16] pairs, spread columns behind
+     * the others. */
     void (*products)(const nmi_strip *strip, const float *packed, int64_t columns,
                      const nmi_epilogue *epilogue, float *y, int64_t y_item, int64_t y_line,
                      int64_t y_step);
-    /* dw[line tile][column tile][16][16] += sums. */
+    /* dw[line tile][column tile][16][16] += sums, of which the first `height` lines are there. */
     void (*gradient)(const nmi_strip_sums *sums, float *dw);
 } nmi_matrix_kernels;
 

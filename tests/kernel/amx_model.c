@@ -105,6 +105,14 @@ static vec pair_up(vec first, vec second)
     return (vec)(rounded_bits(first) >> 16 | (rounded_bits(second) & 0xffff0000u));
 }
 
+static vec lanes_from(vec v, int first)
+{
+    vec from = {0};
+    for (int i = first; i < LANES; i++)
+        from[i - first] = v[i];
+    return from;
+}
+
 static void transpose(vec v[LANES])
 {
     for (int i = 0; i < LANES; i++) {

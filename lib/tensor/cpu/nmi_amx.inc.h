@@ -58,6 +58,13 @@ static inline __attribute__((always_inline)) vec pair_up(vec first, vec second)
     return (vec)_mm512_permutexvar_epi16(order, (__m512i)both);
 }
 
+/* From lane `first` on; what follows the last one means nothing. */
+static inline __attribute__((always_inline)) vec lanes_from(vec v, int first)
+{
+    const uvec lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return (vec)_mm512_permutexvar_ps((__m512i)(lane + (uint32_t)first), (__m512)v);
+}
+
 /* 16 vectors of 16 floats, transposed in place: first within quarters of vectors, then those. */
 static inline __attribute__((always_inline)) void transpose(vec v[16])
 {
