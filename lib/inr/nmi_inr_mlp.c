@@ -26,32 +26,6 @@ bool nmi_mlp_splits(const nmi_mlp_rows *rows)
     return rows->clean && rows->grid.edge == NMI_EDGE_NONE && rows->grid.inputs >= NMI_SPLIT_INPUTS;
 }
 
-static void pack_layer(const nmi_mlp_rows *rows, int64_t layer, bool backward, float *packed)
-{
-    const nmi_mlp *mlp = rows->mlp;
-    const nmi_dense_shape shape = nmi_mlp_shape(mlp, layer, rows->slice.count);
-    const float *weights = used_weights(mlp, rows->parameters, rows->slice, layer);
-    nmi_dense_pack(mlp->kernels, shape, weights, packed + nmi_mlp_packed_at(mlp, layer));
-    if (backward && layer > 0)
-        nmi_dense_pack_transposed(mlp->kernels, shape, weights,
-                                  packed + nmi_mlp_transposed_at(mlp, layer));
-}
-
-void nmi_mlp_pack(const nmi_mlp_rows *rows, bool backward, float *packed)
-{
-    const nmi_mlp *mlp = rows->mlp;
-    for (int64_t m = 0; m <= mlp->layers; m++) {
-        if (m == 0 && nmi_mlp_splits(rows))
-            nmi_split_pack(mlp->kernels, &mlp->encoding, mlp->hidden, rows->parameters, packed);
-        else if (rows->precision == NMI_BF16 && m < mlp->layers)
-            nmi_mlp_bf16_pack(rows, m, backward, packed);
-        else
-            pack_layer(rows, m, backward, packed);
-    }
-}
-
-/* --- forward ----------------------------------------------------------------------------- */
-
 nmi_split nmi_mlp_split(const nmi_mlp_rows *rows, const nmi_mlp_work *work)
 {
     return (nmi_split){.kernels = rows->mlp->kernels,
@@ -64,6 +38,43 @@ nmi_split nmi_mlp_split(const nmi_mlp_rows *rows, const nmi_mlp_work *work)
                        .encoded = work->encoded,
                        .stride = work->encoded_stride};
 }
+
+static void pack_layer(const nmi_mlp_rows *rows, int64_t layer, bool backward, float *packed)
+{
+    const nmi_mlp *mlp = rows->mlp;
+    const nmi_dense_shape shape = nmi_mlp_shape(mlp, layer, rows->slice.count);
+    const float *weights = used_weights(mlp, rows->parameters, rows->slice, layer);
+    nmi_dense_pack(mlp->kernels, shape, weights, packed + nmi_mlp_packed_at(mlp, layer));
+    if (backward && layer > 0)
+        nmi_dense_pack_transposed(mlp->kernels, shape, weights,
+                                  packed + nmi_mlp_transposed_at(mlp, layer));
+}
+
+/* Of a first layer that is taken apart, the products of the whole tensor. */
+static void pack_terms(const nmi_mlp_rows *rows, float *packed, float *terms)
+{
+    const nmi_mlp *mlp = rows->mlp;
+    const nmi_mlp_work work = nmi_mlp_lay_out(rows, false);
+    nmi_split split = nmi_mlp_split(rows, &work);
+    split.rows = mlp->block_rows;
+    nmi_split_pack(mlp->kernels, &mlp->encoding, mlp->hidden, rows->parameters, packed);
+    nmi_split_terms(&split, packed, rows->parameters + nmi_mlp_bias_at(mlp, 0), terms);
+}
+
+void nmi_mlp_pack(const nmi_mlp_rows *rows, bool backward, float *packed, float *terms)
+{
+    const nmi_mlp *mlp = rows->mlp;
+    for (int64_t m = 0; m <= mlp->layers; m++) {
+        if (m == 0 && nmi_mlp_splits(rows))
+            pack_terms(rows, packed, terms);
+        else if (rows->precision == NMI_BF16 && m < mlp->layers)
+            nmi_mlp_bf16_pack(rows, m, backward, packed);
+        else
+            pack_layer(rows, m, backward, packed);
+    }
+}
+
+/* --- forward ----------------------------------------------------------------------------- */
 
 void nmi_mlp_encode(const nmi_mlp_rows *rows, const nmi_mlp_work *work)
 {
@@ -82,14 +93,13 @@ nmi_epilogue nmi_mlp_epilogue(const nmi_mlp_rows *rows, int64_t layer)
     return epilogue;
 }
 
-/* `sums` is a buffer too, for those of a split layer. */
-static void first_layer(const nmi_mlp_rows *rows, const nmi_mlp_work *w, float *a, float *sums)
+static void first_layer(const nmi_mlp_rows *rows, const nmi_mlp_work *w, float *a)
 {
     const nmi_mlp *mlp = rows->mlp;
     const nmi_epilogue epilogue = nmi_mlp_epilogue(rows, 0);
     if (nmi_mlp_splits(rows)) {
         const nmi_split split = nmi_mlp_split(rows, w);
-        nmi_split_forward(&split, rows->packed, &epilogue, sums, a, w->hidden_stride);
+        nmi_split_forward(&split, rows->terms, mlp->activation, a, w->hidden_stride, NULL);
         return;
     }
     nmi_mlp_encode(rows, w);
@@ -126,7 +136,7 @@ static void forward(const nmi_mlp_rows *rows, bool keep, float *values)
     const nmi_mlp *mlp = rows->mlp;
     const nmi_mlp_work w = nmi_mlp_lay_out(rows, keep);
     const float *x = stream(&w, keep, 0);
-    first_layer(rows, &w, stream(&w, keep, 0), stream(&w, keep, 1));
+    first_layer(rows, &w, stream(&w, keep, 0));
     for (int64_t m = 1; m < mlp->layers; m++) {
         nmi_epilogue epilogue = nmi_mlp_epilogue(rows, m);
         float *y = stream(&w, keep, m);

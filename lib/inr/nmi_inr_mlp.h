@@ -30,6 +30,7 @@ typedef struct nmi_mlp {
     int32_t activation;     /* NMI_ACTIVATION_* */
     double scalar;          /* first value of the residual scalars */
     int64_t block_rows;     /* rows that run through all layers at once */
+    int64_t terms;          /* most inputs and outputs of a tensor, together */
 } nmi_mlp;
 
 /* The outputs a tensor uses: its taps, the central ones of D. */
@@ -38,13 +39,13 @@ typedef struct nmi_mlp_slice {
 } nmi_mlp_slice;
 
 /*
- * Rows first .. first + rows - 1 (rows <= block_rows) of one tensor. `packed` comes from
+ * Rows first .. first + rows - 1 (rows <= block_rows) of one tensor. `packed` and `terms` come from
  * nmi_mlp_pack() with the same slice, grid, precision and `clean`; `work` has nmi_mlp_work_floats()
  * floats, aligned to 64 bytes, for one thread.
  */
 typedef struct nmi_mlp_rows {
     const nmi_mlp *mlp;
-    const float *parameters, *packed;
+    const float *parameters, *packed, *terms;
     nmi_mlp_slice slice;
     nmi_grid grid;
     const nmi_noise *noise; /* NULL: clean */
@@ -60,10 +61,12 @@ int64_t nmi_mlp_parameter_count(const nmi_mlp *mlp);
 /* The index-th part; false past the last one. */
 bool nmi_mlp_part(const nmi_mlp *mlp, int32_t index, nmi_inr_part *out);
 
-/* Parameters rearranged for the kernels; with `backward` also what nmi_mlp_backward() needs. Of
- * `rows`, packing and reducing look only at what a tensor's blocks of rows have in common. */
+/* Parameters rearranged for the kernels; with `backward` also what nmi_mlp_backward() needs. What
+ * clean rows share of the first layer goes to `terms`, nmi_mlp_terms_floats(). Of `rows`, packing
+ * and reducing look only at `work` and at what a tensor's blocks of rows have in common. */
 size_t nmi_mlp_packed_floats(const nmi_mlp *mlp, bool backward);
-void nmi_mlp_pack(const nmi_mlp_rows *rows, bool backward, float *packed);
+size_t nmi_mlp_terms_floats(const nmi_mlp *mlp);
+void nmi_mlp_pack(const nmi_mlp_rows *rows, bool backward, float *packed, float *terms);
 size_t nmi_mlp_work_floats(const nmi_mlp *mlp, bool backward);
 /* What is kept of a block of rows between nmi_mlp_emit_keeping() and nmi_mlp_backward(), which then
  * may have other `work`: in floats only. */

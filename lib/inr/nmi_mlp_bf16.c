@@ -3,7 +3,7 @@
  * The MLP in bf16: the products of hidden layers, forward, to the inputs and to the weights, take
  * operands rounded to bf16. Sums, biases, activations, the residual stream, all gradients but those
  * operands, and the output layer stay in floats; so does a first layer that is taken apart, which
- * is a sixth of one that is not.
+ * costs next to nothing.
  *
  * Kept for backward: z[m] = phi(A_m a + b_m) in floats and a_m as pairs, which is all that the next
  * layer's products see of it. The stream a is one buffer that every layer adds to; without backward
@@ -14,7 +14,6 @@
 typedef struct buffers {
     nmi_mlp_work work;
     float *stream, *branches, *g, *dv;  /* of floats; branches: z[0], z[1] .. */
-    float *sums;                        /* room for those of a split layer */
     float *pairs;                       /* a_0, a_1 .. as pairs */
     float *dv_pairs, *dv_lines, *lines; /* dv along and across rows, x across rows */
     float *encoded_pairs, *encoded_lines;
@@ -24,7 +23,7 @@ typedef struct buffers {
 
 int64_t nmi_mlp_bf16_buffers(const nmi_mlp *mlp, bool backward)
 {
-    return backward ? mlp->layers + 3 : 2;
+    return backward ? mlp->layers + 3 : 1;
 }
 
 /* Without backward two in turn; with it one for each layer and those of a product. */
@@ -42,7 +41,6 @@ static buffers lay_out(const nmi_mlp_rows *rows, bool backward)
     return (buffers){.work = w,
                      .stream = w.hidden,
                      .branches = backward ? w.hidden + w.buffer : w.hidden,
-                     .sums = backward ? w.hidden : w.hidden + w.buffer,
                      .g = w.hidden + (mlp->layers + 1) * w.buffer,
                      .dv = w.hidden + (mlp->layers + 2) * w.buffer,
                      .pairs = pairs,
@@ -89,7 +87,7 @@ static void first_layer(const nmi_mlp_rows *rows, const buffers *b)
     epilogue.rounded = b->pairs;
     if (nmi_mlp_splits(rows)) {
         const nmi_split split = nmi_mlp_split(rows, &b->work);
-        nmi_split_forward(&split, rows->packed, &epilogue, b->sums, b->branches, b->stride);
+        nmi_split_forward(&split, rows->terms, mlp->activation, b->branches, b->stride, b->pairs);
         return;
     }
     nmi_mlp_encode(rows, &b->work);

@@ -35,9 +35,10 @@ typedef struct slot {
 struct nmi_mlp_scratch {
     int32_t workers;
     bool backward;
-    int64_t packed_stride, lane_stride, work_stride; /* floats, whole lines */
+    int64_t packed_stride, terms_stride, lane_stride, work_stride; /* floats, whole lines */
     int64_t lane_count;
     float *packed; /* [SLOTS][packed_stride] */
+    float *terms;  /* [SLOTS][terms_stride] */
     float *lanes;  /* [lane_count][lane_stride] */
     float *work;   /* [workers][work_stride] */
     /* the present wave */
@@ -74,6 +75,7 @@ static void free_scratch(nmi_context *context, struct nmi_mlp_scratch *scratch)
     if (scratch == NULL)
         return;
     nmi_free(context, scratch->packed);
+    nmi_free(context, scratch->terms);
     nmi_free(context, scratch->lanes);
     nmi_free(context, scratch->work);
     nmi_free(context, scratch);
@@ -96,8 +98,10 @@ static neumeta_status prepare(nmi_manifold *manifold, bool backward)
     s->backward = backward;
     s->manifold = manifold;
     s->packed_stride = whole_lines(nmi_mlp_packed_floats(mlp, backward));
+    s->terms_stride = whole_lines(nmi_mlp_terms_floats(mlp));
     s->work_stride = whole_lines(nmi_mlp_work_floats(mlp, backward)) + nmi_mlp_average_floats(mlp);
     s->packed = nmi_alloc_matrix(ctx, SLOTS, s->packed_stride, sizeof(float));
+    s->terms = nmi_alloc_matrix(ctx, SLOTS, s->terms_stride, sizeof(float));
     s->work = nmi_alloc_matrix(ctx, workers, s->work_stride, sizeof(float));
     if (backward) {
         s->lane_stride = whole_lines(nmi_mlp_lane_floats(mlp));
@@ -106,7 +110,8 @@ static neumeta_status prepare(nmi_manifold *manifold, bool backward)
             s->lane_count = WAVE_LANES;
         s->lanes = nmi_alloc_matrix(ctx, s->lane_count, s->lane_stride, sizeof(float));
     }
-    if (s->packed == NULL || s->work == NULL || (backward && s->lanes == NULL)) {
+    if (s->packed == NULL || s->terms == NULL || s->work == NULL ||
+        (backward && s->lanes == NULL)) {
         free_scratch(ctx, s);
         return NEUMETA_ERR_MEMORY;
     }
@@ -152,6 +157,7 @@ static slot *add_slot(struct nmi_mlp_scratch *s, const nmi_field *field, const n
         .mlp = mlp,
         .parameters = parameters,
         .packed = s->packed + s->slot_count * s->packed_stride,
+        .terms = s->terms + s->slot_count * s->terms_stride,
         .slice = central_slice(mlp->outputs, tensor->dims[2] * tensor->dims[3]),
         .grid = {.tensor = field->index,
                  .tensors = manifold->counts[NMI_INR_MLP],
@@ -202,9 +208,10 @@ static nmi_mlp_rows block_rows(const struct nmi_mlp_scratch *s, const slot *tens
 static void pack_task(void *argument, int64_t index, int32_t worker)
 {
     const struct nmi_mlp_scratch *s = argument;
-    const nmi_mlp_rows *rows = &s->slots[index].rows;
-    (void)worker;
-    nmi_mlp_pack(rows, s->slots[index].lane != NULL, s->packed + index * s->packed_stride);
+    nmi_mlp_rows rows = s->slots[index].rows;
+    rows.work = s->work + worker * s->work_stride + nmi_mlp_average_floats(rows.mlp);
+    nmi_mlp_pack(&rows, s->slots[index].lane != NULL, s->packed + index * s->packed_stride,
+                 s->terms + index * s->terms_stride);
 }
 
 /* --- forward ----------------------------------------------------------------------------- */

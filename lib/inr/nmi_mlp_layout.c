@@ -144,6 +144,11 @@ size_t nmi_mlp_packed_floats(const nmi_mlp *mlp, bool backward)
     return (size_t)(nmi_mlp_transposed_at(mlp, mlp->layers) + transposed_room(mlp, mlp->layers));
 }
 
+size_t nmi_mlp_terms_floats(const nmi_mlp *mlp)
+{
+    return (size_t)(mlp->terms * mlp->hidden);
+}
+
 int64_t nmi_mlp_lane_vector_room(const nmi_mlp *mlp)
 {
     return round_up((mlp->hidden > mlp->outputs ? mlp->hidden : mlp->outputs) + 1);

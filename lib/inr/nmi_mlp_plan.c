@@ -83,6 +83,7 @@ neumeta_status nmi_mlp_describe(nmi_manifold *manifold, int32_t kind, nmi_mlp *m
     mlp->activation = settings->function == 0 ? NMI_ACTIVATION_RELU : NMI_ACTIVATION_ELU;
     mlp->scalar = settings->scalar;
     mlp->block_rows = choose_block_rows(mlp->hidden);
+    mlp->terms = largest.outputs + largest.inputs;
     return NEUMETA_OK;
 }
 

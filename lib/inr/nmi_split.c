@@ -40,7 +40,46 @@ void nmi_split_unpack_gradient(const nmi_kernels *kernels, const nmi_encoding *e
     }
 }
 
-/* --- rows of a block, output by output --------------------------------------------------- */
+/* --- terms ------------------------------------------------------------------------------- */
+
+/* `count` terms of rows `step` apart. */
+static void some_terms(const nmi_split *split, int32_t features, int64_t step, int64_t count,
+                       const float *packed, const float *bias, float *terms)
+{
+    const nmi_dense_shape shape = part_shape(split->encoding, split->hidden, features);
+    nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
+    epilogue.bias = bias;
+    for (int64_t first = 0; first < count; first += split->rows) {
+        const int64_t lines = count - first < split->rows ? count - first : split->rows;
+        nmi_encoding_clean(split->kernels, split->encoding, split->grid, features, first * step,
+                           step, lines, split->work, split->encoded, split->stride);
+        nmi_dense_forward(split->kernels, shape, lines, split->encoded, split->stride, packed,
+                          &epilogue, terms + first * split->hidden, split->hidden);
+    }
+}
+
+void nmi_split_terms(const nmi_split *split, const float *packed, const float *bias, float *terms)
+{
+    const int64_t inputs = split->grid->inputs;
+    some_terms(split, NMI_FEATURES_INPUT, 1, inputs, packed, NULL, terms);
+    some_terms(split, NMI_FEATURES_OTHER, inputs, split->grid->outputs,
+               packed + other_at(split->kernels, split->encoding, split->hidden), bias,
+               terms + inputs * split->hidden);
+}
+
+void nmi_split_forward(const nmi_split *split, const float *terms, int32_t activation, float *y,
+                       int64_t y_stride, float *pairs)
+{
+    const int64_t inputs = split->grid->inputs, hidden = split->hidden;
+    for (int64_t r = 0; r < split->rows; r++) {
+        const int64_t row = split->first + r;
+        split->kernels->add_activate(activation, hidden, terms + row % inputs * hidden,
+                                     terms + (inputs + row / inputs) * hidden, y + r * y_stride,
+                                     pairs != NULL ? pairs + r * y_stride / 2 : NULL);
+    }
+}
+
+/* --- backward: rows of a block, output by output ------------------------------------------ */
 
 static int64_t input_lines(const nmi_split *split)
 {
@@ -87,34 +126,13 @@ static void encode(const nmi_split *split)
                        split->work, split->encoded + lines * split->stride, split->stride);
 }
 
-void nmi_split_forward(const nmi_split *split, const float *packed, const nmi_epilogue *epilogue,
-                       float *sums, float *y, int64_t y_stride)
-{
-    const int64_t outputs = nmi_split_outputs(split);
-    const nmi_dense_shape input = part_shape(split->encoding, split->hidden, NMI_FEATURES_INPUT);
-    const nmi_dense_shape other = part_shape(split->encoding, split->hidden, NMI_FEATURES_OTHER);
-    nmi_epilogue start = NMI_EPILOGUE_NONE;
-    start.bias = epilogue->bias;
-    encode(split);
-    nmi_dense_forward(split->kernels, other, outputs,
-                      split->encoded + input_lines(split) * split->stride, split->stride,
-                      packed + other_at(split->kernels, split->encoding, split->hidden), &start,
-                      sums, y_stride);
-    for (int64_t o = 0; o < outputs; o++) {
-        const run rows = run_at(split, o);
-        nmi_epilogue end = nmi_epilogue_moved(epilogue, rows.first * y_stride, 0);
-        end.bias = sums + o * y_stride;
-        nmi_dense_forward(split->kernels, input, rows.rows, rows.features, split->stride, packed,
-                          &end, y + rows.first * y_stride, y_stride);
-    }
-}
-
 void nmi_split_backward(const nmi_split *split, const float *dy, int64_t dy_stride, float *sums,
                         float *packed_gradient, float *dbias)
 {
     const int64_t outputs = nmi_split_outputs(split);
     const nmi_dense_shape input = part_shape(split->encoding, split->hidden, NMI_FEATURES_INPUT);
     const nmi_dense_shape other = part_shape(split->encoding, split->hidden, NMI_FEATURES_OTHER);
+    encode(split);
     for (int64_t o = 0; o < outputs; o++) {
         const run rows = run_at(split, o);
         float *sum = sums + o * dy_stride;

@@ -5,10 +5,10 @@
  *
  *   A_0 e = A_other e_other(o) + A_input e_input(i)
  *
- * The first term is computed once for each output in a block of rows, the second, a sixth of the
- * whole, for each row: 2 H (P_other outputs + P_input rows) FLOP instead of 2 H P rows. Backward
- * likewise: gradients of a row's sums are added over the rows of an output before they meet
- * e_other. A row's value depends on no other row.
+ * The terms are computed once for each output and each input of the tensor, 2 H (P_other outputs +
+ * P_input inputs) FLOP instead of 2 H P rows; a row adds two of them. In the backward gradients of
+ * a row's sums are added over the rows of an output in a block before they meet e_other. A row's
+ * value depends on no other row.
  */
 #ifndef NMI_SPLIT_H
 #define NMI_SPLIT_H
@@ -16,7 +16,7 @@
 #include "nmi_dense.h"
 #include "nmi_encoding.h"
 
-/* Fewer inputs than these are not worth it: each output is a product of its own. */
+/* Fewer inputs than these are not worth it: in the backward each output is a product of its own. */
 enum { NMI_SPLIT_INPUTS = 8 };
 
 /* A block of rows: first .. first + rows - 1 of the grid. */
@@ -41,12 +41,17 @@ void nmi_split_pack(const nmi_kernels *kernels, const nmi_encoding *encoding, in
 void nmi_split_unpack_gradient(const nmi_kernels *kernels, const nmi_encoding *encoding,
                                int64_t hidden, const float *packed, float *weights);
 
-/* y = epilogue(A_0 e), rows y_stride floats apart, the epilogue without residuals. `sums` is room
- * for nmi_split_outputs(split) rows of y. Leaves the features in `encoded`, for backward. */
+/* The terms of all inputs, then those of all outputs with the bias, each a line of H floats. The
+ * block's own rows are not looked at, but for their number, of which `encoded` holds as many
+ * lines. */
+void nmi_split_terms(const nmi_split *split, const float *packed, const float *bias, float *terms);
+/* y = activation(A_0 e + bias), rows y_stride floats apart; pairs, unless NULL, receive y rounded,
+ * half as far apart. */
+void nmi_split_forward(const nmi_split *split, const float *terms, int32_t activation, float *y,
+                       int64_t y_stride, float *pairs);
+/* packed_gradient += dy^T e, dbias += the rows of dy. `sums` is room for nmi_split_outputs(split)
+ * rows of dy. */
 int64_t nmi_split_outputs(const nmi_split *split);
-void nmi_split_forward(const nmi_split *split, const float *packed, const nmi_epilogue *epilogue,
-                       float *sums, float *y, int64_t y_stride);
-/* packed_gradient += dy^T e, dbias += the rows of dy. `sums` as above. */
 void nmi_split_backward(const nmi_split *split, const float *dy, int64_t dy_stride, float *sums,
                         float *packed_gradient, float *dbias);
 

@@ -126,41 +126,23 @@ static int64_t pairs_of(int64_t numbers)
     return (numbers + 1) / 2;
 }
 
-enum { SPAN = 32, COLUMNS = 16 }; /* numbers rounded at once; outputs of w side by side */
-
-/* Outputs of w, along which its pairs lie, into neighbouring columns of a panel: `present` of them,
- * the others zero. */
-static void pack_columns(const nmi_kernels *kernels, int64_t inputs, const float *w,
-                         int64_t present, int64_t columns, int64_t width, float *packed)
-{
-    float pairs[COLUMNS][SPAN / 2] = {{0}};
-    for (int64_t k = 0; k < inputs; k += SPAN) {
-        const int64_t count = inputs - k < SPAN ? inputs - k : SPAN;
-        for (int64_t n = 0; n < present; n++)
-            kernels->round_line(count, w + n * inputs + k, pairs[n]);
-        for (int64_t p = 0; p < pairs_of(count); p++, packed += width)
-            for (int64_t n = 0; n < columns; n++)
-                packed[n] = pairs[n][p];
-    }
-}
-
 void nmi_dense_pack_pairs(const nmi_kernels *kernels, nmi_dense_shape shape, const float *w,
                           float *packed)
 {
     const int64_t depth = pairs_of(shape.inputs);
     for (int64_t first = 0; first < shape.outputs; first += kernels->panel) {
         const int64_t width = nmi_panel_width(kernels, shape.outputs, first);
-        for (int64_t n = 0; n < width; n += COLUMNS) {
-            const int64_t columns = width - n < COLUMNS ? width - n : COLUMNS;
-            const int64_t left = shape.outputs - first - n;
-            pack_columns(kernels, shape.inputs, w + (first + n) * shape.inputs,
-                         left < 0         ? 0
-                         : left < columns ? left
-                                          : columns,
-                         columns, width, packed + first * depth + n);
+        for (int64_t n = 0; n < width; n += NMI_PACKED_AT_ONCE) {
+            const int64_t room = width - n, left = shape.outputs - first - n;
+            const int64_t columns = room < NMI_PACKED_AT_ONCE ? room : NMI_PACKED_AT_ONCE;
+            const int64_t present = left < 0 ? 0 : left < columns ? left : columns;
+            kernels->pack_columns(shape.inputs, present, columns, w + (first + n) * shape.inputs,
+                                  shape.inputs, width, packed + first * depth + n);
         }
     }
 }
+
+enum { SPAN = 32 }; /* numbers rounded at once */
 
 /* A line of a panel: `present` columns of two outputs of w, or of the last one alone. */
 static void pack_line(const nmi_kernels *kernels, const float *w, const float *next,

@@ -57,6 +57,9 @@ typedef struct nmi_epilogue {
 
 #define NMI_EPILOGUE_NONE ((nmi_epilogue){NULL, NULL, NULL, 1.0f, NMI_ACTIVATION_NONE, false, NULL})
 
+/* Most columns that pack_columns() takes. */
+enum { NMI_PACKED_AT_ONCE = 16 };
+
 /* Products of a tile and a pair of channels in Winograd's F(2 x 2, 3 x 3), and its taps. */
 enum { NMI_WINOGRAD_PLACES = 16, NMI_WINOGRAD_TAPS = 9 };
 
@@ -210,6 +213,11 @@ typedef struct nmi_kernels {
     /* pairs[i] = (line[i], next[i]) of two lines of `count` numbers in pairs, for
      * backward_weight_pairs; without `next`, with zeros. */
     void (*interleave)(int64_t count, const float *line, const float *next, float *pairs);
+    /* Some columns of a panel of pairs, `columns` <= NMI_PACKED_AT_ONCE, from lines of `inputs`
+     * numbers: packed[p * width + n] = (w[n * w_stride + 2 p], w[n * w_stride + 2 p + 1]) for n <
+     * present, an odd last number paired with zero; zero for the columns from there on. */
+    void (*pack_columns)(int64_t inputs, int64_t present, int64_t columns, const float *w,
+                         int64_t w_stride, int64_t width, float *packed);
     /*
      * Convolutions of nmi_tiles by Winograd's F(2 x 2, 3 x 3); see cpu/nmi_winograd.inc.h. `work`
      * has winograd_work() floats, or winograd_gradient_work() for the gradient. A transformed
@@ -233,6 +241,9 @@ typedef struct nmi_kernels {
     void (*column_sums)(int64_t rows, int64_t columns, const float *x, int64_t stride, float *sums);
     /* y = act(x); y may be x. */
     void (*activate)(int32_t activation, int64_t count, const float *x, float *y);
+    /* y = act(a + b); `pairs`, if not NULL, receives y as pairs, an odd last one with zero. */
+    void (*add_activate)(int32_t activation, int64_t count, const float *a, const float *b,
+                         float *y, float *pairs);
     /* dx = dy * act'(.) with the derivative taken from the output y of the activation:
      * ReLU (y > 0), ELU (y > 0 ? 1 : y + 1). dx may be dy. */
     void (*activate_backward)(int32_t activation, int64_t count, const float *y, const float *dy,

@@ -63,7 +63,8 @@ static void start(problem *p, const example *e, const nmi_kernels *kernels)
                        .layers = e->layers,
                        .outputs = TAPS,
                        .activation = e->activation,
-                       .block_rows = BLOCK};
+                       .block_rows = BLOCK,
+                       .terms = e->outputs + e->inputs};
     nmi_encoding_plan(&p->mlp.encoding, e->encoding, 6, 4, 1, &grid);
     p->parameter_count = nmi_mlp_parameter_count(&p->mlp);
     ck_assert_int_le(p->parameter_count, MOST_PARAMETERS);
@@ -82,14 +83,16 @@ static void run(const problem *p, int32_t precision, float *values, float *gradi
 {
     nmi_mlp_rows rows = p->rows;
     float *packed = make(nmi_mlp_packed_floats(&p->mlp, true));
+    float *terms = make(nmi_mlp_terms_floats(&p->mlp));
     float *work = make(nmi_mlp_work_floats(&p->mlp, true));
     float *lane = make(nmi_mlp_lane_floats(&p->mlp)), *again = make(BLOCK * TAPS);
     float *dy = make((size_t)(p->row_count * TAPS));
     test_fill(dy, p->row_count * TAPS, 3, 0.1f, 1);
     rows.precision = precision;
     rows.packed = packed;
+    rows.terms = terms;
     rows.work = work;
-    nmi_mlp_pack(&rows, true, packed);
+    nmi_mlp_pack(&rows, true, packed, terms);
     for (rows.first = 0; rows.first < p->row_count; rows.first += BLOCK) {
         rows.rows = p->row_count - rows.first < BLOCK ? p->row_count - rows.first : BLOCK;
         float *block = values + rows.first * TAPS;
@@ -101,6 +104,7 @@ static void run(const problem *p, int32_t precision, float *values, float *gradi
     for (int64_t share = 0; share < nmi_mlp_shares(&p->mlp); share++)
         nmi_mlp_reduce(&rows, lane, 0, 1, share, gradient);
     free(packed);
+    free(terms);
     free(work);
     free(lane);
     free(again);

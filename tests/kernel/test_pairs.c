@@ -232,6 +232,65 @@ START_TEST(lines_are_interleaved)
 }
 END_TEST
 
+/* Columns of any number out of lines of any length, whole tiles of them too. */
+START_TEST(columns_are_packed)
+{
+    enum { MOST = 70, WIDTH = 20 };
+    static const int64_t columns[][2] = {{16, 16}, {3, 4}, {0, 16}, {9, 16}, {8, 8}};
+    const nmi_kernels *kernels = kernels_at(_i);
+    if (kernels == NULL)
+        return;
+    float *w = make(NMI_PACKED_AT_ONCE * (MOST + 3), 1);
+    for (int64_t inputs = 1; inputs < MOST; inputs++)
+        for (size_t c = 0; c < sizeof columns / sizeof *columns; c++) {
+            const int64_t present = columns[c][0], all = columns[c][1], stride = inputs + 3;
+            float *packed = filled(MOST * WIDTH, untouched);
+            kernels->pack_columns(inputs, present, all, w, stride, WIDTH, packed);
+            for (int64_t p = 0; p <= (inputs + 1) / 2; p++)
+                for (int64_t n = 0; n < WIDTH; n++) {
+                    const int64_t x = n * stride + 2 * p;
+                    float expected = n < all && 2 * p < inputs ? 0.0f : untouched;
+                    if (n < present && 2 * p < inputs)
+                        expected = nmi_pair(w[x], 2 * p + 1 < inputs ? w[x + 1] : 0.0f);
+                    ck_assert_mem_eq(&packed[p * WIDTH + n], &expected, sizeof expected);
+                }
+            free(packed);
+        }
+    free(w);
+}
+END_TEST
+
+START_TEST(lines_are_added_and_rounded)
+{
+    enum { MOST = 70 };
+    const nmi_kernels *kernels = kernels_at(_i);
+    if (kernels == NULL)
+        return;
+    for (int64_t count = 1; count < MOST; count++)
+        for (int32_t act = NMI_ACTIVATION_NONE; act <= NMI_ACTIVATION_ELU; act++) {
+            float *a = make(count, 1), *b = make(count, 2), *sum = filled(count, 0.0f);
+            float *y = filled(count + 1, untouched), *pairs = filled(count + 1, untouched);
+            float *expected = filled(count + 1, untouched);
+            for (int64_t i = 0; i < count; i++)
+                sum[i] = a[i] + b[i];
+            kernels->activate(act, count, sum, sum);
+            kernels->round_line(count, sum, expected);
+            kernels->add_activate(act, count, a, b, y, pairs);
+            ck_assert_mem_eq(y, sum, (size_t)count * sizeof *y);
+            ck_assert_mem_eq(pairs, expected, (size_t)(count + 1) * sizeof *pairs);
+            kernels->add_activate(act, count, a, b, a, NULL);
+            ck_assert_mem_eq(a, sum, (size_t)count * sizeof *a);
+            ck_assert(y[count] == untouched);
+            free(a);
+            free(b);
+            free(sum);
+            free(y);
+            free(pairs);
+            free(expected);
+        }
+}
+END_TEST
+
 /* Layers of any numbers of inputs and outputs, odd ones too, against the fp32 products of what
  * bf16 makes of their operands. */
 static const int64_t layers[][3] = {{1, 1, 1}, {5, 7, 3}, {26, 33, 17}, {121, 64, 65}, {9, 199, 9}};
@@ -367,6 +426,8 @@ int main(void)
     tcase_add_loop_test(tests, a_row_does_not_depend_on_its_neighbours, 0, LEVELS);
     tcase_add_loop_test(tests, lines_are_rounded_to_the_nearest_and_ties_to_even, 0, LEVELS);
     tcase_add_loop_test(tests, lines_are_interleaved, 0, LEVELS);
+    tcase_add_loop_test(tests, columns_are_packed, 0, LEVELS);
+    tcase_add_loop_test(tests, lines_are_added_and_rounded, 0, LEVELS);
     tcase_add_loop_test(tests, no_rows_change_nothing, 0, LEVELS);
     suite_add_tcase(suite, tests);
     return test_main(suite);

@@ -36,14 +36,16 @@ static void run(problem *p, bool clean)
 {
     nmi_mlp_rows rows = p->rows;
     float *packed = make(nmi_mlp_packed_floats(&p->mlp, true));
+    float *terms = make(nmi_mlp_terms_floats(&p->mlp));
     float *work = make(nmi_mlp_work_floats(&p->mlp, true)), *lane = make((size_t)p->lane);
     float *dy = malloc((size_t)(p->row_count * TAPS) * sizeof *dy);
     ck_assert_ptr_nonnull(dy);
     test_fill(dy, p->row_count * TAPS, 3, -1, 1);
     rows.clean = clean;
     rows.packed = packed;
+    rows.terms = terms;
     rows.work = work;
-    nmi_mlp_pack(&rows, true, packed);
+    nmi_mlp_pack(&rows, true, packed, terms);
     p->values = make((size_t)(p->row_count * TAPS));
     p->gradient = make((size_t)p->parameters);
     for (rows.first = 0; rows.first < p->row_count; rows.first += BLOCK) {
@@ -54,6 +56,7 @@ static void run(problem *p, bool clean)
     for (int64_t share = 0; share < nmi_mlp_shares(&p->mlp); share++)
         nmi_mlp_reduce(&rows, lane, 0, 1, share, p->gradient);
     free(packed);
+    free(terms);
     free(work);
     free(lane);
     free(dy);
@@ -69,7 +72,8 @@ static problem start(int index, float *parameters)
                       .layers = LAYERS,
                       .outputs = TAPS,
                       .activation = NMI_ACTIVATION_ELU, /* smooth: both ways take the same branch */
-                      .block_rows = BLOCK};
+                      .block_rows = BLOCK,
+                      .terms = sizes[0] + sizes[1]};
     nmi_encoding_plan(&p.mlp.encoding, index % ENCODINGS, 6, 4, 1, &grid);
     p.rows =
         (nmi_mlp_rows){.parameters = parameters, .slice = {0, TAPS}, .grid = grid, .scale = 0.5f};
@@ -111,11 +115,13 @@ START_TEST(a_row_does_not_depend_on_its_block)
     run(&p, true);
     nmi_mlp_rows rows = p.rows;
     float *packed = make(nmi_mlp_packed_floats(&p.mlp, false));
+    float *terms = make(nmi_mlp_terms_floats(&p.mlp));
     float *work = make(nmi_mlp_work_floats(&p.mlp, false)), values[5 * TAPS];
     rows.clean = true;
     rows.packed = packed;
+    rows.terms = terms;
     rows.work = work;
-    nmi_mlp_pack(&rows, false, packed);
+    nmi_mlp_pack(&rows, false, packed, terms);
     for (rows.first = 0; rows.first < p.row_count; rows.first += rows.rows) {
         rows.rows = 1 + rows.first % 5;
         if (rows.rows > p.row_count - rows.first)
@@ -125,6 +131,7 @@ START_TEST(a_row_does_not_depend_on_its_block)
                          (size_t)(rows.rows * TAPS) * sizeof *values);
     }
     free(packed);
+    free(terms);
     free(work);
     free(p.values);
     free(p.gradient);

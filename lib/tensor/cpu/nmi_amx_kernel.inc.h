@@ -60,6 +60,29 @@ INLINE void matrix_add(const bool tall, const bool wide)
         MATRIX_ADD(3, 5, 7);
 }
 
+/* --- packing ------------------------------------------------------------------------------ */
+
+/* Whole tiles are rounded line by line and turned around; the rest as at other levels. */
+static void pack_columns_of_tiles(int64_t inputs, int64_t present, int64_t columns, const float *w,
+                                  int64_t w_stride, int64_t width, float *packed)
+{
+    const int64_t whole = present == SIDE ? inputs / (2 * SIDE) * (2 * SIDE) : 0;
+    for (int64_t k = 0; k < whole; k += 2 * SIDE, packed += SIDE * width) {
+        vec v[SIDE];
+        UNROLL
+        for (int n = 0; n < SIDE; n++) {
+            const float *line = w + n * w_stride + k;
+            const half_vec both[2] = {halves(load(line)), halves(load(line + SIDE))};
+            memcpy(&v[n], both, sizeof v[n]);
+        }
+        transpose(v);
+        UNROLL
+        for (int p = 0; p < SIDE; p++)
+            store(packed + p * width, v[p]);
+    }
+    pack_columns(inputs - whole, present, columns, w + whole, w_stride, width, packed);
+}
+
 /* --- forward ------------------------------------------------------------------------------ */
 
 /* Sums of a block between the tiles and y. */

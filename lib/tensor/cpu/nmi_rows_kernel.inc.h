@@ -468,9 +468,41 @@ static void backward_weight(const nmi_rows *rows, const float *dy, int64_t dy_li
     weight_grid(false, rows, dy, dy_line, dy_step, columns, dw_packed);
 }
 
+/* --- pairs -------------------------------------------------------------------------------- */
+
+static void round_line(int64_t count, const float *x, float *pairs)
+{
+    for (int64_t i = 0; i < count; i += LANES) {
+        const int64_t left = count - i < LANES ? count - i : LANES;
+        const half_vec rounded = halves(left < LANES ? load_part(x + i, (int)left) : load(x + i));
+        if (left < LANES)
+            memcpy(pairs + i / 2, &rounded, (size_t)((left + 1) / 2) * sizeof *pairs);
+        else
+            memcpy(pairs + i / 2, &rounded, sizeof rounded);
+    }
+}
+
+static void pack_columns(int64_t inputs, int64_t present, int64_t columns, const float *w,
+                         int64_t w_stride, int64_t width, float *packed)
+{
+    enum { SPAN = 32 }; /* numbers rounded at once */
+    float pairs[NMI_PACKED_AT_ONCE][SPAN / 2] = {{0}};
+    for (int64_t k = 0; k < inputs; k += SPAN) {
+        const int64_t count = inputs - k < SPAN ? inputs - k : SPAN;
+        for (int64_t n = 0; n < present; n++)
+            round_line(count, w + n * w_stride + k, pairs[n]);
+        for (int64_t p = 0; p < (count + 1) / 2; p++, packed += width)
+            for (int64_t n = 0; n < columns; n++)
+                packed[n] = pairs[n][p];
+    }
+}
+
 #ifdef MATRIX_TILES
 #include "nmi_amx_kernel.inc.h"
+#define PACK_COLUMNS pack_columns_of_tiles
 #else
+#define PACK_COLUMNS pack_columns
+
 static void forward_pairs(const nmi_rows *rows, const float *packed, int64_t columns,
                           const nmi_epilogue *epilogue, float *y, int64_t y_line, int64_t y_step)
 {
@@ -516,6 +548,26 @@ static void activate(int32_t activation, int64_t count, const float *x, float *y
         store_part(y + i, (int)(count - i), apply(activation, load_part(x + i, (int)(count - i))));
 }
 
+static void add_activate(int32_t activation, int64_t count, const float *a, const float *b,
+                         float *y, float *pairs)
+{
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        const vec sum = apply(activation, load(a + i) + load(b + i));
+        store(y + i, sum);
+        if (pairs != NULL) {
+            const half_vec rounded = halves(sum);
+            memcpy(pairs + i / 2, &rounded, sizeof rounded);
+        }
+    }
+    if (i < count) {
+        const int left = (int)(count - i);
+        store_part(y + i, left, apply(activation, load_part(a + i, left) + load_part(b + i, left)));
+        if (pairs != NULL)
+            round_line(left, y + i, pairs + i / 2);
+    }
+}
+
 INLINE vec slope(int32_t activation, vec y, vec dy)
 {
     if (activation == NMI_ACTIVATION_RELU)
@@ -546,18 +598,6 @@ static void add_scaled(int64_t count, float a, const float *x, float *y)
     if (i < count) {
         int left = (int)(count - i);
         store_part(y + i, left, load_part(x + i, left) * a + load_part(y + i, left));
-    }
-}
-
-static void round_line(int64_t count, const float *x, float *pairs)
-{
-    for (int64_t i = 0; i < count; i += LANES) {
-        const int64_t left = count - i < LANES ? count - i : LANES;
-        const half_vec rounded = halves(left < LANES ? load_part(x + i, (int)left) : load(x + i));
-        if (left < LANES)
-            memcpy(pairs + i / 2, &rounded, (size_t)((left + 1) / 2) * sizeof *pairs);
-        else
-            memcpy(pairs + i / 2, &rounded, sizeof rounded);
     }
 }
 
@@ -637,6 +677,7 @@ const nmi_kernels TABLE = {.name = NAME,
                            .backward_weight_pairs = backward_weight_pairs,
                            .round_line = round_line,
                            .interleave = interleave,
+                           .pack_columns = PACK_COLUMNS,
                            .winograd_work = winograd_work,
                            .winograd_gradient_work = winograd_gradient_work,
                            .winograd_pack = winograd_pack,
@@ -645,6 +686,7 @@ const nmi_kernels TABLE = {.name = NAME,
                            .matrix = MATRIX_KERNELS,
                            .column_sums = column_sums,
                            .activate = activate,
+                           .add_activate = add_activate,
                            .activate_backward = activate_backward,
                            .add_scaled = add_scaled,
                            .moments = moments,
