@@ -325,101 +325,114 @@ static void forward(const nmi_rows *rows, const float *packed, int64_t columns,
 
 /* --- weight gradient ---------------------------------------------------------------------- */
 
-/* A part of the grid and, within it, one tile of dw: `size` values of k times one panel. */
+/* A part of the grid and, within it, one tile of dw: `size` values of k times one panel, or half as
+ * many times two. */
 typedef struct weight_job {
     const float *x, *dy; /* first row; x already at the tile's first k */
     int64_t height, width, x_line, x_step, dy_line, dy_step;
     float *dw;
-    int columns; /* of this panel */
-    int skip;    /* leading values of k that another tile has summed already */
+    int64_t next; /* from dw to that of the second panel */
+    int columns;  /* of the last panel */
+    int skip;     /* leading values of k that another tile has summed already */
 } weight_job;
 
-INLINE void weight_tile(const bool pairs, const int size, const int vectors, const weight_job *job)
+#define EACH_K UNROLL for (int t = 0; t < size; t++)
+
+/* One row: sum[p * size + t] belongs to panel p and value t of k. */
+INLINE void weight_step(const bool pairs, const int panels, const int size, const int vectors,
+                        const weight_job *job, const float *x, const float *dy,
+                        vec sum[TILE_ROWS][2])
 {
+    vec gradient[2][2];
+    EACH_PANEL EACH_VECTOR gradient[p][v] =
+        p == panels - 1 && v == vectors - 1
+            ? load_part(dy + p * PANEL + v * LANES, job->columns - v * LANES)
+            : load(dy + p * PANEL + v * LANES);
+    EACH_K EACH_PANEL EACH_VECTOR sum[p * size + t][v] =
+        add_product(pairs, sum[p * size + t][v], gradient[p][v], x + t);
+}
+
+INLINE void weight_tile(const bool pairs, const int panels, const int size, const int vectors,
+                        const weight_job *given)
+{
+    const weight_job job = *given;
     vec sum[TILE_ROWS][2];
-    UNROLL
-    for (int t = 0; t < size; t++) {
-        UNROLL
-        for (int v = 0; v < vectors; v++)
-            sum[t][v] = load(job->dw + (t * vectors + v) * LANES);
-    }
-    const int last = job->columns - (vectors - 1) * LANES;
-    for (int64_t i = 0; i < job->height; i++) {
-        const float *x = job->x + i * job->x_line;
-        const float *dy = job->dy + i * job->dy_line;
-        for (int64_t j = 0; j < job->width; j++) {
-            vec gradient[2];
-            if (vectors == 2)
-                gradient[0] = load(dy);
-            gradient[vectors - 1] = load_part(dy + (vectors - 1) * LANES, last);
-            UNROLL
-            for (int t = 0; t < size; t++) {
-                UNROLL
-                for (int v = 0; v < vectors; v++)
-                    sum[t][v] = add_product(pairs, sum[t][v], gradient[v], x + t);
-            }
-            x += job->x_step;
-            dy += job->dy_step;
+    EACH_PANEL EACH_K EACH_VECTOR sum[p * size + t][v] =
+        load(job.dw + p * job.next + (t * vectors + v) * LANES);
+    for (int64_t i = 0; i < job.height; i++) {
+        const float *x = job.x + i * job.x_line;
+        const float *dy = job.dy + i * job.dy_line;
+        for (int64_t j = 0; j < job.width; j++) {
+            weight_step(pairs, panels, size, vectors, &job, x, dy, sum);
+            x += job.x_step;
+            dy += job.dy_step;
         }
     }
-    UNROLL
-    for (int t = 0; t < size; t++) {
-        if (t < job->skip)
+    EACH_PANEL EACH_K
+    {
+        if (t < job.skip)
             continue;
-        UNROLL
-        for (int v = 0; v < vectors; v++)
-            store(job->dw + (t * vectors + v) * LANES, sum[t][v]);
+        EACH_VECTOR store(job.dw + p * job.next + (t * vectors + v) * LANES, sum[p * size + t][v]);
     }
 }
 
 typedef void weight_fn(const weight_job *job);
 
-#define WEIGHT(name, pairs, size, vectors)                                                         \
+#define WEIGHT(name, pairs, panels, size, vectors)                                                 \
     static __attribute__((noinline)) void name(const weight_job *job)                              \
     {                                                                                              \
-        weight_tile(pairs, size, vectors, job);                                                    \
+        weight_tile(pairs, panels, size, vectors, job);                                            \
     }
-WEIGHT(weight_large_1, false, TILE_ROWS, 1)
-WEIGHT(weight_large_2, false, TILE_ROWS, 2)
-WEIGHT(weight_small_1, false, TILE_SMALL, 1)
-WEIGHT(weight_small_2, false, TILE_SMALL, 2)
-WEIGHT(weight_single_1, false, 1, 1)
-WEIGHT(weight_single_2, false, 1, 2)
-WEIGHT(weight_pairs_large_1, true, TILE_ROWS, 1)
-WEIGHT(weight_pairs_large_2, true, TILE_ROWS, 2)
-WEIGHT(weight_pairs_small_1, true, TILE_SMALL, 1)
-WEIGHT(weight_pairs_small_2, true, TILE_SMALL, 2)
-WEIGHT(weight_pairs_single_1, true, 1, 1)
-WEIGHT(weight_pairs_single_2, true, 1, 2)
+#ifdef BROAD
+#define WEIGHT_BROAD WEIGHT
+#else
+#define WEIGHT_BROAD(name, pairs, panels, size, vectors)
+#endif
+#define WEIGHT_ALL(name, pairs, size)                                                              \
+    WEIGHT(name##_1, pairs, 1, size, 1)                                                            \
+    WEIGHT(name##_2, pairs, 1, size, 2)
+#define WEIGHT_TILES(name, broad)                                                                  \
+    {                                                                                              \
+        name##_1, name##_2, broad                                                                  \
+    }
+WEIGHT_ALL(weight_large, false, TILE_ROWS)
+WEIGHT_ALL(weight_small, false, TILE_SMALL)
+WEIGHT_ALL(weight_single, false, 1)
+WEIGHT_BROAD(weight_large_broad, false, 2, TILE_ROWS / 2, 2)
+WEIGHT_BROAD(weight_small_broad, false, 2, TILE_SMALL, 2)
+WEIGHT_BROAD(weight_single_broad, false, 2, 1, 2)
+WEIGHT_ALL(weight_pairs_large, true, TILE_ROWS)
+WEIGHT_ALL(weight_pairs_small, true, TILE_SMALL)
+WEIGHT_ALL(weight_pairs_single, true, 1)
 
-/* [pairs][large, small, single][vectors - 1] */
-static weight_fn *const weight_tiles[2][3][2] = {{{weight_large_1, weight_large_2},
-                                                  {weight_small_1, weight_small_2},
-                                                  {weight_single_1, weight_single_2}},
-                                                 {{weight_pairs_large_1, weight_pairs_large_2},
-                                                  {weight_pairs_small_1, weight_pairs_small_2},
-                                                  {weight_pairs_single_1, weight_pairs_single_2}}};
+/* [pairs][large, small, single][vectors - 1, or 2: broad] */
+static weight_fn *const weight_tiles[2][3][3] = {
+    {WEIGHT_TILES(weight_large, BROAD_TILE(weight_large_broad)),
+     WEIGHT_TILES(weight_small, BROAD_TILE(weight_small_broad)),
+     WEIGHT_TILES(weight_single, BROAD_TILE(weight_single_broad))},
+    {WEIGHT_TILES(weight_pairs_large, NULL), WEIGHT_TILES(weight_pairs_small, NULL),
+     WEIGHT_TILES(weight_pairs_single, NULL)}};
 
 /* All k of one run. A run that is no multiple of the tile ends with a tile moved back to fit,
  * so that nothing is read beyond the run; what it repeats is skipped on storing. */
-static void weight_segment(const bool pairs, weight_job job, int64_t length)
+static void weight_segment(const bool pairs, const int panels, weight_job job, int64_t length)
 {
-    static const int sizes[3] = {TILE_ROWS, TILE_SMALL, 1};
-    const bool wide = job.columns > LANES;
-    const int64_t line = wide ? PANEL : LANES;
+    const int sizes[3] = {TILE_ROWS / panels, TILE_SMALL, 1}, large = sizes[0];
+    const int kind = panels > 1 ? 2 : job.columns > LANES ? 1 : 0;
+    const int64_t line = kind > 0 ? PANEL : LANES;
     const float *x = job.x;
     float *dw = job.dw;
     for (int64_t k = 0; k < length;) {
         int64_t left = length - k;
         int choice = 0;
-        if (left < TILE_ROWS && (length < TILE_ROWS || left <= TILE_SMALL))
+        if (left < large && (length < large || left <= TILE_SMALL))
             choice = left >= TILE_SMALL || length >= TILE_SMALL ? 1 : 2;
         const int size = sizes[choice];
         int64_t start = left < size ? length - size : k;
         job.skip = (int)(k - start);
         job.x = x + start;
         job.dw = dw + start * line;
-        weight_tiles[pairs][choice][wide](&job);
+        weight_tiles[pairs][choice][kind](&job);
         k = start + size;
     }
 }
@@ -429,14 +442,18 @@ static void weight_block(const bool pairs, const nmi_rows *rows, weight_job job,
 {
     const int64_t depth = rows->segments * rows->segment_length;
     const float *x = job.x;
-    for (int64_t column = 0; column < columns; column += PANEL) {
-        job.columns = columns - column < PANEL ? (int)(columns - column) : PANEL;
+    int panels;
+    for (int64_t column = 0; column < columns; column += panels * PANEL) {
+        const int64_t left = columns - column;
+        panels = !pairs && left > PANEL + LANES ? PANELS : 1;
+        job.columns = (int)(left < panels * PANEL ? left - (panels - 1) * PANEL : PANEL);
         job.dy = dy + column;
-        const int64_t line = job.columns > LANES ? PANEL : LANES;
+        job.next = depth * PANEL;
+        const int64_t line = left > LANES ? PANEL : LANES;
         for (int64_t s = 0; s < rows->segments; s++) {
             job.x = x + s * rows->segment_stride;
             job.dw = dw_packed + column * depth + s * rows->segment_length * line;
-            weight_segment(pairs, job, rows->segment_length);
+            weight_segment(pairs, panels, job, rows->segment_length);
         }
     }
 }
