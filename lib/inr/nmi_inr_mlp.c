@@ -6,7 +6,6 @@
 #include "nmi_inr_mlp.h"
 
 #include "nmi_context.h"
-#include "nmi_elementwise.h"
 #include "nmi_mlp.h"
 
 #include <string.h>
@@ -39,13 +38,14 @@ nmi_split nmi_mlp_split(const nmi_mlp_rows *rows, const nmi_mlp_work *work)
                        .stride = work->encoded_stride};
 }
 
-static void pack_layer(const nmi_mlp_rows *rows, int64_t layer, bool backward, float *packed)
+static void pack_layer(const nmi_mlp_rows *rows, int64_t layer, nmi_mlp_uses uses, float *packed)
 {
     const nmi_mlp *mlp = rows->mlp;
     const nmi_dense_shape shape = nmi_mlp_shape(mlp, layer, rows->slice.count);
     const float *weights = used_weights(mlp, rows->parameters, rows->slice, layer);
-    nmi_dense_pack(mlp->kernels, shape, weights, packed + nmi_mlp_packed_at(mlp, layer));
-    if (backward && layer > 0)
+    if (uses.forward)
+        nmi_dense_pack(mlp->kernels, shape, weights, packed + nmi_mlp_packed_at(mlp, layer));
+    if (uses.backward && layer > 0)
         nmi_dense_pack_transposed(mlp->kernels, shape, weights,
                                   packed + nmi_mlp_transposed_at(mlp, layer));
 }
@@ -61,16 +61,16 @@ static void pack_terms(const nmi_mlp_rows *rows, float *packed, float *terms)
     nmi_split_terms(&split, packed, rows->parameters + nmi_mlp_bias_at(mlp, 0), terms);
 }
 
-void nmi_mlp_pack(const nmi_mlp_rows *rows, bool backward, float *packed, float *terms)
+void nmi_mlp_pack(const nmi_mlp_rows *rows, nmi_mlp_uses uses, float *packed, float *terms)
 {
     const nmi_mlp *mlp = rows->mlp;
-    for (int64_t m = 0; m <= mlp->layers; m++) {
-        if (m == 0 && nmi_mlp_splits(rows))
-            pack_terms(rows, packed, terms);
-        else if (rows->precision == NMI_BF16 && m < mlp->layers)
-            nmi_mlp_bf16_pack(rows, m, backward, packed);
+    if (uses.forward && nmi_mlp_splits(rows))
+        pack_terms(rows, packed, terms);
+    for (int64_t m = nmi_mlp_splits(rows) ? 1 : 0; m <= mlp->layers; m++) {
+        if (rows->precision == NMI_BF16 && m < mlp->layers)
+            nmi_mlp_bf16_pack(rows, m, uses, packed);
         else
-            pack_layer(rows, m, backward, packed);
+            pack_layer(rows, m, uses, packed);
     }
 }
 
@@ -171,25 +171,11 @@ void nmi_mlp_emit_keeping(const nmi_mlp_rows *rows, float *values)
 float nmi_mlp_branch_backward(const nmi_mlp_rows *rows, int64_t stride, float s, const float *g,
                               const float *z, float *dv)
 {
-    enum { SIDE = 16 };
-    const int64_t hidden = rows->mlp->hidden;
+    const nmi_mlp *mlp = rows->mlp;
     double total = 0;
-    for (int64_t r = 0; r < rows->rows; r++, g += stride, z += stride, dv += stride) {
-        float sums[SIDE] = {0}; /* side by side, for vectors */
-        int64_t c = 0;
-        nmi_activation_backward(rows->mlp->kernels, rows->mlp->activation, hidden, z, g, false, dv);
-        for (; c + SIDE <= hidden; c += SIDE)
-            for (int i = 0; i < SIDE; i++) {
-                sums[i] += g[c + i] * z[c + i];
-                dv[c + i] *= s;
-            }
-        for (int i = 0; c < hidden; c++, i++) {
-            sums[i] += g[c] * z[c];
-            dv[c] *= s;
-        }
-        for (int i = 0; i < SIDE; i++)
-            total += (double)sums[i];
-    }
+    for (int64_t r = 0; r < rows->rows * stride; r += stride)
+        total +=
+            mlp->kernels->branch_backward(mlp->activation, mlp->hidden, s, z + r, g + r, dv + r);
     return (float)total;
 }
 

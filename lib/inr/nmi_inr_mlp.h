@@ -61,12 +61,17 @@ int64_t nmi_mlp_parameter_count(const nmi_mlp *mlp);
 /* The index-th part; false past the last one. */
 bool nmi_mlp_part(const nmi_mlp *mlp, int32_t index, nmi_inr_part *out);
 
-/* Parameters rearranged for the kernels; with `backward` also what nmi_mlp_backward() needs. What
- * clean rows share of the first layer goes to `terms`, nmi_mlp_terms_floats(). Of `rows`, packing
- * and reducing look only at `work` and at what a tensor's blocks of rows have in common. */
+/* What packed weights are for: emission, and nmi_mlp_backward() of what emission kept. */
+typedef struct nmi_mlp_uses {
+    bool forward, backward;
+} nmi_mlp_uses;
+
+/* Parameters rearranged for the kernels. What clean rows share of the first layer goes to `terms`,
+ * nmi_mlp_terms_floats(). Of `rows`, packing and reducing look only at `work` and at what a
+ * tensor's blocks of rows have in common. */
 size_t nmi_mlp_packed_floats(const nmi_mlp *mlp, bool backward);
 size_t nmi_mlp_terms_floats(const nmi_mlp *mlp);
-void nmi_mlp_pack(const nmi_mlp_rows *rows, bool backward, float *packed, float *terms);
+void nmi_mlp_pack(const nmi_mlp_rows *rows, nmi_mlp_uses uses, float *packed, float *terms);
 size_t nmi_mlp_work_floats(const nmi_mlp *mlp, bool backward);
 /* What is kept of a block of rows between nmi_mlp_emit_keeping() and nmi_mlp_backward(), which then
  * may have other `work`: in floats only. */

@@ -74,7 +74,7 @@ float nmi_mlp_branch_backward(const nmi_mlp_rows *rows, int64_t stride, float s,
 int64_t nmi_mlp_bf16_buffers(const nmi_mlp *mlp, bool backward);
 int64_t nmi_mlp_bf16_pairs_buffers(const nmi_mlp *mlp, bool backward);
 /* A hidden layer, or the first one if it is not taken apart. */
-void nmi_mlp_bf16_pack(const nmi_mlp_rows *rows, int64_t layer, bool backward, float *packed);
+void nmi_mlp_bf16_pack(const nmi_mlp_rows *rows, int64_t layer, nmi_mlp_uses uses, float *packed);
 void nmi_mlp_bf16_forward(const nmi_mlp_rows *rows, bool keep, float *values);
 void nmi_mlp_bf16_backward(const nmi_mlp_rows *rows, const float *value_gradients, float *lane);
 

@@ -59,13 +59,14 @@ static float *branch(const buffers *b, int64_t layer)
     return b->branches + layer * b->work.buffer;
 }
 
-void nmi_mlp_bf16_pack(const nmi_mlp_rows *rows, int64_t layer, bool backward, float *packed)
+void nmi_mlp_bf16_pack(const nmi_mlp_rows *rows, int64_t layer, nmi_mlp_uses uses, float *packed)
 {
     const nmi_mlp *mlp = rows->mlp;
     const nmi_dense_shape shape = nmi_mlp_shape(mlp, layer, 0);
     const float *weights = rows->parameters + nmi_mlp_weights_at(mlp, layer);
-    nmi_dense_pack_pairs(mlp->kernels, shape, weights, packed + nmi_mlp_packed_at(mlp, layer));
-    if (backward && layer > 0)
+    if (uses.forward)
+        nmi_dense_pack_pairs(mlp->kernels, shape, weights, packed + nmi_mlp_packed_at(mlp, layer));
+    if (uses.backward && layer > 0)
         nmi_dense_pack_transposed_pairs(mlp->kernels, shape, weights,
                                         packed + nmi_mlp_transposed_at(mlp, layer));
 }

@@ -208,9 +208,12 @@ static nmi_mlp_rows block_rows(const struct nmi_mlp_scratch *s, const slot *tens
 static void pack_task(void *argument, int64_t index, int32_t worker)
 {
     const struct nmi_mlp_scratch *s = argument;
-    nmi_mlp_rows rows = s->slots[index].rows;
+    const slot *tensor = &s->slots[index];
+    const bool backward = tensor->lane != NULL;
+    const nmi_mlp_uses uses = {.forward = !backward || tensor->kept == NULL, .backward = backward};
+    nmi_mlp_rows rows = tensor->rows;
     rows.work = s->work + worker * s->work_stride + nmi_mlp_average_floats(rows.mlp);
-    nmi_mlp_pack(&rows, s->slots[index].lane != NULL, s->packed + index * s->packed_stride,
+    nmi_mlp_pack(&rows, uses, s->packed + index * s->packed_stride,
                  s->terms + index * s->terms_stride);
 }
 

@@ -217,7 +217,7 @@ static void emit_side(void *argument, int64_t index, int32_t worker)
         return;
     const int64_t t = task.tensor, count = s->at->tensors[t].dims[task.side];
     float *values = task.of.vector ? s->network->tensors[t].data : side_values(s, t, task.side);
-    nmi_mlp_pack(&task.rows, false, task.desk, NULL);
+    nmi_mlp_pack(&task.rows, (nmi_mlp_uses){.forward = true}, task.desk, NULL);
     for (int64_t first = 0; next_block(&task.rows, count, first); first += task.rows.rows)
         nmi_mlp_emit_average(&task.rows, s->emission->samples, s->emission->clean_first,
                              task.desk + s->packed + s->work, values + first * task.of.rank);
@@ -234,7 +234,7 @@ static void backward_side(void *argument, int64_t index, int32_t worker)
         task.of.vector ? s->weight_gradients[t] : side_gradients(s, t, task.side);
     float *lane = task.desk + s->packed + s->work + s->average;
     float *to = s->parameter_gradients[t] + task.of.sides[task.side];
-    nmi_mlp_pack(&task.rows, true, task.desk, NULL);
+    nmi_mlp_pack(&task.rows, (nmi_mlp_uses){true, true}, task.desk, NULL);
     memset(lane, 0, (size_t)s->lane * sizeof *lane);
     for (int64_t first = 0; next_block(&task.rows, count, first); first += task.rows.rows) {
         nmi_mlp_emit_keeping(&task.rows, NULL);
@@ -351,7 +351,7 @@ void nmi_separable_hidden(const nmi_manifold *manifold, int32_t tensor, const fl
     s->at = at;
     nmi_mlp_rows rows = side_rows(s, &of, tensor, side, 0);
     rows.parameters = parameters + of.sides[side];
-    nmi_mlp_pack(&rows, true, s->desks, NULL);
+    nmi_mlp_pack(&rows, (nmi_mlp_uses){true, true}, s->desks, NULL);
     for (int64_t first = 0; next_block(&rows, at->tensors[tensor].dims[side], first);
          first += rows.rows) {
         nmi_mlp_emit_keeping(&rows, NULL);

@@ -248,6 +248,10 @@ typedef struct nmi_kernels {
      * ReLU (y > 0), ELU (y > 0 ? 1 : y + 1). dx may be dy. */
     void (*activate_backward)(int32_t activation, int64_t count, const float *y, const float *dy,
                               float *dx);
+    /* Back through s z, z = act(v): dv = s * g * act'(.), which may be g; returns the gradient of s,
+     * the sum of g z. */
+    double (*branch_backward)(int32_t activation, int64_t count, float s, const float *z,
+                              const float *g, float *dv);
     /* y[i] += a * x[i] */
     void (*add_scaled)(int64_t count, float a, const float *x, float *y);
     /* sum[c] += sum_r x, square[c] += sum_r x^2, in double, of x [rows][channels]. */

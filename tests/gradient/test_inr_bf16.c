@@ -92,7 +92,7 @@ static void run(const problem *p, int32_t precision, float *values, float *gradi
     rows.packed = packed;
     rows.terms = terms;
     rows.work = work;
-    nmi_mlp_pack(&rows, true, packed, terms);
+    nmi_mlp_pack(&rows, (nmi_mlp_uses){true, true}, packed, terms);
     for (rows.first = 0; rows.first < p->row_count; rows.first += BLOCK) {
         rows.rows = p->row_count - rows.first < BLOCK ? p->row_count - rows.first : BLOCK;
         float *block = values + rows.first * TAPS;

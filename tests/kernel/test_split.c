@@ -45,7 +45,7 @@ static void run(problem *p, bool clean)
     rows.packed = packed;
     rows.terms = terms;
     rows.work = work;
-    nmi_mlp_pack(&rows, true, packed, terms);
+    nmi_mlp_pack(&rows, (nmi_mlp_uses){true, true}, packed, terms);
     p->values = make((size_t)(p->row_count * TAPS));
     p->gradient = make((size_t)p->parameters);
     for (rows.first = 0; rows.first < p->row_count; rows.first += BLOCK) {
@@ -121,7 +121,7 @@ START_TEST(a_row_does_not_depend_on_its_block)
     rows.packed = packed;
     rows.terms = terms;
     rows.work = work;
-    nmi_mlp_pack(&rows, false, packed, terms);
+    nmi_mlp_pack(&rows, (nmi_mlp_uses){.forward = true}, packed, terms);
     for (rows.first = 0; rows.first < p.row_count; rows.first += rows.rows) {
         rows.rows = 1 + rows.first % 5;
         if (rows.rows > p.row_count - rows.first)

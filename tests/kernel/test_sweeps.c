@@ -59,6 +59,35 @@ START_TEST(activations_equal_the_plain_loops)
 }
 END_TEST
 
+START_TEST(gradients_of_scaled_branches_equal_the_plain_loops)
+{
+    const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i));
+    if (kernels == NULL)
+        return;
+    float *z = make(COUNT, 1, 1.0f), *g = make(COUNT, 2, 1.0f);
+    float *dv = make(COUNT, 3, 1.0f), *expected = make(COUNT, 4, 1.0f);
+    for (int32_t activation = 0; activation <= NMI_ACTIVATION_ELU; activation++)
+        for (int64_t count = 0; count <= COUNT; count += count < 40 ? 1 : COUNT - 40) {
+            double sum = 0;
+            dv[count - (count == COUNT)] = 77.0f;
+            memset(expected, 0, COUNT * sizeof *expected);
+            nmi_activation_backward(kernels, activation, count, z, g, true, expected);
+            for (int64_t i = 0; i < count; i++) {
+                expected[i] *= 0.3f;
+                sum += (double)g[i] * (double)z[i];
+            }
+            const double found = kernels->branch_backward(activation, count, 0.3f, z, g, dv);
+            assert_near(dv, expected, count, 2e-7, 0.0);
+            ck_assert(count == COUNT || dv[count] == 77.0f);
+            ck_assert_double_eq_tol(found, sum, 2e-5); /* up to 1003 / 4 additions of size 1 */
+        }
+    free(z);
+    free(g);
+    free(dv);
+    free(expected);
+}
+END_TEST
+
 START_TEST(column_sums_and_scaled_additions_equal_the_plain_loops)
 {
     const nmi_kernels *kernels = nmi_kernels_named(nmi_kernels_name(_i));
@@ -297,6 +326,7 @@ int main(void)
     Suite *suite = suite_create("sweeps");
     TCase *tests = tcase_create("kernels");
     tcase_add_loop_test(tests, activations_equal_the_plain_loops, 0, LEVELS);
+    tcase_add_loop_test(tests, gradients_of_scaled_branches_equal_the_plain_loops, 0, LEVELS);
     tcase_add_loop_test(tests, column_sums_and_scaled_additions_equal_the_plain_loops, 0, LEVELS);
     tcase_add_loop_test(tests, moments_survive_a_mean_far_from_zero, 0, LEVELS);
     tcase_add_loop_test(tests, affine_sweeps_equal_the_plain_loops, 0, LEVELS);

@@ -607,6 +607,28 @@ static void activate_backward(int32_t activation, int64_t count, const float *y,
     }
 }
 
+static double branch_backward(int32_t activation, int64_t count, float s, const float *z,
+                              const float *g, float *dv)
+{
+    vec sum = splat(0.0f);
+    double total = 0;
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        const vec y = load(z + i), dy = load(g + i);
+        sum += dy * y;
+        store(dv + i, slope(activation, y, dy) * s);
+    }
+    if (i < count) {
+        const int left = (int)(count - i);
+        const vec y = load_part(z + i, left), dy = load_part(g + i, left);
+        sum += dy * y;
+        store_part(dv + i, left, slope(activation, y, dy) * s);
+    }
+    for (int lane = 0; lane < LANES; lane++)
+        total += (double)sum[lane];
+    return total;
+}
+
 static void add_scaled(int64_t count, float a, const float *x, float *y)
 {
     int64_t i = 0;
@@ -705,6 +727,7 @@ const nmi_kernels TABLE = {.name = NAME,
                            .activate = activate,
                            .add_activate = add_activate,
                            .activate_backward = activate_backward,
+                           .branch_backward = branch_backward,
                            .add_scaled = add_scaled,
                            .moments = moments,
                            .affine = affine,
