@@ -59,6 +59,10 @@ CLOCKED(EMISSION, neumeta_status, nmi_manifold_emit,
         (nmi_manifold * manifold, nmi_network *network, const bool *fields, const nmi_noise *noise,
          int32_t precision),
         (manifold, network, fields, noise, precision))
+CLOCKED(EMISSION, neumeta_status, nmi_manifold_emit_keeping,
+        (nmi_manifold * manifold, nmi_network *network, const bool *fields, const nmi_noise *noise,
+         int32_t precision),
+        (manifold, network, fields, noise, precision))
 CLOCKED(FORWARD, const float *, nmi_pass_forward,
         (nmi_pass * pass, nmi_network *network, const float *inputs, int64_t items,
          const bool *batch_norm),
