@@ -57,7 +57,7 @@ check() {
     shift 2
     say "$name: testing${prefix:+ ($prefix)}"
     # shellcheck disable=SC2086 # a prefix may be empty or several words
-    $prefix meson test -C "$builds/$name" --no-rebuild --print-errorlogs --timeout-multiplier 10 "$@" ||
+    $prefix meson test -C "$builds/$name" --print-errorlogs --timeout-multiplier 10 "$@" ||
         fail "$name${prefix:+, $prefix}: $(failed_tests "$name")"
 }
 

@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 # invalidPointerCast: workspaces hold doubles first and floats behind them.
 # unknownMacro: loops of jansson's.
 # shellcheck disable=SC2046 # a list of folders
-cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
+cppcheck --quiet -j 2 --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
     --suppress=memleak:examples/cli/* --suppress=legacyUninitvar:examples/cli/* \
     --suppress=invalidPointerCast:lib/net/* --suppress=unknownMacro:examples/cli/* \
     --template='{file}:{line}: {id}: {message}' -Iinclude $(find lib -type d -printf '-I%p ') \
