@@ -71,6 +71,7 @@ if wanted clang && build clang clang clang++ --buildtype=release --default-libra
     check clang '' --suite unit --suite api --suite fuzz
 fi
 
+few_refusals=NEUMETA_TEST_STRIDE=5 # of allocations, each of which was refused above
 export CK_TIMEOUT_MULTIPLIER=10
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1
@@ -80,7 +81,7 @@ if wanted asan && build asan gcc g++ --buildtype=debugoptimized --default-librar
     -Dexamples=enabled -Dcli=enabled; then
     # The other examples and the suite of the command train for minutes here. The kernels' thousands of small tests
     # share a process: looking for leaks at the end of each costs more than they do.
-    check asan '' --no-suite abi --no-suite cli --no-suite examples --no-suite kernel
+    check asan "env $few_refusals" --no-suite abi --no-suite cli --no-suite examples --no-suite kernel
     check asan 'env CK_FORK=no' --logbase testlog-kernel --suite kernel
     check asan '' custom_topology embed
     tests/commands.sh "$builds/asan/examples/neumeta" || fail "asan: commands"
@@ -93,7 +94,7 @@ if setarch -R true 2>/dev/null; then
 fi
 if wanted tsan && build tsan gcc g++ --buildtype=debugoptimized --default-library=static \
     -Db_sanitize=thread -Dexamples=disabled -Dcli=disabled; then
-    check tsan "env CK_EXCLUDE_TAGS=sequential $fixed_addresses" --suite threads
+    check tsan "env CK_EXCLUDE_TAGS=sequential $few_refusals $fixed_addresses" --suite threads
 fi
 
 if wanted coverage && build coverage gcc g++ --buildtype=debug -Db_coverage=true -Dc_args=-DNDEBUG \
