@@ -18,6 +18,7 @@ source=$(cd "$here/../.." && pwd)
 }
 build=$(cd "$1" && pwd)
 shift
+commit=$(git -C "$source" describe --always --dirty 2>/dev/null || echo unknown) # before results come into the tree
 peers=${PEERS:-$source/build-peers}
 data=$peers/performance
 target=$here
@@ -94,7 +95,6 @@ plot threads "$data/threads.jsonl" --x threads --y gflops --series part \
 
 cat "$data"/whole-*.jsonl >"$target/performance.jsonl"
 cp "$data/peers.jsonl" "$target/performance-peers.jsonl"
-commit=$(git -C "$source" describe --always --dirty 2>/dev/null || echo unknown)
 "${PYTHON:-python3}" "$here/performance.py" "$target" "$data/peers.md" "$commit" "${REMARK:-}" \
     >"$target/performance.md"
 echo "written: $target/performance.md"
