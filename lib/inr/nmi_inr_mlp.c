@@ -96,12 +96,12 @@ nmi_epilogue nmi_mlp_epilogue(const nmi_mlp_rows *rows, int64_t layer)
 static void first_layer(const nmi_mlp_rows *rows, const nmi_mlp_work *w, float *a)
 {
     const nmi_mlp *mlp = rows->mlp;
-    const nmi_epilogue epilogue = nmi_mlp_epilogue(rows, 0);
     if (nmi_mlp_splits(rows)) {
         const nmi_split split = nmi_mlp_split(rows, w);
         nmi_split_forward(&split, rows->terms, mlp->activation, a, w->hidden_stride, NULL);
         return;
     }
+    const nmi_epilogue epilogue = nmi_mlp_epilogue(rows, 0);
     nmi_mlp_encode(rows, w);
     nmi_dense_forward(mlp->kernels, nmi_mlp_shape(mlp, 0, 0), rows->rows, w->encoded,
                       w->encoded_stride, rows->packed, &epilogue, a, w->hidden_stride);

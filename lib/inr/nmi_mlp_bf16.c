@@ -84,13 +84,13 @@ static void round_rows(const nmi_mlp_rows *rows, int64_t columns, const float *x
 static void first_layer(const nmi_mlp_rows *rows, const buffers *b)
 {
     const nmi_mlp *mlp = rows->mlp;
-    nmi_epilogue epilogue = nmi_mlp_epilogue(rows, 0);
-    epilogue.rounded = b->pairs;
     if (nmi_mlp_splits(rows)) {
         const nmi_split split = nmi_mlp_split(rows, &b->work);
         nmi_split_forward(&split, rows->terms, mlp->activation, b->branches, b->stride, b->pairs);
         return;
     }
+    nmi_epilogue epilogue = nmi_mlp_epilogue(rows, 0);
+    epilogue.rounded = b->pairs;
     nmi_mlp_encode(rows, &b->work);
     round_rows(rows, mlp->encoding.inputs, b->work.encoded, b->work.encoded_stride,
                b->encoded_pairs, b->work.encoded_pairs_stride);

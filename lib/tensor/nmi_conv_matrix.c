@@ -269,6 +269,17 @@ static int64_t band_floats(const band *b, int64_t steps)
     return nmi_whole(b->columns * b->taps, NMI_TILE_SIDE) * NMI_TILE_SIDE * steps;
 }
 
+/* Of a phase, all bands. */
+static int64_t segments_floats(const nmi_segments *s)
+{
+    int64_t floats = 0;
+    for (int n = 0; n < BANDS; n++) {
+        const band b = band_of(s, n);
+        floats += band_floats(&b, steps_of(s, &b));
+    }
+    return floats;
+}
+
 /* Those of a phase of the input, backwards, since dy is read forwards. */
 static nmi_segments backward_segments(const nmi_conv_shape *s, const nmi_conv_phase *y,
                                       const nmi_conv_phase *x)
@@ -299,11 +310,11 @@ static int64_t forward_steps(const nmi_conv_shape *shape, const band *b)
 
 size_t nmi_conv_matrix_packed_floats(const nmi_conv_shape *shape)
 {
-    const nmi_segments s = nmi_segments_of(shape, 0, 0);
+    const int64_t phases = nmi_conv_phases(shape);
     int64_t floats = 0;
-    for (int n = 0; n < BANDS; n++) {
-        const band b = band_of(&s, n);
-        floats += band_floats(&b, forward_steps(shape, &b));
+    for (int64_t n = 0; n < phases * phases; n++) {
+        const nmi_segments s = nmi_segments_of(shape, n / phases, n % phases);
+        floats += segments_floats(&s);
     }
     return (size_t)floats;
 }
@@ -340,16 +351,6 @@ static bool backward_phase(const nmi_conv_shape *s, int64_t line, int64_t column
     return y->pixels > 0 && x->pixels > 0;
 }
 
-static int64_t backward_floats(const nmi_segments *s)
-{
-    int64_t floats = 0;
-    for (int n = 0; n < BANDS; n++) {
-        const band b = band_of(s, n);
-        floats += band_floats(&b, steps_of(s, &b));
-    }
-    return floats;
-}
-
 size_t nmi_conv_matrix_packed_transposed_floats(const nmi_conv_shape *shape)
 {
     const int64_t phases = nmi_conv_phases(shape); /* others have no taps */
@@ -358,7 +359,7 @@ size_t nmi_conv_matrix_packed_transposed_floats(const nmi_conv_shape *shape)
         nmi_conv_phase y, x;
         backward_phase(shape, n / phases, n % phases, &y, &x);
         const nmi_segments s = backward_segments(shape, &y, &x);
-        floats += backward_floats(&s);
+        floats += segments_floats(&s);
     }
     return (size_t)floats;
 }
@@ -488,7 +489,7 @@ static void input_gradient(const nmi_kernels *kernels, const nmi_conv_shape *sha
             kernels->matrix->products(&strip, packed, shape->in_channels, &epilogue, to,
                                       shape->in_height * line, stride * line,
                                       stride * shape->in_channels);
-        packed += backward_floats(&s);
+        packed += segments_floats(&s);
     }
 }
 
