@@ -3,6 +3,7 @@
  * POSIX, hence the system call. */
 #define _GNU_SOURCE
 #include "nmi_disk.h"
+#include "nmi_open.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,13 +49,10 @@ static bool transfer_fails(const char *name, struct iovec *piece)
 
 int open(const char *path, int flags, ...)
 {
-    mode_t mode = 0;
-    if ((flags & O_CREAT) != 0) {
-        va_list more;
-        va_start(more, flags);
-        mode = (mode_t)va_arg(more, unsigned);
-        va_end(more);
-    }
+    va_list more;
+    va_start(more, flags);
+    const mode_t mode = open_mode(flags, more);
+    va_end(more);
     return chosen("open", false) ? fail() : openat(AT_FDCWD, path, flags, mode);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Files are read whole and replaced atomically, whatever the system does meanwhile. */
 #include "nmi_file.h"
+#include "nmi_open.h"
 #include "nmi_test.h"
 
 #include <dirent.h>
@@ -28,13 +29,10 @@ static struct {
 
 int open(const char *name, int flags, ...)
 {
-    mode_t mode = 0;
-    if ((flags & O_CREAT) != 0) {
-        va_list more;
-        va_start(more, flags);
-        mode = (mode_t)va_arg(more, unsigned);
-        va_end(more);
-    }
+    va_list more;
+    va_start(more, flags);
+    const mode_t mode = open_mode(flags, more);
+    va_end(more);
     if ((flags & O_CREAT) != 0 && weather.create_error != 0) {
         errno = weather.create_error;
         return -1;
