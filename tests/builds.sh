@@ -15,8 +15,8 @@ fail() {
     failures="$failures '$*'"
 }
 
-# build NAME C-COMPILER C++-COMPILER OPTION...: configures only when the options are new.
-build() {
+# configure NAME C-COMPILER C++-COMPILER OPTION...: only when the options are new.
+configure() {
     name=$1
     settings="$*"
     folder=$builds/$name
@@ -34,6 +34,11 @@ build() {
         fi
         echo "$settings" >"$folder/settings"
     fi
+}
+
+# build, with the same arguments: all but what only some tests need.
+build() {
+    configure "$@" || return 1
     say "$name: building"
     if ! ninja --quiet -C "$folder" >"$log" 2>&1; then
         cat "$log"
@@ -45,12 +50,12 @@ build() {
 # Names of the tests that have just failed in a build.
 failed_tests() {
     # shellcheck disable=SC2012 # meson chose the names
-    last=$(ls -t "$builds/$1"/meson-logs/testlog*.json | head -n 1)
-    sed -nE '/"result": "(FAIL|TIMEOUT|ERROR|INTERRUPT)"/s/.*"name": "([^"]*)".*/\1/p' "$last" | tr '\n' ' '
+    last=$(ls -t "$builds/$1"/meson-logs/testlog*.json 2>/dev/null | head -n 1)
+    [ -z "$last" ] || sed -nE '/"result": "(FAIL|TIMEOUT|ERROR|INTERRUPT)"/s/.*"name": "([^"]*)".*/\1/p' "$last" | tr '\n' ' '
 }
 
-# check NAME COMMAND-PREFIX OPTION...: runs tests of a build. They have long on a busy machine; Check ends
-# each single one that hangs.
+# check NAME COMMAND-PREFIX OPTION...: builds what tests need, and runs them. They have long on a busy machine;
+# Check ends each single one that hangs.
 check() {
     name=$1
     prefix=$2

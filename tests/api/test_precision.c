@@ -259,7 +259,7 @@ int main(void)
     tcase_set_tags(all, "sequential");
     tcase_add_loop_test(all, materialised_weights_are_near_those_of_fp32, 0, 4);
     tcase_add_loop_test(threads, levels_agree_and_threads_change_no_bit, 0, TEST_LEVELS);
-    /* Kernels know of no threads, only the best ones have steps of their own. */
+    /* Races are looked for at the last level alone: each of the others would take as long. */
     tcase_add_loop_test(all, training_is_near_that_in_fp32_and_repeats_itself, 0,
                         2 * (TEST_LEVELS - 1));
     tcase_add_loop_test(threads, training_is_near_that_in_fp32_and_repeats_itself,

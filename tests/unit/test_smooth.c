@@ -699,8 +699,8 @@ int main(void)
     tcase_add_test(networks, the_exact_solver_refuses_large_groups);
     tcase_add_test(networks, other_settings_shared_weights_and_infinite_ones_are_refused);
     tcase_add_test(networks, every_allocation_may_fail);
-    suite_add_tcase(suite, paths);
     tcase_add_test(threads, a_seed_decides_the_result_at_any_thread_count);
+    suite_add_tcase(suite, paths);
     suite_add_tcase(suite, networks);
     suite_add_tcase(suite, threads);
     return test_main(suite);
