@@ -159,7 +159,7 @@ static int show_front(const cli *c, const cli_model *model, json_t *all, json_t 
     if (code == CLI_OK)
         code = cli_check(c, neumeta_manifold_front_origin(model->manifold, &items, &kernels), NULL);
     if (code == CLI_OK) {
-        add_fact(facts, "held-out items of the front", json_integer(items));
+        add_fact(facts, "items that judged the front", json_integer(items));
         add_fact(facts, "kernels of the front's latencies", json_string(kernels));
     }
     add_part(c, all, "front", rows, cli_front_columns);

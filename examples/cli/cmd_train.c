@@ -18,6 +18,8 @@ static const cli_option options[] = {
      "one network: size of an axis, which may hold *; repeat it for several axes"},
     {"sizes", "N,N,...", "one network: one size for each axis that varies"},
     {"reference", "FILE", "network to start from: a manifold learns to yield its weights first"},
+    {"start", "FILE",
+     "manifold to go on from, by phases whose inr-init is random; its file tells topology and kinds"},
     {"teacher", "FILE",
      "network whose outputs the trained ones are to have (distillation-teacher network), of the "
      "same norm"},
@@ -79,6 +81,7 @@ static const cli_column columns[] = {
 typedef struct job {
     bool manifold_wanted, resuming;
     const char *output;
+    const char *start; /* file of the manifold to go on from, or NULL */
     char *checkpoint, *prepared; /* files */
     cli_data data;
     neumeta_dataset *dataset;
@@ -104,6 +107,28 @@ static bool sizes_given(const cli *c)
     return cli_flag(c, "gamma") || cli_flag(c, "size") || cli_flag(c, "sizes");
 }
 
+/* Nothing may be said of a manifold that its file says, or that would undo what it has learned. */
+static int check_start(const cli *c, const job *j)
+{
+    static const char *const excluded[] = {"topology", "reference", "replace-norm", "smooth"};
+    if (j->start == NULL)
+        return CLI_OK;
+    if (!j->manifold_wanted)
+        return cli_usage(c, "--start is for manifolds (--manifold)");
+    for (size_t i = 0; i < sizeof excluded / sizeof *excluded; i++)
+        if (cli_flag(c, excluded[i]))
+            return cli_usage(c, "--%s is for a fresh manifold, not for one of --start",
+                             excluded[i]);
+    for (size_t i = 0; i < c->value_count; i++)
+        if (cli_has_key(manifold_keys, c->values[i].key) &&
+            c->values[i].key != NEUMETA_KEY_MORPH_BLOCKS) /* which the recipes read, too */
+            return cli_usage(c, "%s is for a fresh manifold, not for one of --start",
+                             c->values[i].name);
+    if (cli_flag(c, "teacher") && !cli_flag(c, "teacher-topology"))
+        return cli_usage(c, "--teacher needs --teacher-topology beside --start");
+    return CLI_OK;
+}
+
 static int check_usage(const cli *c, job *j)
 {
     const char *checkpoint = cli_text(c, "checkpoint");
@@ -115,6 +140,9 @@ static int check_usage(const cli *c, job *j)
         if (cli_has_key(manifold_keys, c->values[i].key) ||
             cli_has_key(calibration_keys, c->values[i].key))
             code = cli_usage(c, "%s is for manifolds (--manifold)", c->values[i].name);
+    j->start = cli_text(c, "start");
+    if (code == CLI_OK)
+        code = check_start(c, j);
     if (code == CLI_OK && cli_flag(c, "teacher-topology") && !cli_flag(c, "teacher"))
         code = cli_usage(c, "--teacher-topology says nothing without --teacher");
     if (code == CLI_OK && sizes_given(c) && (j->manifold_wanted || cli_flag(c, "reference")))
@@ -182,17 +210,32 @@ static int smooth(const cli *c, job *j)
     return code;
 }
 
-static int prepare(const cli *c, job *j)
+/* What is there before training: a manifold, or a network to train or to take weights from. */
+static int load_start(const cli *c, job *j)
 {
-    int code = cli_data_open(c, &j->data, &j->dataset);
-    if (code == CLI_OK)
-        code = cli_network(c, &j->data, "topology", cli_text(c, "reference"), &j->network);
+    int code = cli_check(c, neumeta_manifold_load(c->context, j->start, &j->manifold), j->start);
+    return code == CLI_OK
+               ? cli_check(c, neumeta_manifold_topology(j->manifold, &j->topology), NULL)
+               : code;
+}
+
+static int load_network(const cli *c, job *j)
+{
+    int code = cli_network(c, &j->data, "topology", cli_text(c, "reference"), &j->network);
     if (code == CLI_OK)
         code = cli_replace_norm(c, j->network);
     if (code == CLI_OK)
         code = set_topology(c, j);
     if (code == CLI_OK && sizes_given(c))
         code = resize(c, j);
+    return code;
+}
+
+static int prepare(const cli *c, job *j)
+{
+    int code = cli_data_open(c, &j->data, &j->dataset);
+    if (code == CLI_OK)
+        code = j->start != NULL ? load_start(c, j) : load_network(c, j);
     if (code == CLI_OK)
         code = cli_schedule(c, j->topology, j->manifold_wanted, &j->schedule);
     if (code == CLI_OK && cli_flag(c, "smooth"))
@@ -208,9 +251,19 @@ static int set_teacher(const cli *c, job *j)
                           : code;
 }
 
+static int create_manifold(const cli *c, job *j)
+{
+    neumeta_options *inrs = NULL;
+    int code = cli_settings(c, manifold_keys, &inrs);
+    if (code == CLI_OK)
+        code = cli_check(c, neumeta_manifold_create(j->topology, inrs, &j->manifold), NULL);
+    neumeta_options_free(inrs);
+    return code;
+}
+
 static int create_trainer(const cli *c, job *j)
 {
-    neumeta_options *inrs = NULL, *saving = NULL;
+    neumeta_options *saving = NULL;
     bool calibrates = false;
     int code = j->manifold_wanted ? cli_calibrates(c, &calibrates) : CLI_OK;
     if (code == CLI_OK)
@@ -220,9 +273,7 @@ static int create_trainer(const cli *c, job *j)
             c, neumeta_options_set_text(saving, NEUMETA_KEY_CHECKPOINT_PATH, j->checkpoint), NULL);
     if (code == CLI_OK && j->manifold_wanted) {
         neumeta_network *reference = cli_flag(c, "reference") ? j->network : NULL;
-        code = cli_settings(c, manifold_keys, &inrs);
-        if (code == CLI_OK)
-            code = cli_check(c, neumeta_manifold_create(j->topology, inrs, &j->manifold), NULL);
+        code = j->manifold == NULL ? create_manifold(c, j) : CLI_OK;
         if (code == CLI_OK)
             code = cli_check(c,
                              neumeta_trainer_create(j->manifold, reference, j->schedule, j->dataset,
@@ -238,7 +289,6 @@ static int create_trainer(const cli *c, job *j)
         code = set_teacher(c, j);
     if (code == CLI_OK && j->resuming)
         code = cli_check(c, neumeta_trainer_restore(j->trainer, j->checkpoint), j->checkpoint);
-    neumeta_options_free(inrs);
     neumeta_options_free(saving);
     return code;
 }
@@ -362,7 +412,7 @@ const cli_command cmd_train = {
     .text =
         "Without --manifold, trains one network by the settings given. With it, trains a manifold: "
         "INRs that\nemit the weights of the topology at any width, first those of the reference "
-        "network.\nBatch norm that --replace-norm does not take out is held, too: when training "
+        "network; with --start, a\nmanifold that is there goes on.\nBatch norm that --replace-norm does not take out is held, too: when training "
         "ends, its statistics are\nmeasured at --calibrate-sizes sizes, and the file then yields "
         "networks without any data.\n\n"
         "All settings of the library are options (--help-settings); a settings file may also "
@@ -384,6 +434,8 @@ const cli_command cmd_train = {
         "\\\n      --augment-shift 4 --augment-flip --hours 2 --resume --output m.safetensors\n"
         "  neumeta train --data cifar --topology resnet20-cifar --gamma 0.5 --recipe "
         "individual.json \\\n      --output half.safetensors\n"
+        "  neumeta train --manifold --data cifar --start m.safetensors --recipe finish.json \\\n"
+        "      --output finished.safetensors\n"
         "  neumeta train --settings experiment.json --learning-rate 5e-4\n",
     .options = options,
     .keys = keys,

@@ -349,8 +349,6 @@ void nmi_statistics_free(nmi_statistics *statistics)
 
 /* --- values ----------------------------------------------------------------------------------- */
 
-/* --- values ----------------------------------------------------------------------------------- */
-
 /* sums[c] = sum_k phi_k coefficients[k, c]; most hats are 0. */
 static void add_up(const nmi_statistics *s, int32_t norm, int target, const int64_t *sizes)
 {

@@ -301,6 +301,34 @@ gives 0 "a phase that keeps statistics" train --manifold $tiny --reference whole
 passes "is not calibrated again" sh -c '! grep -q "off by" err'
 gives 0 "and yields networks" materialize settled.safetensors --gamma 0.3 --output half.safetensors
 
+# --- a manifold that goes on ---
+cat >finish.json <<'END'
+{"phases": [{"name": "finish", "norm-statistics": "fitted", "epochs": 1, "batch": 20,
+             "gamma_max": 0.6, "loss-distillation": 1, "distillation-teacher": "network"}]}
+END
+goes_on="train --manifold --data idx --start settled.safetensors"
+echo '[{"name": "still", "norm-statistics": "fitted", "epochs": 0}]' >still.json
+gives 0 "a manifold that goes on for no epoch" $goes_on --recipe still.json \
+    --output same.safetensors
+passes "stays what it was" cmp settled.safetensors same.safetensors
+gives 0 "a manifold that goes on, with a teacher" $goes_on --recipe finish.json \
+    --teacher whole.safetensors --teacher-topology lenet --output finished.safetensors
+passes "keeps its statistics" sh -c '! grep -q "off by" err'
+passes "has learned" sh -c '! cmp -s settled.safetensors finished.safetensors'
+gives 0 "and yields networks" materialize finished.safetensors --gamma 0.3 --output half.safetensors
+gives 2 "a network that starts as a manifold" train --data idx --start settled.safetensors \
+    --output x.safetensors
+says "--start is for manifolds (--manifold)"
+gives 2 "another topology for it" $goes_on --topology lenet --output x.safetensors
+says "--topology is for a fresh manifold, not for one of --start"
+gives 2 "another kind for it" $goes_on --inr-kind mlp --output x.safetensors
+says "INR_KIND is for a fresh manifold, not for one of --start"
+gives 2 "a teacher of no topology" $goes_on --teacher whole.safetensors --output x.safetensors
+says "--teacher needs --teacher-topology beside --start"
+gives 1 "a start that is no manifold" train --manifold --data idx --start whole.safetensors \
+    --output x.safetensors
+one_sentence
+
 # --- the manifold that comes with the sources ---
 model=$source/../../examples/models/resnet20-cifar10.neumeta.safetensors
 gives 0 "the best network for a budget" materialize "$model" --max-multiply-adds 21000000 \
@@ -355,7 +383,7 @@ gives 0 "a plot of the front" plot front.jsonl --output front.svg
 gives 0 "a table of the front" search m.safetensors $searched --output again.safetensors
 prints "latency us"
 gives 0 "inspect shows the front" inspect front.safetensors
-prints "held-out items of the front"
+prints "items that judged the front"
 prints "accuracy %"
 gives 0 "also as JSON" inspect front.safetensors --json
 passes "as many entries" python3 -c 'import json; assert len(json.load(open("out"))["front"]) == \
