@@ -295,6 +295,9 @@ neumeta_status nmi_network_write(const nmi_network *network, const char *path,
     nmi_safetensors_writer *writer = NULL;
     int32_t dtype;
     neumeta_status status = nmi_archive_storage(context, options, "network save", &dtype);
+    if (status == NEUMETA_OK && dtype == NMI_DTYPE_I8)
+        status = nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                          "STORAGE i8 is for manifolds; networks are of f32, f16 or bf16");
     if (status == NEUMETA_OK)
         status = nmi_archive_create(context, NMI_KIND_NETWORK, &writer);
     for (int32_t t = 0; t < topology->tensor_count && status == NEUMETA_OK; t++) {

@@ -231,13 +231,6 @@ static neumeta_status check_entries(const nmi_safetensors *file, walk *w)
     return status;
 }
 
-static void expect(const nmi_safetensors *file, const char *name, bool *expected)
-{
-    const int32_t index = nmi_safetensors_index(file, name);
-    if (index >= 0)
-        expected[index] = true;
-}
-
 /* Names the first tensor that nobody asked for. */
 static neumeta_status refuse_more(const nmi_safetensors *file, walk *w)
 {
@@ -252,11 +245,11 @@ static neumeta_status refuse_more(const nmi_safetensors *file, walk *w)
         return NEUMETA_ERR_MEMORY;
     rewind_walk(w);
     while (next_entry(w, &e))
-        expect(file, e.name, expected);
+        nmi_safetensors_mark(file, e.name, expected);
     for (int32_t i = 0; statistics != NULL && nmi_statistics_entry(statistics, i, &tensor); i++)
-        expect(file, tensor.name, expected);
+        nmi_safetensors_mark(file, tensor.name, expected);
     for (int i = 0; w->manifold->front != NULL && i < NMI_FRONT_TENSORS; i++)
-        expect(file, nmi_front_tensors[i], expected);
+        nmi_safetensors_mark(file, nmi_front_tensors[i], expected);
     while (stranger < count && expected[stranger])
         stranger++;
     nmi_free(context, expected);
@@ -271,16 +264,12 @@ static neumeta_status refuse_more(const nmi_safetensors *file, walk *w)
 static neumeta_status read_entries(const nmi_safetensors *file, walk *w)
 {
     nmi_statistics *statistics = w->manifold->statistics;
-    int32_t count = statistics != NULL ? nmi_statistics_entry_count(statistics) : 0;
-    count += w->manifold->front != NULL ? NMI_FRONT_TENSORS : 0;
     neumeta_status status = statistics != NULL ? nmi_statistics_read(file, statistics) : NEUMETA_OK;
     entry e;
     rewind_walk(w);
-    for (; status == NEUMETA_OK && next_entry(w, &e); count++)
+    while (status == NEUMETA_OK && next_entry(w, &e))
         status = nmi_safetensors_read_floats(file, e.name, e.rank, e.dims, e.data);
-    if (status != NEUMETA_OK || count == nmi_safetensors_count(file))
-        return status;
-    return refuse_more(file, w);
+    return status == NEUMETA_OK ? refuse_more(file, w) : status;
 }
 
 /* Topology and settings rebuild the manifold through the checks of any other. */

@@ -85,7 +85,7 @@ bool nmi_tensor_copy_floats(const nmi_tensor_entry *entry, float *out);
  * for them, it keeps that memory within what the file has. */
 neumeta_status nmi_safetensors_expect(const nmi_safetensors *file, const char *name, int32_t dtype,
                                       int32_t rank, const int64_t *dims);
-/* The same for a tensor of F32, F16 or BF16. */
+/* The same for a tensor of F32, F16, BF16, or I8 with its scales. */
 neumeta_status nmi_safetensors_expect_floats(const nmi_safetensors *file, const char *name,
                                              int32_t rank, const int64_t *dims);
 /* Such a tensor, copied to `out`. */
@@ -93,6 +93,8 @@ neumeta_status nmi_safetensors_read(const nmi_safetensors *file, const char *nam
                                     int32_t rank, const int64_t *dims, void *out);
 neumeta_status nmi_safetensors_read_floats(const nmi_safetensors *file, const char *name,
                                            int32_t rank, const int64_t *dims, float *out);
+/* Sets marks[i] for number i of this tensor and, if it has scales, for theirs. */
+void nmi_safetensors_mark(const nmi_safetensors *file, const char *name, bool *marks);
 
 /* --- writing ----------------------------------------------------------------------------- */
 
@@ -115,7 +117,9 @@ neumeta_status nmi_safetensors_add_text(nmi_safetensors_writer *writer, const ch
 neumeta_status nmi_safetensors_add(nmi_safetensors_writer *writer, const char *name, int32_t dtype,
                                    int32_t rank, const int64_t *dims, const void *data);
 
-/* Floats as elements of `dtype`, F32, F16 or BF16: the latter rounded, and so copied.
+/* Floats as elements of `dtype`, F32, F16, BF16 or I8, all but the first rounded, and so copied.
+ * I8 has a scale for each row, along the first dimension, in a second tensor "<name>/scale"; what
+ * has fewer than two dimensions is F16 in its place.
  * NEUMETA_ERR_NUMERIC names a value that is not finite or, once rounded, would not be. */
 neumeta_status nmi_safetensors_add_floats(nmi_safetensors_writer *writer, const char *name,
                                           int32_t dtype, int32_t rank, const int64_t *dims,

@@ -8,6 +8,10 @@
 /* Metadata sits in the header under this name, which no tensor may have. */
 #define NMI_SAFETENSORS_METADATA "__metadata__"
 
+/* What follows the name of a tensor of I8 in that of its scales, and the least rank of one. */
+#define NMI_SAFETENSORS_SCALE "/scale"
+enum { NMI_SAFETENSORS_SCALED = 2 };
+
 /* 1 to NMI_SAFETENSORS_NAME bytes without control characters. */
 bool nmi_tensor_name_is_clean(const char *name);
 
@@ -20,5 +24,10 @@ void nmi_floats_widen(int32_t dtype, int64_t count, const void *elements, float 
 /* Floats rounded to F16 or BF16. NEUMETA_ERR_NUMERIC names one that is none. */
 neumeta_status nmi_floats_round(nmi_context *context, int32_t dtype, int64_t count,
                                 const float *values, uint16_t *out);
+
+/* Each row as whole numbers from -127 to 127 times a scale of its own, of 12 binary digits, so that
+ * they are floats exactly and rounding them again changes nothing. NEUMETA_ERR_NUMERIC. */
+neumeta_status nmi_floats_scale(nmi_context *context, int64_t rows, int64_t columns,
+                                const float *values, int8_t *out, float *scales);
 
 #endif

@@ -84,7 +84,7 @@ static neumeta_status compare(nmi_context *context, const nmi_tensor_entry *entr
     shape_text(rank, dims, wanted, sizeof wanted);
     return nmi_fail(context, NEUMETA_ERR_FORMAT, "is %s %s, must be %s %s",
                     nmi_dtype_name(entry->dtype), found,
-                    dtype != ANY_FLOATS ? nmi_dtype_name(dtype) : "F32, F16 or BF16", wanted);
+                    dtype != ANY_FLOATS ? nmi_dtype_name(dtype) : "F32, F16, BF16 or I8", wanted);
 }
 
 /* The entry of this type and shape. */
@@ -107,10 +107,30 @@ neumeta_status nmi_safetensors_expect(const nmi_safetensors *file, const char *n
     return find(file, name, dtype, rank, dims, &entry);
 }
 
+static void scale_name(const char *name, char *out, size_t size)
+{
+    snprintf(out, size, "%s" NMI_SAFETENSORS_SCALE, name);
+}
+
+/* A tensor of floats, or of I8 and then its scales, which are otherwise left alone. */
+static neumeta_status find_floats(const nmi_safetensors *file, const char *name, int32_t rank,
+                                  const int64_t *dims, nmi_tensor_entry *out,
+                                  nmi_tensor_entry *scales)
+{
+    char text[2 * NMI_SAFETENSORS_NAME];
+    if (rank < NMI_SAFETENSORS_SCALED || !nmi_safetensors_find(file, name, out) ||
+        out->dtype != NMI_DTYPE_I8)
+        return find(file, name, ANY_FLOATS, rank, dims, out);
+    neumeta_status status = find(file, name, NMI_DTYPE_I8, rank, dims, out);
+    scale_name(name, text, sizeof text);
+    return status == NEUMETA_OK ? find(file, text, NMI_DTYPE_F32, 1, dims, scales) : status;
+}
+
 neumeta_status nmi_safetensors_expect_floats(const nmi_safetensors *file, const char *name,
                                              int32_t rank, const int64_t *dims)
 {
-    return nmi_safetensors_expect(file, name, ANY_FLOATS, rank, dims);
+    nmi_tensor_entry entry, scales;
+    return find_floats(file, name, rank, dims, &entry, &scales);
 }
 
 neumeta_status nmi_safetensors_read(const nmi_safetensors *file, const char *name, int32_t dtype,
@@ -123,12 +143,43 @@ neumeta_status nmi_safetensors_read(const nmi_safetensors *file, const char *nam
     return status;
 }
 
+static void copy_scaled(const nmi_tensor_entry *entry, const nmi_tensor_entry *scales, float *out)
+{
+    const int64_t rows = scales->elements, columns = rows > 0 ? entry->elements / rows : 0;
+    for (int64_t r = 0; r < rows; r++) {
+        float scale;
+        nmi_tensor_entry one = *scales;
+        one.elements = 1;
+        one.bytes = (int64_t)sizeof scale;
+        one.data = scales->data + r * one.bytes;
+        nmi_tensor_copy(&one, &scale);
+        for (int64_t i = r * columns; i < (r + 1) * columns; i++)
+            out[i] = scale * (float)(int8_t)entry->data[i];
+    }
+}
+
 neumeta_status nmi_safetensors_read_floats(const nmi_safetensors *file, const char *name,
                                            int32_t rank, const int64_t *dims, float *out)
 {
-    nmi_tensor_entry entry;
-    const neumeta_status status = find(file, name, ANY_FLOATS, rank, dims, &entry);
-    if (status == NEUMETA_OK)
+    nmi_tensor_entry entry, scales;
+    const neumeta_status status = find_floats(file, name, rank, dims, &entry, &scales);
+    if (status == NEUMETA_OK && entry.dtype == NMI_DTYPE_I8)
+        copy_scaled(&entry, &scales, out);
+    else if (status == NEUMETA_OK)
         nmi_tensor_copy_floats(&entry, out);
     return status;
+}
+
+void nmi_safetensors_mark(const nmi_safetensors *file, const char *name, bool *marks)
+{
+    char text[2 * NMI_SAFETENSORS_NAME];
+    nmi_tensor_entry entry;
+    int32_t index = nmi_safetensors_index(file, name);
+    if (index < 0 || !nmi_safetensors_at(file, index, &entry))
+        return;
+    marks[index] = true;
+    scale_name(name, text, sizeof text);
+    index = entry.dtype == NMI_DTYPE_I8 ? nmi_safetensors_index(file, text) : -1;
+    if (index >= 0)
+        marks[index] = true;
 }

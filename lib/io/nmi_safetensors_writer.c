@@ -6,6 +6,7 @@
 #include "nmi_json.h"
 #include "nmi_safetensors_bytes.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct nmi_safetensors_writer {
@@ -14,13 +15,13 @@ struct nmi_safetensors_writer {
     nmi_tensor_entry *entries; /* names are owned; data is in the host's byte order */
     int32_t count, capacity;
     bool is_signed;
-    struct rounded *rounded;
+    struct kept *kept;
 };
 
 /* Values that the writer owns because it rounded them. */
-struct rounded {
-    struct rounded *next;
-    uint16_t values[];
+struct kept {
+    struct kept *next;
+    unsigned char bytes[];
 };
 
 neumeta_status nmi_safetensors_writer_create(nmi_context *context, nmi_safetensors_writer **out)
@@ -51,10 +52,10 @@ void nmi_safetensors_writer_free(nmi_safetensors_writer *writer)
     nmi_context *context = writer->context;
     for (int32_t i = 0; i < writer->count; i++)
         nmi_free(context, owned_name(&writer->entries[i]));
-    while (writer->rounded != NULL) {
-        struct rounded *next = writer->rounded->next;
-        nmi_free(context, writer->rounded);
-        writer->rounded = next;
+    while (writer->kept != NULL) {
+        struct kept *next = writer->kept->next;
+        nmi_free(context, writer->kept);
+        writer->kept = next;
     }
     nmi_free(context, writer->entries);
     json_decref(writer->metadata);
@@ -154,24 +155,64 @@ neumeta_status nmi_safetensors_add(nmi_safetensors_writer *writer, const char *n
     return NEUMETA_OK;
 }
 
+/* Memory that lives as long as the writer; NULL after a message. */
+static void *keep(nmi_safetensors_writer *writer, size_t bytes)
+{
+    struct kept *kept = nmi_alloc(writer->context, sizeof *kept + bytes);
+    if (kept == NULL)
+        return NULL;
+    kept->next = writer->kept;
+    writer->kept = kept;
+    return kept->bytes;
+}
+
+static neumeta_status add_halves(nmi_safetensors_writer *writer, const char *name, int32_t dtype,
+                                 int32_t rank, const int64_t *dims, const float *values)
+{
+    neumeta_status status = nmi_safetensors_add(writer, name, dtype, rank, dims, values);
+    if (status < 0)
+        return status;
+    nmi_tensor_entry *entry = &writer->entries[writer->count - 1];
+    uint16_t *halves = keep(writer, (size_t)entry->bytes);
+    if (halves == NULL)
+        return NEUMETA_ERR_MEMORY;
+    entry->data = (const unsigned char *)halves;
+    status = nmi_floats_round(writer->context, dtype, entry->elements, values, halves);
+    return status < 0 ? nmi_fail_within(writer->context, status, "tensor '%s'", name) : status;
+}
+
+/* The matrix, and its rows' scales as a tensor of their own. */
+static neumeta_status add_scaled(nmi_safetensors_writer *writer, const char *name, int32_t rank,
+                                 const int64_t *dims, const float *values)
+{
+    char scale_name[2 * NMI_SAFETENSORS_NAME]; /* longer names are refused when they are added */
+    neumeta_status status = nmi_safetensors_add(writer, name, NMI_DTYPE_I8, rank, dims, values);
+    if (status < 0)
+        return status;
+    nmi_tensor_entry *entry = &writer->entries[writer->count - 1];
+    const int64_t rows = dims[0], columns = rows > 0 ? entry->elements / rows : 0;
+    float *scales = keep(writer, (size_t)rows * sizeof *scales);
+    int8_t *bytes = keep(writer, (size_t)entry->elements);
+    if (scales == NULL || bytes == NULL)
+        return NEUMETA_ERR_MEMORY;
+    entry->data = (const unsigned char *)bytes;
+    status = nmi_floats_scale(writer->context, rows, columns, values, bytes, scales);
+    if (status < 0)
+        return nmi_fail_within(writer->context, status, "tensor '%s'", name);
+    snprintf(scale_name, sizeof scale_name, "%s" NMI_SAFETENSORS_SCALE, name);
+    return nmi_safetensors_add(writer, scale_name, NMI_DTYPE_F32, 1, &rows, scales);
+}
+
 neumeta_status nmi_safetensors_add_floats(nmi_safetensors_writer *writer, const char *name,
                                           int32_t dtype, int32_t rank, const int64_t *dims,
                                           const float *values)
 {
-    nmi_context *context = writer->context;
-    neumeta_status status = nmi_safetensors_add(writer, name, dtype, rank, dims, values);
-    if (status < 0 || dtype == NMI_DTYPE_F32)
-        return status;
-    nmi_tensor_entry *entry = &writer->entries[writer->count - 1];
-    struct rounded *rounded =
-        nmi_alloc(context, sizeof *rounded + (size_t)entry->elements * sizeof(uint16_t));
-    if (rounded == NULL)
-        return NEUMETA_ERR_MEMORY;
-    rounded->next = writer->rounded;
-    writer->rounded = rounded;
-    entry->data = (const unsigned char *)rounded->values;
-    status = nmi_floats_round(context, dtype, entry->elements, values, rounded->values);
-    return status < 0 ? nmi_fail_within(context, status, "tensor '%s'", name) : status;
+    if (dtype == NMI_DTYPE_F32)
+        return nmi_safetensors_add(writer, name, dtype, rank, dims, values);
+    if (dtype == NMI_DTYPE_I8 && rank >= NMI_SAFETENSORS_SCALED)
+        return add_scaled(writer, name, rank, dims, values);
+    return add_halves(writer, name, dtype == NMI_DTYPE_I8 ? NMI_DTYPE_F16 : dtype, rank, dims,
+                      values);
 }
 
 /* --- header --- */

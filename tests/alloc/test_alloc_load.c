@@ -12,7 +12,7 @@
 
 /* docs/formats.md promises these: of a file, of one of 16 bits that is read from the disk, and of
  * the description of its topology. */
-enum { TIMES_FILE = 2, TIMES_SHORT_FILE = 3, TIMES_TOPOLOGY = 32, ANYWAY = 1 << 20 };
+enum { TIMES_FILE = 2, TIMES_SHORT_FILE = 3, TIMES_BYTES_FILE = 5, TIMES_TOPOLOGY = 32, ANYWAY = 1 << 20 };
 
 /* --- files -------------------------------------------------------------------------------- */
 
@@ -417,6 +417,9 @@ START_TEST(what_we_write_takes_no_more)
         assert_ok(context, neumeta_manifold_save_as(manifold, path, options));
         assert_stored("a manifold", true, times);
     }
+    assert_ok(context, neumeta_options_parse(options, "storage", "i8"));
+    assert_ok(context, neumeta_manifold_save_as(manifold, path, options));
+    assert_stored("a manifold", true, TIMES_BYTES_FILE);
     neumeta_options_free(options);
     neumeta_manifold_free(manifold);
     neumeta_network_free(network);

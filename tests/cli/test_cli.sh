@@ -466,6 +466,12 @@ gives 0 "and back" convert m16.safetensors --output m32.safetensors
 gives 0 "which changes no bit any more" convert m32.safetensors --storage f16 \
     --output again.safetensors
 passes "the same file" cmp m16.safetensors again.safetensors
+gives 0 "convert to eight bits" convert m.safetensors --storage i8 --output m8.safetensors --json
+passes "fewer bytes again" test "$(member out 1 bytes)" -lt "$(wc -c <m16.safetensors)"
+gives 0 "a manifold of eight bits" materialize m8.safetensors --gamma 0.5 --output x.safetensors
+gives 2 "a network of eight bits" convert half.safetensors --topology lenet --channels 4 --norm fold --storage i8 \
+    --output x.safetensors
+says "STORAGE i8 is for manifolds"
 gives 0 "convert a network" convert half.safetensors --topology lenet --channels 4 --norm fold --storage bf16 \
     --output small.safetensors
 gives 2 "convert to nothing known" convert m.safetensors --storage f15 --output x.safetensors

@@ -4,6 +4,7 @@
 #include "nmi_json_memory.h"
 #include "nmi_safetensors_bytes.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -616,6 +617,99 @@ static neumeta_status refuse(void *user, const void *data, size_t size)
     return ++*calls >= 2 ? nmi_fail(context, NEUMETA_ERR_CALLBACK, "enough") : NEUMETA_OK;
 }
 
+/* --- eight bits ------------------------------------------------------------------------------ */
+
+enum { ROWS = 5, COLUMNS = 6 };
+static const int64_t scaled_dims[] = {ROWS, 2, 3};
+
+/* Rows of all sizes, one of them zero. */
+static void fill_rows(float *values)
+{
+    static const float sizes[ROWS] = {1, 3e-39F, 0, 1e38F, 7e-5F};
+    for (int64_t i = 0; i < (int64_t)ROWS * COLUMNS; i++)
+        values[i] = sizes[i / COLUMNS] * (float)(i % COLUMNS - 2) / COLUMNS;
+}
+
+static neumeta_status scaled_image(const float *values, unsigned char **bytes, int64_t *size)
+{
+    static const float vector[ROWS] = {1, 2, 3, 4, 5};
+    nmi_safetensors_writer *writer;
+    assert_ok(context, nmi_safetensors_writer_create(context, &writer));
+    neumeta_status status =
+        nmi_safetensors_add_floats(writer, "m", NMI_DTYPE_I8, 3, scaled_dims, values);
+    if (status == NEUMETA_OK)
+        status = nmi_safetensors_add_floats(writer, "v", NMI_DTYPE_I8, 1, scaled_dims, vector);
+    if (status == NEUMETA_OK)
+        status = nmi_safetensors_to_memory(writer, bytes, size);
+    nmi_safetensors_writer_free(writer);
+    return status;
+}
+
+START_TEST(rows_of_eight_bits_are_rounded_once)
+{
+    float values[ROWS * COLUMNS], found[ROWS * COLUMNS];
+    unsigned char *bytes, *again;
+    int64_t size, again_size;
+    nmi_safetensors *file;
+    nmi_tensor_entry entry;
+    bool marks[3] = {false};
+    fill_rows(values);
+    assert_ok(context, scaled_image(values, &bytes, &size));
+    assert_ok(context, nmi_safetensors_parse(context, "f", bytes, size, &file));
+    ck_assert_int_eq(nmi_safetensors_count(file), 3);
+    ck_assert(nmi_safetensors_find(file, "m/scale", &entry) && entry.dtype == NMI_DTYPE_F32);
+    ck_assert(nmi_safetensors_find(file, "v", &entry) && entry.dtype == NMI_DTYPE_F16);
+    nmi_safetensors_mark(file, "m", marks);
+    ck_assert_int_eq(marks[0] + marks[1] + marks[2], 2);
+    assert_ok(context, nmi_safetensors_expect_floats(file, "m", 3, scaled_dims));
+    assert_ok(context, nmi_safetensors_read_floats(file, "m", 3, scaled_dims, found));
+    for (int64_t i = 0; i < (int64_t)ROWS * COLUMNS; i++) {
+        const float largest = fabsf(values[i / COLUMNS * COLUMNS + COLUMNS - 1]);
+        ck_assert_float_le(fabsf(found[i] - values[i]), 0.501F * largest / 127 + 6e-42F);
+    }
+    nmi_safetensors_free(file);
+    assert_ok(context, scaled_image(found, &again, &again_size));
+    ck_assert_int_eq(again_size, size);
+    ck_assert_mem_eq(again, bytes, (size_t)size);
+    nmi_free(context, again);
+    nmi_free(context, bytes);
+    values[8] = INFINITY;
+    assert_status(context, scaled_image(values, &bytes, &size), NEUMETA_ERR_NUMERIC);
+    assert_message_contains(context, "tensor 'm': value 2 of row 1 is inf, which I8 cannot hold");
+}
+END_TEST
+
+static neumeta_status expect_scaled(const char *header, int64_t data_size)
+{
+    int64_t size;
+    nmi_safetensors *file;
+    unsigned char *bytes = image(header, data_size, &size);
+    assert_ok(context, nmi_safetensors_parse(context, "f", bytes, size, &file));
+    const neumeta_status status = nmi_safetensors_expect_floats(file, "m", 3, scaled_dims);
+    nmi_safetensors_free(file);
+    free(bytes);
+    return status;
+}
+
+START_TEST(eight_bits_without_their_scales_are_refused)
+{
+    assert_status(context,
+                  expect_scaled("{'m':{'dtype':'I8','shape':[5,2,3],'data_offsets':[0,30]}}", 30),
+                  NEUMETA_ERR_FORMAT);
+    assert_message_contains(context, "tensor 'm/scale': is missing");
+    assert_status(context,
+                  expect_scaled("{'m/scale':{'dtype':'F32','shape':[6],'data_offsets':[0,24]},"
+                                "'m':{'dtype':'I8','shape':[5,2,3],'data_offsets':[24,54]}}",
+                                54),
+                  NEUMETA_ERR_FORMAT);
+    assert_message_contains(context, "tensor 'm/scale': is F32 [6], must be F32 [5]");
+    assert_status(context,
+                  expect_scaled("{'m':{'dtype':'I8','shape':[5,6],'data_offsets':[0,30]}}", 30),
+                  NEUMETA_ERR_FORMAT);
+    assert_message_contains(context, "tensor 'm': is I8 [5, 6], must be I8 [5, 2, 3]");
+}
+END_TEST
+
 START_TEST(a_sink_that_fails_ends_the_writing)
 {
     nmi_safetensors_writer *writer;
@@ -787,6 +881,8 @@ int main(void)
     tcase_add_test(files, what_cannot_be_stored_is_refused);
     tcase_add_test(files, what_makes_a_file_too_large_is_refused);
     tcase_add_test(files, a_header_beyond_the_limit_is_not_written);
+    tcase_add_test(files, rows_of_eight_bits_are_rounded_once);
+    tcase_add_test(files, eight_bits_without_their_scales_are_refused);
     tcase_add_test(files, a_sink_that_fails_ends_the_writing);
     tcase_add_test(files, only_files_of_our_kind_and_format_pass);
     tcase_add_test(files, numbers_in_metadata_keep_their_value);
