@@ -36,6 +36,7 @@ struct nmi_workers {
     int32_t host_lanes;
     int32_t lanes;   /* our own, the caller included */
     int32_t started; /* helpers that run */
+    pid_t process;   /* where they do: a fork has none of them */
     nmi_task task;
     void *argument;
     int64_t count;
@@ -124,7 +125,7 @@ static void open_job(nmi_workers *pool)
 {
     uint64_t job = atomic_load(&pool->state) / STATE_JOB + 1;
     atomic_store(&pool->state, job * STATE_JOB + STATE_OPEN);
-    if (atomic_load(&pool->sleepers) == 0)
+    if (atomic_load(&pool->sleepers) == 0 || pool->process != getpid())
         return;
     pthread_mutex_lock(&pool->lock);
     pthread_cond_broadcast(&pool->wake);
@@ -188,6 +189,10 @@ static void free_pool(nmi_context *context, nmi_workers *pool)
 {
     if (pool == NULL)
         return;
+    if (pool->process != getpid()) { /* nobody to wait for, and locks as they were at the fork */
+        nmi_free(context, pool);
+        return;
+    }
     pthread_mutex_lock(&pool->lock);
     atomic_store(&pool->quit, true);
     pthread_cond_broadcast(&pool->wake);
@@ -233,6 +238,7 @@ static neumeta_status create_pool(nmi_context *context, int32_t lanes, nmi_worke
     if (pool == NULL)
         return NEUMETA_ERR_MEMORY;
     pool->lanes = lanes;
+    pool->process = getpid();
     if (present != NULL) {
         pool->host = present->host;
         pool->host_user = present->host_user;

@@ -212,8 +212,9 @@ static neumeta_status check_settings(nmi_context *context, const nmi_node *node,
                             "node '%s': %s is %g, must lie in [%g, %g]", node->name, key->name,
                             value, low, high);
     }
-    bool pool = node->op == NEUMETA_OP_POOL_MAX || node->op == NEUMETA_OP_POOL_AVERAGE;
-    if (pool && node->padding >= node->kernel)
+    const bool slides = node->op == NEUMETA_OP_CONV || node->op == NEUMETA_OP_POOL_MAX ||
+                        node->op == NEUMETA_OP_POOL_AVERAGE;
+    if (slides && node->padding >= node->kernel)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                         "node '%s': PADDING is %" PRId64 ", must be below KERNEL (%" PRId64
                         "), or a window would see no pixel",

@@ -144,13 +144,13 @@ static neumeta_status name_parts(nmi_file_writer *writer, const char *path)
     return NEUMETA_OK;
 }
 
-static neumeta_status open_temporary(nmi_file_writer *writer)
+static neumeta_status open_temporary(nmi_file_writer *writer, mode_t mode)
 {
     size_t capacity = strlen(writer->folder) + 64;
     for (int32_t number = 0; number < TEMPORARY_NAMES; number++) {
         snprintf(writer->temporary, capacity, "%s/.neumeta-%lld-%d.tmp", writer->folder,
                  (long long)getpid(), (int)number);
-        writer->descriptor = open_retrying(writer->temporary, O_WRONLY | O_CREAT | O_EXCL, 0666);
+        writer->descriptor = open_retrying(writer->temporary, O_WRONLY | O_CREAT | O_EXCL, mode);
         if (writer->descriptor >= 0) {
             writer->present = true;
             return NEUMETA_OK;
@@ -164,8 +164,10 @@ static neumeta_status open_temporary(nmi_file_writer *writer)
 neumeta_status nmi_file_writer_create(nmi_context *context, const char *path, nmi_file_writer **out)
 {
     struct stat target;
+    const bool replaces = stat(path, &target) == 0;
+    const mode_t mode = replaces ? target.st_mode & 0777 : 0666;
     *out = NULL;
-    if (stat(path, &target) == 0 && !S_ISREG(target.st_mode))
+    if (replaces && !S_ISREG(target.st_mode))
         return nmi_fail(context, NEUMETA_ERR_IO, "cannot write '%s': it is not a regular file",
                         path);
     nmi_file_writer *writer = nmi_alloc_zero(context, sizeof *writer);
@@ -175,7 +177,10 @@ neumeta_status nmi_file_writer_create(nmi_context *context, const char *path, nm
     writer->descriptor = -1;
     neumeta_status status = name_parts(writer, path);
     if (status == NEUMETA_OK)
-        status = open_temporary(writer);
+        status = open_temporary(writer, mode);
+    /* What was private stays so. Where a file system has no such rights nothing is lost. */
+    if (status == NEUMETA_OK && replaces)
+        (void)!fchmod(writer->descriptor, mode);
     if (status == NEUMETA_OK)
         *out = writer;
     else

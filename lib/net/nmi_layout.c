@@ -135,7 +135,7 @@ void nmi_layout_plan(nmi_layout *layout, const nmi_network *network, const nmi_s
 {
     int32_t nodes = network->topology->node_count;
     for (int32_t n = 0; n < nodes; n++) {
-        layout->spans[n] = (nmi_span){n, n, 0, 0};
+        layout->spans[n] = (nmi_span){.first = n, .last = n};
         layout->home[n] = n;
         layout->border[n] = 0;
     }

@@ -162,7 +162,7 @@ static void span_gradients(const nmi_pass *pass, const nmi_shape *shapes, const 
 {
     const nmi_topology *topology = pass->topology;
     for (int32_t n = 0; n < topology->node_count; n++)
-        spans[n] = (nmi_span){lowest_stretch(pass, n), stretch_of(pass, n), 0, 0};
+        spans[n] = (nmi_span){.first = lowest_stretch(pass, n), .last = stretch_of(pass, n)};
     spans[topology->output].last = stretch_of(pass, topology->node_count);
     for (int32_t n = topology->node_count - 1; n >= 0; n--) {
         const nmi_node *node = &topology->nodes[n];

@@ -143,18 +143,24 @@ int64_t nmi_aligned_floats(int64_t floats)
 int64_t nmi_spans_arrange(nmi_span *spans, int32_t count)
 {
     int64_t total = 0;
+    int32_t lowest = -1; /* of those that have a place, by rising offset */
     for (int32_t i = 0; i < count; i++) {
         nmi_span *span = &spans[i];
+        int32_t *link = &lowest;
         span->offset = 0;
-        for (int32_t j = 0; j < i; j++) {
+        for (int32_t j = lowest; j >= 0; j = spans[j].next) {
             const nmi_span *other = &spans[j];
-            if (other->last < span->first || span->last < other->first ||
-                other->offset + other->size <= span->offset ||
-                span->offset + span->size <= other->offset)
+            if (other->last < span->first || span->last < other->first)
                 continue;
-            span->offset = other->offset + other->size;
-            j = -1; /* look again at the new place */
+            if (span->offset + span->size <= other->offset)
+                break; /* it fits below this one */
+            if (other->offset + other->size > span->offset)
+                span->offset = other->offset + other->size;
         }
+        while (*link >= 0 && spans[*link].offset < span->offset)
+            link = &spans[*link].next;
+        span->next = *link;
+        *link = i;
         if (span->offset + span->size > total)
             total = span->offset + span->size;
     }
@@ -178,7 +184,9 @@ nmi_conv_shape nmi_step_conv_shape(const nmi_topology *topology, const nmi_steps
                             .kernel = conv->kernel,
                             .stride = conv->stride,
                             .padding = conv->padding};
-    nmi_conv_shape_complete(&shape);
+    const bool complete = nmi_conv_shape_complete(&shape);
+    NMI_ASSERT(complete); /* the graph accepts no other */
+    (void)complete;
     return shape;
 }
 
@@ -193,7 +201,9 @@ nmi_pool_shape nmi_step_pool_shape(const nmi_topology *topology, const nmi_steps
                             .kernel = pool->kernel,
                             .stride = pool->stride,
                             .padding = pool->padding};
-    nmi_pool_shape_complete(&shape);
+    const bool complete = nmi_pool_shape_complete(&shape);
+    NMI_ASSERT(complete);
+    (void)complete;
     return shape;
 }
 

@@ -43,6 +43,7 @@ int32_t nmi_step_residual(const nmi_topology *topology, const nmi_steps *steps,
 /* A value's place in an arena that holds `size` floats from step `first` to step `last`. */
 typedef struct nmi_span {
     int64_t first, last, size, offset;
+    int32_t next; /* work of nmi_spans_arrange() */
 } nmi_span;
 /* Sets offsets so that spans that overlap in time do not in space; returns the floats needed. */
 int64_t nmi_spans_arrange(nmi_span *spans, int32_t count);

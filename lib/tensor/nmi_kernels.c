@@ -264,3 +264,15 @@ void nmi_unpack_add(const nmi_kernels *kernels, const nmi_depth *depth, int64_t 
                      a + first * column_stride);
     }
 }
+
+neumeta_status nmi_precision_check(nmi_context *context, int32_t precision)
+{
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    if (precision == NMI_BF16) /* pairs are read as they lie in memory */
+        return nmi_fail(context, NEUMETA_ERR_UNSUPPORTED,
+                        "PRECISION bf16 needs a little-endian machine");
+#endif
+    (void)context;
+    (void)precision;
+    return NEUMETA_OK;
+}

@@ -25,6 +25,8 @@
 #include "nmi_context.h"
 
 enum { NMI_FP32 = 0, NMI_BF16 = 1 }; /* index of PRECISION */
+/* NEUMETA_ERR_UNSUPPORTED on machines that cannot have it. */
+neumeta_status nmi_precision_check(nmi_context *context, int32_t precision);
 enum { NMI_ACTIVATION_NONE = 0, NMI_ACTIVATION_RELU = 1, NMI_ACTIVATION_ELU = 2 };
 
 typedef struct nmi_rows {

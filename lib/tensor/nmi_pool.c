@@ -12,7 +12,7 @@ bool nmi_pool_shape_complete(nmi_pool_shape *shape)
     const int64_t p = shape->padding;
     int64_t count;
     if (shape->channels < 1 || shape->in_height < 1 || shape->in_width < 1 || k < 1 ||
-        shape->stride < 1 || p < 0 || p > k / 2 || k > INT32_MAX || p > INT32_MAX ||
+        shape->stride < 1 || p < 0 || p >= k || k > INT32_MAX || p > INT32_MAX ||
         !nmi_multiply(shape->in_height, shape->in_width, &count) ||
         !nmi_multiply(count, shape->channels, &count) || !nmi_multiply(count, 64, &count))
         return false;

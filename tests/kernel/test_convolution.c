@@ -37,7 +37,13 @@ static const nmi_conv_shape shapes[] = {
     {40, 6, 6, 20, 0, 0, 2, 2, 0},   {8, 13, 6, 23, 0, 0, 5, 2, 2},
     {19, 6, 6, 5, 0, 0, 3, 2, 0},
 };
-enum { SHAPES = sizeof shapes / sizeof *shapes, ITEMS = 2 };
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+/* Small images go to matrix tiles in groups of up to 16: a whole one, and then a part of one. */
+static int64_t items_of(const nmi_conv_shape *shape)
+{
+    return shape->in_height * shape->in_width <= 40 ? 19 : 2;
+}
 
 static float *make(size_t count, uint64_t seed)
 {
@@ -56,6 +62,7 @@ static void round_all(size_t count, float *x)
 typedef struct problem {
     nmi_conv_shape shape;
     nmi_conv_path path;
+    int64_t items;
     size_t in, out, weights;
     float *x, *w, *dy, *bias, *packed, *transposed;
     void *workspace;
@@ -72,8 +79,9 @@ static bool start(int index, problem *p)
         return false;
     const nmi_conv_shape *s = &p->shape;
     ck_assert(nmi_conv_shape_complete(&p->shape));
-    p->in = (size_t)(ITEMS * s->in_height * s->in_width * s->in_channels);
-    p->out = (size_t)(ITEMS * s->out_height * s->out_width * s->out_channels);
+    p->items = items_of(s);
+    p->in = (size_t)(p->items * s->in_height * s->in_width * s->in_channels);
+    p->out = (size_t)(p->items * s->out_height * s->out_width * s->out_channels);
     p->weights = (size_t)(s->out_channels * s->in_channels * s->kernel * s->kernel);
     p->x = make(p->in, 1);
     p->w = make(p->weights, 2);
@@ -127,8 +135,8 @@ START_TEST(forward_equals_the_plain_loops)
         e.residual = way > 1 ? p.dy : NULL;
         e.activation = way > 0 ? NMI_ACTIVATION_RELU : NMI_ACTIVATION_NONE;
         e.residual_inside = true;
-        nmi_conv_forward_ref(&p.shape, ITEMS, p.x, p.w, &e, expected);
-        nmi_conv_forward(p.path, &p.shape, ITEMS, p.x, p.packed, way > 0 ? &e : NULL, actual,
+        nmi_conv_forward_ref(&p.shape, p.items, p.x, p.w, &e, expected);
+        nmi_conv_forward(p.path, &p.shape, p.items, p.x, p.packed, way > 0 ? &e : NULL, actual,
                          p.workspace);
         assert_near(actual, expected, (int64_t)p.out,
                     tolerance(p.shape.kernel * p.shape.kernel * p.shape.in_channels), 0.0);
@@ -149,12 +157,13 @@ START_TEST(nan_reaches_all_that_sees_it)
     float *dx[2] = {make(p.in, 7), make(p.in, 8)};
     p.x[p.in / 2] = NAN;
     p.dy[p.out / 2] = NAN;
-    nmi_conv_forward_ref(&p.shape, ITEMS, p.x, p.w, NULL, expected);
-    nmi_conv_forward(p.path, &p.shape, ITEMS, p.x, p.packed, NULL, actual, p.workspace);
+    nmi_conv_forward_ref(&p.shape, p.items, p.x, p.w, NULL, expected);
+    nmi_conv_forward(p.path, &p.shape, p.items, p.x, p.packed, NULL, actual, p.workspace);
     for (size_t i = 0; i < p.out; i++)
         ck_assert(isnan(actual[i]) || !isnan(expected[i]));
-    nmi_conv_backward_input_ref(&p.shape, ITEMS, p.dy, p.w, false, dx[0]);
-    nmi_conv_backward_input(p.path, &p.shape, ITEMS, p.dy, p.transposed, false, dx[1], p.workspace);
+    nmi_conv_backward_input_ref(&p.shape, p.items, p.dy, p.w, false, dx[0]);
+    nmi_conv_backward_input(p.path, &p.shape, p.items, p.dy, p.transposed, false, dx[1],
+                            p.workspace);
     for (size_t i = 0; i < p.in; i++)
         ck_assert(isnan(dx[1][i]) || !isnan(dx[0][i]));
     free(expected);
@@ -174,9 +183,9 @@ START_TEST(a_residual_in_place_is_added)
     float *actual = make(p.out, 9);
     float *residual = make(p.out, 9);
     nmi_epilogue e = {p.bias, residual, NULL, 1.0f, NMI_ACTIVATION_RELU, true, NULL};
-    nmi_conv_forward_ref(&p.shape, ITEMS, p.x, p.w, &e, expected);
+    nmi_conv_forward_ref(&p.shape, p.items, p.x, p.w, &e, expected);
     e.residual = actual;
-    nmi_conv_forward(p.path, &p.shape, ITEMS, p.x, p.packed, &e, actual, p.workspace);
+    nmi_conv_forward(p.path, &p.shape, p.items, p.x, p.packed, &e, actual, p.workspace);
     assert_near(actual, expected, (int64_t)p.out,
                 tolerance(p.shape.kernel * p.shape.kernel * p.shape.in_channels), 0.0);
     free(expected);
@@ -253,8 +262,8 @@ START_TEST(the_input_gradient_equals_the_plain_loops)
     float *expected = make(p.in, 7);
     float *actual = make(p.in, 7);
     for (int accumulate = 1; accumulate >= 0; accumulate--) {
-        nmi_conv_backward_input_ref(&p.shape, ITEMS, p.dy, p.w, accumulate, expected);
-        nmi_conv_backward_input(p.path, &p.shape, ITEMS, p.dy, p.transposed, accumulate, actual,
+        nmi_conv_backward_input_ref(&p.shape, p.items, p.dy, p.w, accumulate, expected);
+        nmi_conv_backward_input(p.path, &p.shape, p.items, p.dy, p.transposed, accumulate, actual,
                                 p.workspace);
         assert_near(actual, expected, (int64_t)p.in,
                     tolerance(p.shape.kernel * p.shape.kernel * p.shape.out_channels), 0.0);
@@ -276,10 +285,10 @@ START_TEST(the_weight_gradient_equals_the_plain_loops)
     float *actual = make(p.weights, 7);
     float *bias[2] = {make((size_t)p.shape.out_channels, 8), make((size_t)p.shape.out_channels, 8)};
     memset(gradient, 0, floats * sizeof *gradient);
-    nmi_conv_backward_weight_ref(&p.shape, ITEMS, p.x, p.dy, expected, bias[0]);
-    nmi_conv_backward_weight(p.path, &p.shape, ITEMS, p.x, p.dy, gradient, bias[1], p.workspace);
+    nmi_conv_backward_weight_ref(&p.shape, p.items, p.x, p.dy, expected, bias[0]);
+    nmi_conv_backward_weight(p.path, &p.shape, p.items, p.x, p.dy, gradient, bias[1], p.workspace);
     nmi_conv_unpack_gradient(p.path, &p.shape, gradient, actual);
-    double limit = tolerance(ITEMS * p.shape.out_height * p.shape.out_width);
+    double limit = tolerance(p.items * p.shape.out_height * p.shape.out_width);
     assert_near(actual, expected, (int64_t)p.weights, limit, 0.0);
     assert_near(bias[1], bias[0], p.shape.out_channels, limit, 0.0);
     free(gradient);

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <wchar.h>
@@ -519,6 +520,32 @@ START_TEST(helpers_do_join_long_jobs)
 }
 END_TEST
 
+/* A child has none of the helpers: it works alone, and does not wait for them at the end. */
+START_TEST(a_forked_child_works_alone_and_ends)
+{
+    static job self;
+    nmi_context *context = test_context();
+    self.nap = 0;
+    assert_ok(context, nmi_workers_set_lanes(context, 3));
+    run_and_check(context, &self, 12);
+    nap(20000000); /* until the helpers sleep */
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        for (int round = 0; round < 3; round++)
+            run_and_check(context, &self, 12);
+        nmi_context_release(context);
+        _exit(0);
+    }
+    int status = -1;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    run_and_check(context, &self, 12);
+    nmi_context_release(context);
+}
+END_TEST
+
 START_TEST(threads_are_capped_at_the_processors)
 {
     nmi_context *context = test_context();
@@ -712,6 +739,7 @@ int main(void)
     tcase_add_test(workers, helpers_that_fell_asleep_are_woken);
     tcase_add_test(workers, the_caller_sleeps_until_slow_tasks_have_ended);
     tcase_add_test(workers, helpers_do_join_long_jobs);
+    tcase_add_test(workers, a_forked_child_works_alone_and_ends);
     tcase_add_test(workers, threads_are_capped_at_the_processors);
     tcase_add_test(workers, refused_memory_keeps_the_old_workers);
     tcase_add_test(workers, refused_threads_keep_the_old_workers);

@@ -265,6 +265,24 @@ START_TEST(a_failure_at_any_stage_leaves_the_old_file)
 }
 END_TEST
 
+START_TEST(a_file_that_is_replaced_leaves_its_rights)
+{
+    static const mode_t modes[] = {0600, 0640, 0666, 0444};
+    struct stat found;
+    const mode_t before = umask(022);
+    assert_ok(context, write_file(path, "old", 3));
+    ck_assert_int_eq(stat(path, &found), 0);
+    ck_assert_int_eq(found.st_mode & 0777, 0644);
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        ck_assert_int_eq(chmod(path, modes[i]), 0);
+        assert_ok(context, write_file(path, "new", 3));
+        ck_assert_int_eq(stat(path, &found), 0);
+        ck_assert_int_eq(found.st_mode & 0777, modes[i]);
+    }
+    umask(before);
+}
+END_TEST
+
 START_TEST(a_writer_that_is_given_up_leaves_nothing)
 {
     nmi_file_writer *writer, *other;
@@ -316,6 +334,7 @@ int main(void)
     tcase_add_test(files, an_unknown_reason_is_a_number);
     tcase_add_test(files, interruptions_and_short_writes_change_nothing);
     tcase_add_test(files, a_failure_at_any_stage_leaves_the_old_file);
+    tcase_add_test(files, a_file_that_is_replaced_leaves_its_rights);
     tcase_add_test(files, a_writer_that_is_given_up_leaves_nothing);
     tcase_add_test(files, a_full_disk_leaves_the_old_file);
     suite_add_tcase(suite, files);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The graph unit from inside: built-in networks, repeats, shapes, dependence on axes, and the
  * low-level calls that rebuild topologies from files. */
-#include "nmi_graph.h"
+#include "nmi_conv.h"
+#include "nmi_networks.h"
+#include "nmi_pool.h"
 #include "nmi_random.h"
-#include "nmi_test.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -447,6 +448,7 @@ START_TEST(damaged_nodes_are_refused_and_change_nothing)
         {good, "PADDING is"},
         {good, "one input node"},
         {good, "one for each depth"},
+        {good, "a window would see no pixel"},
     };
     rows[0].node.op = 99;
     rows[1].node.name = (char[]){"a\nb"};
@@ -468,6 +470,7 @@ START_TEST(damaged_nodes_are_refused_and_change_nothing)
     rows[14].node.input_count = 0;
     rows[14].node.depth_axis = -1;
     rows[15].node.op = NEUMETA_OP_SELECT;
+    rows[16].node.kernel = rows[16].node.padding = 1;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_status(context, nmi_topology_append_node(copy, &rows[i].node, &number),
                       NEUMETA_ERR_ARGUMENT);
@@ -521,6 +524,61 @@ START_TEST(absurd_sizes_are_refused_before_they_overflow)
     assert_message_contains(context, "at the largest sizes: node 'conv'");
     nmi_options_release(options);
     nmi_topology_release(topology);
+    neumeta_context_free(context);
+}
+END_TEST
+
+/* A window of every small kind on every small image. Returns whether the graph accepts it. */
+static bool graph_accepts(nmi_context *context, int32_t op, int64_t side, const nmi_node *window,
+                          nmi_shape *shape)
+{
+    nmi_topology *topology = test_topology(context);
+    int32_t axis = test_axis(topology, "width", NEUMETA_AXIS_WIDTH, 1, 2), number;
+    int32_t input = test_input(topology, 2, side);
+    nmi_node node = *window;
+    node.op = op;
+    node.name = (char[]){"window"};
+    node.inputs = &input;
+    node.input_count = 1;
+    node.axis = op == NEUMETA_OP_CONV ? axis : -1;
+    bool accepts = nmi_topology_append_node(topology, &node, &number) == NEUMETA_OK &&
+                   nmi_topology_seal(topology, number) == NEUMETA_OK;
+    nmi_shape shapes[2];
+    if (accepts) {
+        assert_ok(context, nmi_graph_shapes(topology, (const int64_t[]){2}, shapes));
+        *shape = shapes[number];
+    }
+    nmi_topology_release(topology);
+    return accepts;
+}
+
+START_TEST(kernels_take_every_window_that_the_graph_accepts)
+{
+    static const int32_t ops[] = {NEUMETA_OP_CONV, NEUMETA_OP_POOL_MAX, NEUMETA_OP_POOL_AVERAGE};
+    neumeta_context *context = test_context();
+    const int32_t op = ops[_i];
+    int64_t accepted = 0;
+    for (int64_t code = 0; code < 5 * 4 * 3 * 5; code++) {
+        const int64_t side = 1 + code % 5, kernel = 1 + code / 5 % 4, stride = 1 + code / 20 % 3;
+        nmi_node window = nmi_node_default(op);
+        nmi_shape shape;
+        window.kernel = kernel;
+        window.stride = stride;
+        window.padding = code / 60;
+        nmi_conv_shape conv = {2, side, side, 2, 0, 0, kernel, stride, window.padding};
+        nmi_pool_shape pool = {2, side, side, 0, 0, kernel, stride, window.padding};
+        const bool is_conv = op == NEUMETA_OP_CONV;
+        const bool possible =
+            is_conv ? nmi_conv_shape_complete(&conv) : nmi_pool_shape_complete(&pool);
+        const bool accepts = graph_accepts(context, op, side, &window, &shape);
+        ck_assert_int_eq(accepts, possible);
+        if (!accepts)
+            continue;
+        accepted++;
+        ck_assert_int_eq(shape.height, is_conv ? conv.out_height : pool.out_height);
+        ck_assert_int_eq(shape.width, is_conv ? conv.out_width : pool.out_width);
+    }
+    ck_assert_int_gt(accepted, 50);
     neumeta_context_free(context);
 }
 END_TEST
@@ -609,6 +667,7 @@ int main(void)
     tcase_add_test(tests, a_topology_is_rebuilt_from_its_nodes);
     tcase_add_test(tests, damaged_nodes_are_refused_and_change_nothing);
     tcase_add_test(tests, absurd_sizes_are_refused_before_they_overflow);
+    tcase_add_loop_test(tests, kernels_take_every_window_that_the_graph_accepts, 0, 3);
     tcase_add_test(tests, any_failing_allocation_is_reported_and_nothing_leaks);
     tcase_add_test(tests, blocks_of_a_stage_have_outputs_of_one_shape);
     suite_add_tcase(suite, tests);

@@ -6,6 +6,8 @@
 #include "nmi_conv.h"
 #include "nmi_networks.h"
 #include "nmi_pass.h"
+#include "nmi_random.h"
+#include "nmi_steps.h"
 
 enum { SIDE = 12, CLASSES = 10, BATCH = 7, IMAGE = 3 * SIDE * SIDE };
 
@@ -106,6 +108,55 @@ static float *random_images(void)
 static const int64_t widths[] = {33, 16, 1};
 
 /* The pass of training keeps plain images and shares nothing. */
+static bool collide(const nmi_span *a, const nmi_span *b)
+{
+    return a->first <= b->last && b->first <= a->last && a->offset < b->offset + b->size &&
+           b->offset < a->offset + a->size;
+}
+
+/* Whether the place would be free below, for those that came before. */
+static bool is_free(const nmi_span *spans, int32_t index, int64_t offset)
+{
+    nmi_span span = spans[index];
+    span.offset = offset;
+    for (int32_t j = 0; j < index; j++)
+        if (collide(&span, &spans[j]))
+            return false;
+    return true;
+}
+
+START_TEST(values_lie_in_the_lowest_place_that_is_free)
+{
+    enum { SPANS = 60, MANY = 1 << 14 };
+    nmi_random random = nmi_random_start(77);
+    nmi_span spans[SPANS];
+    for (int round = 0; round < 200; round++) {
+        int64_t end = 0;
+        for (int32_t i = 0; i < SPANS; i++) {
+            spans[i].first = i / 2;
+            spans[i].last = i / 2 + nmi_random_below(&random, 12);
+            spans[i].size = 1 + nmi_random_below(&random, 9);
+        }
+        const int64_t total = nmi_spans_arrange(spans, SPANS);
+        for (int32_t i = 0; i < SPANS; i++) {
+            ck_assert(is_free(spans, i, spans[i].offset));
+            for (int64_t below = 0; below < spans[i].offset; below++)
+                ck_assert(!is_free(spans, i, below));
+            end = spans[i].offset + spans[i].size > end ? spans[i].offset + spans[i].size : end;
+        }
+        ck_assert_int_eq(total, end);
+    }
+    /* As many as a topology may have, all at once: done in a moment, not in a quarter of an hour.
+     */
+    nmi_span *many = calloc(MANY, sizeof *many);
+    ck_assert_ptr_nonnull(many);
+    for (int32_t i = 0; i < MANY; i++)
+        many[i] = (nmi_span){.first = i, .last = MANY, .size = 16};
+    ck_assert_int_eq(nmi_spans_arrange(many, MANY), (int64_t)16 * MANY);
+    free(many);
+}
+END_TEST
+
 START_TEST(inference_computes_what_training_does)
 {
     test_allocator allocator;
@@ -257,6 +308,7 @@ int main(void)
     tcase_add_loop_test(tests, bits_do_not_depend_on_lanes_or_batch, 0, 3);
     tcase_add_loop_test(tests, memory_is_what_is_announced_on_any_number_of_lanes, 0, 4);
     tcase_add_loop_test(tests, a_smaller_batch_never_needs_more_memory, 0, 2);
+    tcase_add_test(tests, values_lie_in_the_lowest_place_that_is_free);
     tcase_add_test(tests, weights_are_packed_once_for_each_change);
     tcase_add_test(tests, one_image_calls_helpers_only_where_that_pays);
     suite_add_tcase(suite, tests);

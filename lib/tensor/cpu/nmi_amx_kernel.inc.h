@@ -278,6 +278,7 @@ static void forward_pairs(const nmi_rows *rows, const float *packed, int64_t col
     matrix_job job = {.rows = &grid, .share = share_out(grid.width)};
     job.step = length < 1 ? 1 : length < SIDE ? (int)length : SIDE;
     matrix_sums sums;
+    sums.epilogue = NMI_EPILOGUE_NONE; /* nothing is finished before the first sums are there */
     sums.y_step = y_step;
     sums.columns = sums.next = sums.end = 0;
     configure(&job.share, job.step);
