@@ -799,6 +799,13 @@ NEUMETA_API neumeta_status neumeta_manifold_parameters(const neumeta_manifold *m
  *  [0, 1), as neumeta_topology_sizes_at() does; all other axes at their maximum. */
 NEUMETA_API neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *manifold,
                                                      double gamma, int64_t *sizes, int32_t count);
+/** The smallest size of each axis that training drew; an axis that it did not vary is at its maximum.
+ *  Networks of sizes below these have whatever accuracy they have.
+ *  @param count  The number of axes.
+ *  @return NEUMETA_ERR_STATE if that is not known: the manifold was not trained, or a library
+ *          before 0.4 wrote its file and it has no statistics. */
+NEUMETA_API neumeta_status neumeta_manifold_trained_sizes(const neumeta_manifold *manifold,
+                                                          int64_t *least, int32_t count);
 /**
  * The network at the given sizes; it does not need the manifold any more.
  *
@@ -827,13 +834,14 @@ NEUMETA_API neumeta_status neumeta_manifold_materialize(neumeta_manifold *manifo
  * calibration. Only phases whose NORM_STATISTICS is 'fitted' keep them, and train with them.
  *
  * @param dataset  Its training items without the held-out ones are used; targets are not.
- * @param options  CALIBRATE_SIZES, CALIBRATE_ITEMS, GAMMA_MIN and GAMMA_MAX (the range of training
- *                 serves best), GAMMA_GAP, NON_UNIFORM (unset: 0.5), DEPTH_GAMMA_MAX,
- *                 SIZE_AXES, SEED.
+ * @param options  CALIBRATE_SIZES, CALIBRATE_ITEMS, GAMMA_MIN, GAMMA_GAP, NON_UNIFORM (unset: 0.5),
+ *                 SEED; GAMMA_MAX, DEPTH_GAMMA_MAX and SIZE_AXES, unset: as in training, where that
+ *                 is known.
  * @param watch    NULL: nobody. `user` is handed to it.
  * @param error    NULL, or receives how far off the functions are at sizes that were left out of a
  *                 first fit: the root mean square over channels of the mean's error in standard
- *                 deviations and of the error of the standard deviation's logarithm.
+ *                 deviations and of the error of the standard deviation's logarithm; NaN if
+ *                 CALIBRATE_SIZES is below 5, which leaves out none.
  * @return NEUMETA_CANCELLED if `watch` stopped it; NEUMETA_ERR_UNSUPPORTED without norms;
  *         NEUMETA_ERR_SHAPE; NEUMETA_ERR_CALLBACK; NEUMETA_ERR_NUMERIC naming a norm whose input is
  *         not finite. The manifold is then as it was.
@@ -865,7 +873,8 @@ NEUMETA_API neumeta_status neumeta_manifold_calibrated(const neumeta_manifold *m
  *                 accuracies over all of them; with FRONT_SCORES 'test', over all test items, which
  *                 take no part in the choice.
  * @param options  SEARCH_EVALUATIONS, SEARCH_ITEMS, WIDTH_MULTIPLE, FRONT_ENTRIES, FRONT_SCORES,
- *                 GAMMA_MAX, DEPTH_GAMMA_MAX (the range of training serves best), SIZE_AXES, SEED.
+ *                 SEED; GAMMA_MAX, DEPTH_GAMMA_MAX and SIZE_AXES, unset: as in training, where that
+ *                 is known.
  * @param watch    NULL: nobody. `user` is handed to it.
  * @return NEUMETA_CANCELLED if `watch` stopped it; NEUMETA_ERR_STATE if nothing is held out, or if
  *         norms are not calibrated; NEUMETA_ERR_SHAPE; NEUMETA_ERR_CALLBACK. The manifold then has

@@ -197,6 +197,8 @@ void cli_data_release(cli_data *data);
 /* "folder/name", for free(). */
 char *cli_path(const char *folder, const char *name);
 bool cli_exists(const char *path);
+/* Whether both names are there and mean one file. */
+bool cli_same_file(const char *path, const char *other);
 /* Whether a file can be written there later, so that no long work is lost. `replaced`: the library
  * writes it, which makes a new file beside it. */
 int cli_check_output(const cli *c, const char *path, bool replaced);
@@ -264,6 +266,8 @@ int cli_one_size(const cli *c, const cli_model *model, cli_size_list *list);
 void cli_sizes_release(cli_size_list *list);
 /* Whether an axis has more than one size. */
 bool cli_axis_varies(const neumeta_topology *topology, int32_t axis);
+/* Adds "outside" to the row, and returns true, if training drew no sizes as small as these. */
+bool cli_mark_outside(const cli_model *model, const int64_t *sizes, json_t *row);
 /* Adds "gamma" (unless NaN), "sizes" (of the axes that vary), "parameters", "multiply_adds". */
 int cli_describe(const cli *c, const neumeta_topology *topology, const int64_t *sizes, double gamma,
                  json_t *row);
@@ -283,6 +287,9 @@ int cli_budget(const cli *c, const cli_model *model, int64_t *sizes, json_t *row
 int cli_header(const cli *c, const char *path, json_t **header);
 /* "manifold", "network", "checkpoint", or "" of a foreign file. */
 const char *cli_header_kind(const json_t *header);
+/* Writes a manifold of a file back, in the type of numbers of --storage or else of that file. */
+int cli_save_again(const cli *c, const neumeta_manifold *manifold, const char *file,
+                   const char *output);
 
 /* --- plots (cli_svg.c) --------------------------------------------------------------------- */
 

@@ -24,6 +24,13 @@ bool cli_exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+bool cli_same_file(const char *path, const char *other)
+{
+    struct stat one, two;
+    return stat(path, &one) == 0 && stat(other, &two) == 0 && one.st_dev == two.st_dev &&
+           one.st_ino == two.st_ino;
+}
+
 int cli_check_output(const cli *c, const char *path, bool replaced)
 {
     struct stat about;

@@ -70,3 +70,39 @@ const char *cli_header_kind(const json_t *header)
     const char *kind = json_string_value(json_object_get(metadata, "neumeta.kind"));
     return kind != NULL ? kind : "";
 }
+
+/* By which --storage the parameters of a manifold are as they are in this file. */
+static const char *storage_of(const json_t *header)
+{
+    const char *name, *storage = "f32";
+    json_t *tensor;
+    json_object_foreach ((json_t *)(uintptr_t)header, name, tensor) {
+        const char *type = json_string_value(json_object_get(tensor, "dtype"));
+        if (type == NULL || strcmp(name, "statistics") == 0 || strncmp(name, "front.", 6) == 0)
+            continue;
+        if (strcmp(type, "I8") == 0)
+            return "i8";
+        if (strcmp(type, "F16") == 0 || strcmp(type, "BF16") == 0)
+            storage = type[0] == 'F' ? "f16" : "bf16";
+    }
+    return storage;
+}
+
+int cli_save_again(const cli *c, const neumeta_manifold *manifold, const char *file,
+                   const char *output)
+{
+    static const cli_keys storage_keys[] = {{NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE}, {0, 0}};
+    json_t *header = NULL;
+    neumeta_options *storage = NULL;
+    int code = cli_header(c, file, &header);
+    if (code == CLI_OK)
+        code = cli_settings(c, storage_keys, &storage);
+    if (code == CLI_OK && !cli_flag(c, "storage"))
+        code = cli_check(
+            c, neumeta_options_set_text(storage, NEUMETA_KEY_STORAGE, storage_of(header)), NULL);
+    if (code == CLI_OK)
+        code = cli_check(c, neumeta_manifold_save_as(manifold, output, storage), NULL);
+    neumeta_options_free(storage);
+    json_decref(header);
+    return code;
+}

@@ -78,6 +78,8 @@ void cli_help_settings(const cli_command *command, FILE *out)
         if (cli_has_key(command->keys, key) && !is_option(command, option))
             print_setting(out, key);
     }
+    fprintf(out, "\nRecipes, and the manifold of a file, have defaults of their own for some of "
+                 "these.\n");
 }
 
 static void print_options(FILE *out, const cli_option *options)

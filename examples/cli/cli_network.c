@@ -125,9 +125,10 @@ static int load(const cli *c, const neumeta_topology *topology, const char *path
                    (strstr(neumeta_context_message(c->context), "does not belong") != NULL ||
                     strstr(neumeta_context_message(c->context), "is missing") != NULL);
     return cli_check_hint(c, status, path,
-                          foreign ? "; if its norm was folded or replaced, as in materialised "
-                                    "networks, say so: --norm fold"
-                                  : "");
+                          !foreign ? ""
+                          : cli_flag(c, "norm")
+                              ? "; is its norm another one (--norm batch, the default)?"
+                              : "; if its norm was folded or replaced, say so: --norm fold");
 }
 
 int cli_network(const cli *c, const cli_data *data, const char *option, const char *path,

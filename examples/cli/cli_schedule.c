@@ -146,6 +146,10 @@ static int from_recipe(const cli *c, const neumeta_topology *topology, const cha
         blocks[i] = (int64_t)numbers[i];
     if (code == CLI_OK)
         code = cli_settings(c, phase_keys, &options);
+    /* Without a reference there is nothing to reconstruct, and the recipes would ask for it. */
+    if (code == CLI_OK && !cli_flag(c, "reference") && !cli_flag(c, "loss-reconstruction"))
+        code = cli_check(c, neumeta_options_set_real(options, NEUMETA_KEY_LOSS_RECONSTRUCTION, 0),
+                         NULL);
     if (code == CLI_OK)
         code = cli_check(c,
                          neumeta_schedule_create_recipe(topology, recipe, count > 0 ? blocks : NULL,

@@ -294,3 +294,17 @@ int cli_describe(const cli *c, const neumeta_topology *topology, const int64_t *
     json_object_set_new(row, "multiply_adds", json_integer(flops / 2));
     return CLI_OK;
 }
+
+bool cli_mark_outside(const cli_model *model, const int64_t *sizes, json_t *row)
+{
+    int64_t *least = calloc((size_t)model->axes, sizeof *least);
+    bool outside = false;
+    if (least != NULL && model->manifold != NULL &&
+        neumeta_manifold_trained_sizes(model->manifold, least, model->axes) == NEUMETA_OK)
+        for (int32_t a = 0; a < model->axes; a++)
+            outside = outside || sizes[a] < least[a];
+    free(least);
+    if (outside)
+        json_object_set_new(row, "outside", json_true());
+    return outside;
+}

@@ -2,6 +2,8 @@
 /* neumeta calibrate: statistics of a manifold's norms, as functions of the sizes. */
 #include "cli_schedule.h"
 
+#include <math.h>
+
 static const cli_option options[] = {
     {"data", "FOLDER", "folder with the images (see neumeta fetch)"},
     {"output", "FILE", "the calibrated manifold (default: the file itself)"},
@@ -12,6 +14,7 @@ static const cli_keys keys[] = {
     {NEUMETA_KEY_SIZE_AXES, NEUMETA_KEY_NON_UNIFORM},
     {NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_GAMMA_GAP},
     {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS},
+    {NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE},
     {0, 0},
 };
 
@@ -27,7 +30,10 @@ int cli_calibrate(const cli *c, neumeta_manifold *manifold, neumeta_dataset *dat
         code = cli_watch_end(&watch, neumeta_manifold_calibrate(manifold, dataset, draw,
                                                                 cli_watch_step, &watch, &error));
     }
-    if (code == CLI_OK)
+    if (code == CLI_OK && isnan(error))
+        cli_note(c, "calibrated in %.0f s; too few sizes to leave some out and tell the error",
+                 cli_seconds() - watch.start);
+    else if (code == CLI_OK)
         cli_note(c, "calibrated in %.0f s; off by %.3f standard deviations at sizes left out",
                  cli_seconds() - watch.start, error);
     neumeta_options_free(draw);
@@ -51,7 +57,7 @@ static int run(cli *c)
     if (code == CLI_OK)
         code = cli_calibrate(c, manifold, dataset, file);
     if (code == CLI_OK)
-        code = cli_check(c, neumeta_manifold_save(manifold, output), NULL);
+        code = cli_save_again(c, manifold, file, output);
     neumeta_manifold_free(manifold);
     neumeta_dataset_free(dataset);
     cli_data_release(&data);
@@ -66,7 +72,8 @@ const cli_command cmd_calibrate = {
         "For manifolds that keep batch norm: measures means and variances at drawn sizes on "
         "training images and\nkeeps them as functions of the sizes, so that networks can be made "
         "of the file without data. neumeta\ntrain does this at its end; here it can be done anew, "
-        "at more sizes or for another range.\n",
+        "at more sizes or for another range.\nWeights that were trained with fitted statistics "
+        "lose accuracy by it. A front is dropped:\nsearch again.\n",
     .examples = "  neumeta calibrate manifold.safetensors --data cifar --gamma-max 0.75 \\\n"
                 "      --calibrate-sizes 512\n",
     .options = options,

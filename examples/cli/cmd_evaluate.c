@@ -93,6 +93,7 @@ typedef struct job {
     bool with_file;
     bool line;          /* progress on one line of a terminal, not as JSON lines */
     double start, next; /* of cli_seconds(): the first progress told, the next */
+    size_t outside;     /* networks of sizes that training did not draw */
     json_t *rows;
 } job;
 
@@ -115,6 +116,7 @@ static int evaluate_one(const cli *c, job *j, const char *file, const cli_model 
     if (code == CLI_OK)
         code = cli_describe(c, model->topology, sizes, gamma, row);
     if (code == CLI_OK) {
+        j->outside += cli_mark_outside(model, sizes, row);
         json_object_set_new(row, "bytes", json_integer(cli_network_bytes(network)));
         json_object_set_new(row, "split", json_string(j->split_name));
         json_object_set_new(row, "accuracy", json_real(score));
@@ -215,6 +217,9 @@ static int run(cli *c)
     if (code == CLI_OK && !manifold &&
         (cli_flag(c, "gamma") || cli_flag(c, "size") || cli_flag(c, "sizes")))
         code = cli_usage(c, "--gamma, --size and --sizes are for manifolds; a network has its own");
+    if (j.outside > 0)
+        cli_note(c, "%zu of %zu networks are smaller than any that training drew", j.outside,
+                 json_array_size(j.rows));
     /* Whatever failed: rows that are there took long. */
     if (json_array_size(j.rows) > 0) {
         cli_print_rows(c, j.rows, columns);

@@ -22,8 +22,14 @@ static const cli_keys keys[] = {
 static const cli_column fact_columns[] = {
     {"name", "what", 1, 0}, {"value", "value", 1, 0}, {NULL, NULL, 0, 0}};
 static const cli_column axis_columns[] = {
-    {"axis", "axis", 1, 0}, {"kind", "kind", 1, 0}, {"min", "min", 1, 0}, {"max", "max", 1, 0},
-    {"step", "step", 1, 0}, {"size", "size", 1, 0}, {NULL, NULL, 0, 0},
+    {"axis", "axis", 1, 0},
+    {"kind", "kind", 1, 0},
+    {"min", "min", 1, 0},
+    {"max", "max", 1, 0},
+    {"step", "step", 1, 0},
+    {"size", "size", 1, 0},
+    {"trained", "trained from", 1, 0},
+    {NULL, NULL, 0, 0},
 };
 static const cli_column block_columns[] = {
     {"block", "block", 1, 0}, {"name", "name", 1, 0}, {NULL, NULL, 0, 0}};
@@ -72,9 +78,11 @@ static int add_costs(const cli *c, const neumeta_topology *topology, int64_t *si
     return CLI_OK;
 }
 
-/* `network` may be NULL; its sizes are then not shown. */
+/* `network` may be NULL; its sizes are then not shown. `least` may be NULL, too: the smallest sizes
+ * that training drew. */
 static int show_topology(const cli *c, const neumeta_topology *topology,
-                         const neumeta_network *network, json_t *all, json_t *facts)
+                         const neumeta_network *network, const int64_t *least, json_t *all,
+                         json_t *facts)
 {
     int32_t axes = neumeta_topology_axis_count(topology);
     json_t *axis_rows = json_array(), *block_rows = json_array();
@@ -93,6 +101,8 @@ static int show_topology(const cli *c, const neumeta_topology *topology,
                       "max", (json_int_t)maximum, "step", (json_int_t)step);
         if (network != NULL)
             json_object_set_new(row, "size", json_integer(sizes[i]));
+        if (least != NULL)
+            json_object_set_new(row, "trained", json_integer(least[i]));
         json_array_append_new(axis_rows, row);
     }
     for (int32_t i = 0; i < neumeta_topology_block_count(topology); i++)
@@ -166,6 +176,18 @@ static int show_front(const cli *c, const cli_model *model, json_t *all, json_t 
     return code;
 }
 
+static int show_manifold_topology(const cli *c, const cli_model *model, json_t *all, json_t *facts)
+{
+    int64_t *least = calloc((size_t)model->axes, sizeof *least);
+    if (least == NULL)
+        return cli_no_memory(c);
+    const bool known =
+        neumeta_manifold_trained_sizes(model->manifold, least, model->axes) == NEUMETA_OK;
+    const int code = show_topology(c, model->topology, NULL, known ? least : NULL, all, facts);
+    free(least);
+    return code;
+}
+
 static int show_manifold(const cli *c, const char *path, json_t *all, json_t *facts)
 {
     cli_model model;
@@ -178,7 +200,7 @@ static int show_manifold(const cli *c, const char *path, json_t *all, json_t *fa
     if (code == CLI_OK && neumeta_manifold_front_count(model.manifold) > 0)
         code = show_front(c, &model, all, facts);
     if (code == CLI_OK)
-        code = show_topology(c, model.topology, NULL, all, facts);
+        code = show_manifold_topology(c, &model, all, facts);
     cli_model_release(&model);
     return code;
 }
@@ -196,7 +218,7 @@ static int show_network(const cli *c, const char *path, json_t *all, json_t *fac
     if (code == CLI_OK)
         code = cli_check(c, neumeta_network_topology(network, &topology), NULL);
     if (code == CLI_OK)
-        code = show_topology(c, topology, path != NULL ? network : NULL, all, facts);
+        code = show_topology(c, topology, path != NULL ? network : NULL, NULL, all, facts);
     neumeta_topology_free(topology);
     neumeta_network_free(network);
     return code;

@@ -55,6 +55,8 @@ static int report(const cli *c, const cli_model *model, const cli_size_list *lis
         code = read_fingerprint(c, model, output, fingerprint);
     if (code != CLI_OK)
         return code;
+    if (cli_mark_outside(model, list->sizes, row))
+        cli_note(c, "the network is smaller than any that training drew");
     json_object_set_new(row, "output", json_string(output));
     if (stat(output, &about) == 0)
         json_object_set_new(row, "bytes", json_integer((json_int_t)about.st_size));
@@ -94,6 +96,8 @@ static int run(cli *c)
         code = cli_usage(c, "give one manifold file");
     if (code == CLI_OK)
         code = cli_check_output(c, output, true);
+    if (code == CLI_OK && cli_same_file(c->operands[0], output))
+        code = cli_usage(c, "--output names the manifold itself, which the network would replace");
     if (code == CLI_OK)
         code = cli_manifold_open(c, c->operands[0], &model);
     if (code == CLI_OK)

@@ -13,6 +13,7 @@ static const cli_keys keys[] = {
     {NEUMETA_KEY_GAMMA_MAX, NEUMETA_KEY_GAMMA_MAX},
     {NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_DEPTH_GAMMA_MAX},
     {NEUMETA_KEY_SEARCH_EVALUATIONS, NEUMETA_KEY_FRONT_SCORES},
+    {NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE},
     {0, 0},
 };
 static const cli_keys search_keys[] = {
@@ -57,7 +58,7 @@ static int run(cli *c)
     if (code == CLI_OK)
         code = find_front(c, &model, dataset, file);
     if (code == CLI_OK)
-        code = cli_check(c, neumeta_manifold_save(model.manifold, output), NULL);
+        code = cli_save_again(c, model.manifold, file, output);
     if (code == CLI_OK)
         code = cli_front(c, &model, rows);
     if (code == CLI_OK)

@@ -19,7 +19,8 @@ static const cli_option options[] = {
     {"sizes", "N,N,...", "one network: one size for each axis that varies"},
     {"reference", "FILE", "network to start from: a manifold learns to yield its weights first"},
     {"start", "FILE",
-     "manifold to go on from, by phases whose inr-init is random; its file tells topology and kinds"},
+     "manifold to go on from, by phases whose inr-init is random; its file tells topology and "
+     "kinds"},
     {"teacher", "FILE",
      "network whose outputs the trained ones are to have (distillation-teacher network), of the "
      "same norm"},
@@ -52,8 +53,10 @@ static const cli_keys keys[] = {
     {NEUMETA_KEY_EPOCHS, NEUMETA_KEY_NORM_STATISTICS},
     {NEUMETA_KEY_CHECKPOINT_SECONDS, NEUMETA_KEY_CHECKPOINT_SECONDS},
     {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS},
+    {NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE},
     {0, 0},
 };
+static const cli_keys storage_keys[] = {{NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE}, {0, 0}};
 static const cli_keys calibration_keys[] = {
     {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS}, {0, 0}};
 static const cli_keys manifold_keys[] = {
@@ -81,7 +84,7 @@ static const cli_column columns[] = {
 typedef struct job {
     bool manifold_wanted, resuming;
     const char *output;
-    const char *start; /* file of the manifold to go on from, or NULL */
+    const char *start;           /* file of the manifold to go on from, or NULL */
     char *checkpoint, *prepared; /* files */
     cli_data data;
     neumeta_dataset *dataset;
@@ -124,8 +127,13 @@ static int check_start(const cli *c, const job *j)
             c->values[i].key != NEUMETA_KEY_MORPH_BLOCKS) /* which the recipes read, too */
             return cli_usage(c, "%s is for a fresh manifold, not for one of --start",
                              c->values[i].name);
+    const char *recipe = cli_text(c, "recipe");
+    if (recipe != NULL && strcmp(recipe, "ht") == 0)
+        return cli_usage(c, "--recipe ht starts blocks anew, which would undo what --start brings");
     if (cli_flag(c, "teacher") && !cli_flag(c, "teacher-topology"))
         return cli_usage(c, "--teacher needs --teacher-topology beside --start");
+    if (cli_same_file(j->start, j->output))
+        return cli_usage(c, "--start and --output name the same file");
     return CLI_OK;
 }
 
@@ -214,9 +222,8 @@ static int smooth(const cli *c, job *j)
 static int load_start(const cli *c, job *j)
 {
     int code = cli_check(c, neumeta_manifold_load(c->context, j->start, &j->manifold), j->start);
-    return code == CLI_OK
-               ? cli_check(c, neumeta_manifold_topology(j->manifold, &j->topology), NULL)
-               : code;
+    return code == CLI_OK ? cli_check(c, neumeta_manifold_topology(j->manifold, &j->topology), NULL)
+                          : code;
 }
 
 static int load_network(const cli *c, job *j)
@@ -302,12 +309,17 @@ static int save_output(const cli *c, const job *j)
         code = cli_check(c, neumeta_manifold_calibrated(j->manifold, &calibrated), NULL);
     if (code == CLI_OK && !calibrated)
         code = cli_calibrate(c, j->manifold, j->dataset, j->output);
-    if (code != CLI_OK)
-        return code;
-    return cli_check(c,
-                     j->manifold != NULL ? neumeta_manifold_save(j->manifold, j->output)
-                                         : neumeta_network_save(j->network, j->output),
-                     NULL);
+    neumeta_options *storage = NULL;
+    if (code == CLI_OK)
+        code = cli_settings(c, storage_keys, &storage);
+    if (code == CLI_OK)
+        code = cli_check(c,
+                         j->manifold != NULL
+                             ? neumeta_manifold_save_as(j->manifold, j->output, storage)
+                             : neumeta_network_save_as(j->network, j->output, storage),
+                         NULL);
+    neumeta_options_free(storage);
+    return code;
 }
 
 static void add_metric(const job *j, json_t *row, const char *name, int32_t metric)
@@ -412,7 +424,8 @@ const cli_command cmd_train = {
     .text =
         "Without --manifold, trains one network by the settings given. With it, trains a manifold: "
         "INRs that\nemit the weights of the topology at any width, first those of the reference "
-        "network; with --start, a\nmanifold that is there goes on.\nBatch norm that --replace-norm does not take out is held, too: when training "
+        "network; with --start, a\nmanifold that is there goes on.\nBatch norm that --replace-norm "
+        "does not take out is held, too: when training "
         "ends, its statistics are\nmeasured at --calibrate-sizes sizes, and the file then yields "
         "networks without any data.\n\n"
         "All settings of the library are options (--help-settings); a settings file may also "

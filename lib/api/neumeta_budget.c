@@ -59,15 +59,6 @@ neumeta_status neumeta_manifold_front_origin(const neumeta_manifold *manifold, i
     return nmi_api_end(ctx, status);
 }
 
-static neumeta_status check_count(const nmi_manifold *manifold, int32_t count)
-{
-    const int32_t axes = manifold->topology->axis_count;
-    if (count == axes)
-        return NEUMETA_OK;
-    return nmi_fail(manifold->object.context, NEUMETA_ERR_ARGUMENT,
-                    "count is %d, must be %d, the number of axes", (int)count, (int)axes);
-}
-
 static neumeta_status check_entry(const nmi_manifold *manifold, int32_t entry)
 {
     neumeta_status status = need_front(manifold);
@@ -89,7 +80,7 @@ neumeta_status neumeta_manifold_front_entry(const neumeta_manifold *manifold, in
         return status;
     status = check_entry(manifold, entry);
     if (status == NEUMETA_OK && sizes != NULL)
-        status = check_count(manifold, count);
+        status = nmi_api_axes(manifold->topology, count);
     if (status == NEUMETA_OK) {
         const nmi_front *front = manifold->front;
         int64_t *const outputs[NMI_COSTS] = {parameters, multiply_adds, bytes};
@@ -116,7 +107,7 @@ neumeta_status neumeta_manifold_fit_budget(const neumeta_manifold *manifold,
     if (status != NEUMETA_OK)
         return status;
     if ((status = NMI_API_NEED(ctx, sizes)) == NEUMETA_OK &&
-        (status = check_count(manifold, count)) == NEUMETA_OK &&
+        (status = nmi_api_axes(manifold->topology, count)) == NEUMETA_OK &&
         (status = NMI_API_OPTIONAL(ctx, budget)) == NEUMETA_OK)
         status = nmi_budget_fit(manifold, budget, sizes, &promised, &measured);
     if (status == NEUMETA_OK && score != NULL)

@@ -44,8 +44,14 @@ neumeta_status neumeta_network_calibrate(neumeta_network *network, neumeta_datas
     neumeta_status status = nmi_api_begin(ctx);
     if (status != NEUMETA_OK)
         return status;
+    nmi_network_retain(network); /* a callback may free it */
     if ((status = NMI_API_HANDLE(ctx, dataset)) == NEUMETA_OK &&
-        (status = NMI_API_OPTIONAL(ctx, options)) == NEUMETA_OK)
+        (status = NMI_API_OPTIONAL(ctx, options)) == NEUMETA_OK) {
+        nmi_dataset_retain(dataset);
         status = nmi_calibrate_network(network, dataset, options);
-    return nmi_api_end(ctx, status);
+        nmi_dataset_release(dataset);
+    }
+    status = nmi_api_end(ctx, status);
+    nmi_network_release(network);
+    return status;
 }

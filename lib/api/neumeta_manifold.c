@@ -2,6 +2,7 @@
 /* Public calls of manifolds: arguments are checked here, the work is done in the inr unit. */
 #include "nmi_api.h"
 #include "nmi_manifold.h"
+#include "nmi_trained_range.h"
 
 neumeta_status neumeta_manifold_create(const neumeta_topology *topology,
                                        const neumeta_options *options, neumeta_manifold **manifold)
@@ -141,6 +142,24 @@ neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *manifold, doubl
     status = nmi_api_gamma(manifold->topology, gamma, sizes, count);
     if (status == NEUMETA_OK)
         nmi_manifold_sizes_at(manifold, gamma, sizes);
+    return nmi_api_end(ctx, status);
+}
+
+neumeta_status neumeta_manifold_trained_sizes(const neumeta_manifold *manifold, int64_t *least,
+                                              int32_t count)
+{
+    nmi_context *ctx = nmi_api_context(manifold);
+    neumeta_status status = nmi_api_begin(ctx);
+    if (status != NEUMETA_OK)
+        return status;
+    if ((status = NMI_API_NEED(ctx, least)) == NEUMETA_OK)
+        status = nmi_api_axes(manifold->topology, count);
+    if (status == NEUMETA_OK && !manifold->trained.known)
+        status = nmi_fail(ctx, NEUMETA_ERR_STATE,
+                          "it is not known which sizes the manifold was trained for: it was not "
+                          "trained, or by a library before 0.4");
+    if (status == NEUMETA_OK)
+        nmi_trained_least(manifold, least);
     return nmi_api_end(ctx, status);
 }
 

@@ -90,6 +90,16 @@ static inline neumeta_status nmi_api_handle(nmi_context *context, const void *ha
     return status;
 }
 
+/* Whether an array of sizes has one for each axis. */
+static inline neumeta_status nmi_api_axes(const nmi_topology *topology, int32_t count)
+{
+    if (count == topology->axis_count)
+        return NEUMETA_OK;
+    return nmi_fail(topology->object.context, NEUMETA_ERR_ARGUMENT,
+                    "count is %d, must be %d, the number of axes", (int)count,
+                    (int)topology->axis_count);
+}
+
 /* The arguments of a call that fills `sizes` for a compression. */
 static inline neumeta_status nmi_api_gamma(const nmi_topology *topology, double gamma,
                                            const int64_t *sizes, int32_t count)
@@ -97,11 +107,8 @@ static inline neumeta_status nmi_api_gamma(const nmi_topology *topology, double 
     nmi_context *context = topology->object.context;
     if (!(gamma >= 0.0 && gamma < 1.0))
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "gamma is %g, must lie in [0, 1)", gamma);
-    if (count != topology->axis_count)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "count is %d, must be %d, the number of axes", (int)count,
-                        (int)topology->axis_count);
-    return NMI_API_NEED(context, sizes);
+    const neumeta_status status = nmi_api_axes(topology, count);
+    return status == NEUMETA_OK ? NMI_API_NEED(context, sizes) : status;
 }
 
 /* A neumeta_watch_fn, or none, as the nmi_watch of calls that take long. */

@@ -305,6 +305,37 @@ neumeta_status nmi_options_set_ints(nmi_options *options, int32_t key, const int
     return status;
 }
 
+neumeta_status nmi_options_set_marks(nmi_options *options, int32_t key, const bool *marks,
+                                     int32_t count)
+{
+    nmi_context *context = options->object.context;
+    int64_t *numbers = nmi_alloc_array(context, count, sizeof *numbers);
+    int64_t set = 0;
+    if (numbers == NULL)
+        return NEUMETA_ERR_MEMORY;
+    for (int32_t i = 0; i < count; i++)
+        if (marks[i])
+            numbers[set++] = i;
+    const neumeta_status status =
+        set > 0 ? nmi_options_set_ints(options, key, numbers, set) : NEUMETA_OK;
+    nmi_free(context, numbers);
+    return status;
+}
+
+neumeta_status nmi_options_marks(nmi_context *context, const nmi_options *options, int32_t key,
+                                 bool *marks, int32_t count)
+{
+    int64_t set = 0;
+    const int64_t *numbers = nmi_options_ints(options, key, &set);
+    for (int64_t i = 0; i < set; i++) {
+        if (numbers[i] < 0 || numbers[i] >= count)
+            return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "%s names %lld, there are 0 to %d",
+                            nmi_key_find(key)->name, (long long)numbers[i], (int)count - 1);
+        marks[numbers[i]] = true;
+    }
+    return NEUMETA_OK;
+}
+
 neumeta_status nmi_options_set_reals(nmi_options *options, int32_t key, const double *values,
                                      int64_t count)
 {

@@ -39,6 +39,9 @@ enum { NMI_OPTIONS_ENTRIES = 16384 };
 
 neumeta_status nmi_options_set_ints(nmi_options *options, int32_t key, const int64_t *values,
                                     int64_t count);
+/* The numbers of the marks, out of `count`, that are set; none: the key stays unset. */
+neumeta_status nmi_options_set_marks(nmi_options *options, int32_t key, const bool *marks,
+                                     int32_t count);
 neumeta_status nmi_options_set_reals(nmi_options *options, int32_t key, const double *values,
                                      int64_t count);
 /* Parses `value` by the key's type ("0.1", "1,2,3", "sgd"): settings files and command lines. */
@@ -64,6 +67,9 @@ const char *nmi_options_text(const nmi_options *options, int32_t key); /* TEXT, 
                                                                          NULL if unset */
 /* NULL and a count of 0 if unset. Borrowed, as the text is, until the options change or end. */
 const int64_t *nmi_options_ints(const nmi_options *options, int32_t key, int64_t *count);
+/* Sets the marks whose numbers the key holds: NEUMETA_ERR_ARGUMENT if there are only `count`. */
+neumeta_status nmi_options_marks(nmi_context *context, const nmi_options *options, int32_t key,
+                                 bool *marks, int32_t count);
 const double *nmi_options_reals(const nmi_options *options, int32_t key, int64_t *count);
 
 /* Walks what was set, in the order of keys: index 0.. until NULL. */

@@ -182,7 +182,7 @@ static neumeta_status explain(const fit *f)
             best = front->scores[i];
     if (f->least_score > 0 && best < f->least_score)
         return nmi_fail(f->context, NEUMETA_ERR_INFEASIBLE,
-                        "MIN_SCORE is %g, the best network on offer within the other bounds has %g",
+                        "MIN_SCORE is %g, the best network on offer that keeps all bounds has %g",
                         f->least_score, best);
     return nmi_fail(f->context, NEUMETA_ERR_INFEASIBLE,
                     "each bound can be kept, but no network on offer keeps them all");
@@ -262,12 +262,13 @@ static int32_t next_better(const fit *f, int32_t entry)
     return -1;
 }
 
+/* Sizes between two entries need not go together: such a step is one that does not fit. */
 static neumeta_status try_sizes(const fit *f, const int64_t *sizes, bool *fits)
 {
     int64_t costs[NMI_COSTS];
     neumeta_status status = nmi_front_measure(f->front->topology, sizes, costs);
     *fits = status == NEUMETA_OK && keeps(f, costs);
-    return status;
+    return status == NEUMETA_ERR_SHAPE ? NEUMETA_OK : status;
 }
 
 /* Sizes `step` STEPS-ths of the way from `a` to `b`, on the axes' steps. */

@@ -10,6 +10,7 @@
 #include "nmi_kernels.h"
 #include "nmi_latency.h"
 #include "nmi_surrogate.h"
+#include "nmi_trained_range.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -58,8 +59,7 @@ static neumeta_status read_options(search *s, const nmi_options *options)
     s->items = nmi_options_int(options, NEUMETA_KEY_SEARCH_ITEMS);
     s->items = s->items < s->all ? s->items : s->all;
     s->multiple = nmi_options_int(options, NEUMETA_KEY_WIDTH_MULTIPLE);
-    s->gamma_max = nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX);
-    s->depth_gamma_max = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX);
+    nmi_trained_reach(s->manifold, options, &s->gamma_max, &s->depth_gamma_max);
     s->seed = nmi_options_has(options, NEUMETA_KEY_SEED)
                   ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
                   : context->seed;

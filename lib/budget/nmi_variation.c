@@ -34,7 +34,9 @@ neumeta_status nmi_variation_create(const nmi_topology *topology, const bool *mo
     *out = (nmi_variation){.topology = topology};
     out->ladders = nmi_alloc_zero_array(context, topology->axis_count, sizeof *out->ladders);
     out->moving = nmi_alloc_array(context, topology->axis_count, sizeof *out->moving);
-    if (out->ladders == NULL || out->moving == NULL)
+    out->sizes = nmi_alloc_array(context, topology->axis_count, sizeof *out->sizes);
+    out->present = nmi_alloc_array(context, topology->axis_count, sizeof *out->present);
+    if (out->ladders == NULL || out->moving == NULL || out->sizes == NULL || out->present == NULL)
         return NEUMETA_ERR_MEMORY;
     neumeta_status status = NEUMETA_OK;
     for (int32_t a = 0; a < topology->axis_count && status == NEUMETA_OK; a++) {
@@ -57,12 +59,29 @@ void nmi_variation_free(nmi_variation *variation)
         nmi_free(context, variation->ladders[a].sizes);
     nmi_free(context, variation->ladders);
     nmi_free(context, variation->moving);
+    nmi_free(context, variation->sizes);
+    nmi_free(context, variation->present);
 }
 
 void nmi_variation_sizes(const nmi_variation *variation, const int32_t *rungs, int64_t *sizes)
 {
     for (int32_t a = 0; a < variation->topology->axis_count; a++)
         sizes[a] = variation->ladders[a].sizes[rungs[a]];
+}
+
+void nmi_variation_settle(const nmi_variation *variation, int32_t *rungs)
+{
+    const nmi_topology *topology = variation->topology;
+    bool *present = variation->present;
+    nmi_variation_sizes(variation, rungs, variation->sizes);
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        present[a] = topology->axes[a].kind == NEUMETA_AXIS_DEPTH;
+    for (int32_t n = 0; n < topology->node_count; n++)
+        if (topology->nodes[n].axis >= 0 && nmi_graph_live(topology, variation->sizes, n))
+            present[topology->nodes[n].axis] = true;
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        if (!present[a])
+            rungs[a] = variation->ladders[a].count - 1;
 }
 
 static int32_t nearest_rung(const nmi_ladder *ladder, int64_t size)
@@ -83,6 +102,7 @@ void nmi_variation_uniform(const nmi_variation *variation, double gamma, double 
         rungs[a] = nearest_rung(&variation->ladders[a],
                                 nmi_axis_size_at(axis, depth ? depth_gamma : gamma));
     }
+    nmi_variation_settle(variation, rungs);
 }
 
 /* --- proposals -------------------------------------------------------------------------------- */
@@ -134,15 +154,15 @@ void nmi_variation_propose(const nmi_variation *variation, const nmi_trials *tri
     enum { NARROW, WIDEN, TRADE, CROSS, WAYS };
     memcpy(rungs, nmi_trials_rungs(trials, parent), (size_t)trials->axes * sizeof *rungs);
     const int64_t way = nmi_random_below(random, WAYS);
-    if (way == CROSS) {
-        const int32_t other = nmi_variation_parent(trials, random);
-        cross(variation, nmi_trials_rungs(trials, other), random, rungs);
-        return;
-    }
-    for (int64_t changes = 1 + nmi_random_below(random, CHANGES); changes > 0; changes--) {
+    int64_t changes = way == CROSS ? 0 : 1 + nmi_random_below(random, CHANGES);
+    if (way == CROSS)
+        cross(variation, nmi_trials_rungs(trials, nmi_variation_parent(trials, random)), random,
+              rungs);
+    for (; changes > 0; changes--) {
         if (way != WIDEN)
             step_axis(variation, false, random, rungs);
         if (way != NARROW)
             step_axis(variation, true, random, rungs);
     }
+    nmi_variation_settle(variation, rungs);
 }

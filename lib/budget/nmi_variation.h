@@ -20,6 +20,8 @@ typedef struct nmi_variation {
     nmi_ladder *ladders; /* [axis_count] */
     int32_t *moving;     /* axes with more than one rung */
     int32_t moving_count;
+    int64_t *sizes; /* [axis_count] room */
+    bool *present;  /* [axis_count] room */
 } nmi_variation;
 
 /* Rungs between the sizes at the largest compressions and the maximum, both included: of a width
@@ -30,12 +32,15 @@ neumeta_status nmi_variation_create(const nmi_topology *topology, const bool *mo
 void nmi_variation_free(nmi_variation *variation);
 
 void nmi_variation_sizes(const nmi_variation *variation, const int32_t *rungs, int64_t *sizes);
+/* Widths of what is not there at the present depths go to the top, so that equal networks have equal
+ * rungs. */
+void nmi_variation_settle(const nmi_variation *variation, int32_t *rungs);
 /* The rungs nearest to the sizes at these compressions of widths and of depths. */
 void nmi_variation_uniform(const nmi_variation *variation, double gamma, double depth_gamma,
                            int32_t *rungs);
 /* A trial that stays, each with equal probability; there must be one. */
 int32_t nmi_variation_parent(const nmi_trials *trials, nmi_random *random);
-/* Neighbours of that trial and crosses with another one that stays. */
+/* Neighbours of that trial and crosses with another one that stays, settled. */
 void nmi_variation_propose(const nmi_variation *variation, const nmi_trials *trials, int32_t parent,
                            nmi_random *random, int32_t *rungs);
 

@@ -236,11 +236,12 @@ static neumeta_status take_tables(nmi_manifold *manifold)
     const nmi_topology *topology = manifold->topology;
     manifold->fields = nmi_alloc_zero_array(ctx, topology->tensor_count, sizeof *manifold->fields);
     manifold->varies = nmi_alloc_zero_array(ctx, topology->axis_count, sizeof(bool));
+    manifold->trained.moves = nmi_alloc_zero_array(ctx, topology->axis_count, sizeof(bool));
     manifold->full_sizes = nmi_alloc_array(ctx, topology->axis_count, sizeof *manifold->full_sizes);
     manifold->full_shapes =
         nmi_alloc_array(ctx, topology->node_count, sizeof *manifold->full_shapes);
-    if (manifold->fields == NULL || manifold->varies == NULL || manifold->full_sizes == NULL ||
-        manifold->full_shapes == NULL)
+    if (manifold->fields == NULL || manifold->varies == NULL || manifold->trained.moves == NULL ||
+        manifold->full_sizes == NULL || manifold->full_shapes == NULL)
         return NEUMETA_ERR_MEMORY;
     nmi_graph_full_sizes(topology, manifold->full_sizes);
     const neumeta_status status =
@@ -341,6 +342,7 @@ void nmi_manifold_release(nmi_manifold *manifold)
         nmi_inr_kind_at(k)->release(manifold);
     nmi_statistics_free(manifold->statistics);
     nmi_front_free(manifold->front);
+    nmi_free(context, manifold->trained.moves);
     for (int32_t t = 0; manifold->fields != NULL && t < manifold->topology->tensor_count; t++)
         nmi_free(context, manifold->fields[t].parameters);
     nmi_free(context, manifold->fields);

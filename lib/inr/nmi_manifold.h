@@ -45,6 +45,13 @@ typedef struct nmi_field {
     float *parameters;        /* [parameter_count] */
 } nmi_field;
 
+/* Sizes that training drew: nmi_trained_range.h. */
+typedef struct nmi_trained_range {
+    bool known;
+    bool *moves; /* [axis_count] axes that were not always full */
+    double gamma_max, depth_gamma_max;
+} nmi_trained_range;
+
 struct neumeta_manifold {
     nmi_object object;
     nmi_topology *topology; /* retained */
@@ -60,6 +67,7 @@ struct neumeta_manifold {
     nmi_mlp factors;               /* what those of separable INRs have in common */
     nmi_channel_map map;           /* what the channels of narrow networks are */
     nmi_statistics *statistics;    /* of norms, for the present parameters; NULL: not calibrated */
+    nmi_trained_range trained;
     nmi_front *front;              /* of the present parameters; NULL: not searched */
     /* per-worker buffers, sized when threads are known */
     struct nmi_mlp_scratch *mlp_scratch;
@@ -154,7 +162,8 @@ neumeta_status nmi_manifold_check_sizes(const nmi_manifold *manifold, const int6
 /* Name of a directly held tensor that follows the axis, NULL if there is none. */
 const char *nmi_manifold_held_tensor(const nmi_manifold *manifold, int32_t axis);
 /* The axes whose sizes a call varies, for options that may have SIZE_AXES: those it names, else the
- * inner widths that no directly held tensor follows and, if `depths`, the depths.
+ * widths that training varied or, where that is not known, the inner ones, as far as no directly
+ * held tensor follows them; and, if `depths`, the depths.
  * NEUMETA_ERR_ARGUMENT names an axis that cannot vary. */
 neumeta_status nmi_manifold_mark_axes(const nmi_manifold *manifold, const nmi_options *options,
                                       bool depths, bool *moves);

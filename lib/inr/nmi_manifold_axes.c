@@ -61,6 +61,12 @@ static neumeta_status check_axis(const nmi_manifold *manifold, bool depths, int6
     return NEUMETA_OK;
 }
 
+static bool is_trained(const nmi_manifold *manifold, int32_t axis)
+{
+    return manifold->trained.known ? manifold->trained.moves[axis]
+                                   : nmi_graph_axis_is_inner(manifold->topology, axis);
+}
+
 neumeta_status nmi_manifold_mark_axes(const nmi_manifold *manifold, const nmi_options *options,
                                       bool depths, bool *moves)
 {
@@ -68,15 +74,21 @@ neumeta_status nmi_manifold_mark_axes(const nmi_manifold *manifold, const nmi_op
     int64_t count = 0;
     const int64_t *given = nmi_options_ints(options, NEUMETA_KEY_SIZE_AXES, &count);
     neumeta_status status = NEUMETA_OK;
+    bool any_depth = count == 0;
     for (int32_t a = 0; a < topology->axis_count && count == 0; a++)
         moves[a] = topology->axes[a].kind == NEUMETA_AXIS_DEPTH
                        ? depths
-                       : nmi_graph_axis_is_inner(topology, a) &&
-                             nmi_manifold_held_tensor(manifold, a) == NULL;
+                       : is_trained(manifold, a) && nmi_manifold_held_tensor(manifold, a) == NULL;
     for (int64_t i = 0; i < count && status == NEUMETA_OK; i++) {
         status = check_axis(manifold, depths, given[i]);
-        if (status == NEUMETA_OK)
+        if (status == NEUMETA_OK) {
             moves[given[i]] = true;
+            any_depth = any_depth || topology->axes[given[i]].kind == NEUMETA_AXIS_DEPTH;
+        }
     }
+    if (status == NEUMETA_OK && !any_depth &&
+        nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX) > 0)
+        status = nmi_fail(manifold->object.context, NEUMETA_ERR_ARGUMENT,
+                          "DEPTH_GAMMA_MAX has no effect while SIZE_AXES names no depth");
     return status;
 }

@@ -8,6 +8,7 @@
 #include "nmi_emission.h"
 #include "nmi_front_file.h"
 #include "nmi_statistics_file.h"
+#include "nmi_trained_range.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -184,6 +185,8 @@ static neumeta_status collect(const nmi_manifold *manifold, int32_t dtype,
         status = nmi_archive_add_topology(*writer, manifold->topology);
     if (status == NEUMETA_OK)
         status = add_settings(manifold, *writer);
+    if (status == NEUMETA_OK)
+        status = nmi_trained_add(manifold, *writer);
     while (status == NEUMETA_OK && next_entry(&w, &e))
         status = nmi_safetensors_add_floats(*writer, e.name, dtype, e.rank, e.dims, e.data);
     if (status == NEUMETA_OK && manifold->statistics != NULL)
@@ -299,6 +302,8 @@ static neumeta_status read_manifold(const nmi_safetensors *file, nmi_manifold **
     neumeta_status status = read_plan(file, &manifold);
     if (status == NEUMETA_OK)
         status = nmi_statistics_find(file, manifold->topology, &manifold->statistics);
+    if (status == NEUMETA_OK)
+        status = nmi_trained_read(file, manifold);
     if (status == NEUMETA_OK)
         status = nmi_front_read(file, manifold, &manifold->front);
     walk w = {.manifold = manifold};

@@ -92,6 +92,8 @@ neumeta_status nmi_manifold_materialize(nmi_manifold *manifold, const int64_t *s
     if (status == NEUMETA_OK)
         status = check_options(manifold, options);
     if (status == NEUMETA_OK)
+        status = nmi_precision_check(ctx, nmi_options_choice(options, NEUMETA_KEY_PRECISION));
+    if (status == NEUMETA_OK)
         status = check_statistics(manifold);
     if (status == NEUMETA_OK)
         status = nmi_network_create(ctx, manifold->topology, sizes, &network);

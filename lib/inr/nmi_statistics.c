@@ -16,6 +16,7 @@ enum { NEAREST = 2 };
 /* Terms, or only their number where `values` is NULL. */
 typedef struct term_list {
     double *values;
+    bool *chained; /* or NULL */
     int32_t count;
 } term_list;
 
@@ -23,6 +24,8 @@ static void put(term_list *list, double value)
 {
     if (list->values != NULL)
         list->values[list->count] = value;
+    if (list->chained != NULL)
+        list->chained[list->count] = false;
     list->count++;
 }
 
@@ -51,8 +54,11 @@ static void put_pieces(const nmi_statistics *s, int32_t axis, int64_t most, doub
     const int64_t last = nmi_axis_size_at(a, s->reach), steps = (a->max - last) / a->step;
     const int64_t pieces = steps < most ? steps : most;
     const double end = 1 - (double)last / (double)a->max;
-    for (int64_t j = 1; j <= pieces; j++)
+    for (int64_t j = 1; j <= pieces; j++) {
         put(list, fmax(1 - fabs(fmin(u / end, 1) * (double)pieces - (double)j), 0));
+        if (list->chained != NULL)
+            list->chained[list->count - 1] = j > 1;
+    }
 }
 
 static void put_powers(double u, term_list *list)
@@ -160,12 +166,28 @@ void nmi_statistics_terms(const nmi_statistics *statistics, int32_t norm, int ta
     NMI_ASSERT(list.count == statistics->norms[norm].terms[target]);
 }
 
+void nmi_statistics_chains(const nmi_statistics *statistics, int32_t norm, int target,
+                           const int64_t *sizes, bool *chained)
+{
+    term_list list = {.chained = chained};
+    list_terms(statistics, &statistics->norms[norm], target, sizes, &list);
+}
+
+bool nmi_statistics_cover(const nmi_statistics *statistics, const bool *moves, double reach)
+{
+    bool covered = reach <= statistics->reach;
+    for (int32_t a = 0; a < statistics->topology->axis_count && covered; a++)
+        covered = statistics->moves[a] || !moves[a];
+    return covered;
+}
+
 /* --- dependences ------------------------------------------------------------------------------ */
 
 /* What creation works with. */
 typedef struct plan {
     nmi_shape *full; /* at full sizes, which are */
     int64_t *sizes;
+    int64_t *least;   /* [axis_count] the smallest sizes */
     bool *sources;    /* [node_count] that the present norm's input is computed from */
     int32_t *firsts;  /* [axis_count] the first of them with this width, or that selects by this
                          depth;  -1: none */
@@ -191,7 +213,9 @@ static void find_sources(const nmi_statistics *s, int32_t node, const plan *p)
         const int32_t axis = source->op == NEUMETA_OP_SELECT ? source->depth_axis : source->axis;
         if (!p->sources[n])
             continue;
-        if (axis >= 0 && s->moves[axis])
+        /* A node that is always there tells an axis' size wherever others share it. */
+        if (axis >= 0 && s->moves[axis] &&
+            (p->firsts[axis] < 0 || nmi_graph_live(topology, p->least, n)))
             p->firsts[axis] = n;
         for (int32_t k = 0; k < source->input_count; k++)
             p->sources[source->inputs[k]] = true;
@@ -268,15 +292,19 @@ static neumeta_status plan_norms(nmi_statistics *s)
         .sources = nmi_alloc_array(context, topology->node_count, sizeof *p.sources),
         .firsts = nmi_alloc_array(context, topology->axis_count, sizeof *p.firsts),
         .sizes = nmi_alloc_array(context, topology->axis_count, sizeof *p.sizes),
+        .least = nmi_alloc_array(context, topology->axis_count, sizeof *p.least),
     };
     neumeta_status status = NEUMETA_ERR_MEMORY;
-    if (p.sources != NULL && p.firsts != NULL && p.sizes != NULL) {
+    if (p.sources != NULL && p.firsts != NULL && p.sizes != NULL && p.least != NULL) {
         nmi_graph_full_sizes(topology, p.sizes);
+        for (int32_t a = 0; a < topology->axis_count; a++)
+            p.least[a] = topology->axes[a].min;
         status = nmi_graph_full_shapes(topology, &p.full);
     }
     for (int32_t n = 0; n < topology->node_count && status == NEUMETA_OK; n++)
         if (topology->nodes[n].op == NEUMETA_OP_NORM)
             status = plan_norm(s, n, &p);
+    nmi_free(context, p.least);
     nmi_free(context, p.sizes);
     nmi_free(context, p.firsts);
     nmi_free(context, p.sources);

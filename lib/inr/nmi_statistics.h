@@ -67,6 +67,11 @@ void nmi_statistics_free(nmi_statistics *statistics); /* NULL is fine */
 /* phi_k of a norm for a target at these sizes, [terms]. */
 void nmi_statistics_terms(const nmi_statistics *statistics, int32_t norm, int target,
                           const int64_t *sizes, double *terms);
+/* Which terms, [terms], go on with the term before: pieces of one function. */
+void nmi_statistics_chains(const nmi_statistics *statistics, int32_t norm, int target,
+                           const int64_t *sizes, bool *chained);
+/* Whether they are functions of all these axes, of widths as far as `reach`. */
+bool nmi_statistics_cover(const nmi_statistics *statistics, const bool *moves, double reach);
 /* Sets the running statistics of the network at its sizes. Does not allocate. */
 void nmi_statistics_emit(const nmi_statistics *statistics, nmi_network *network);
 
@@ -84,8 +89,8 @@ typedef struct nmi_statistics_samples {
 neumeta_status nmi_statistics_fit(nmi_statistics *statistics, const nmi_statistics_samples *samples,
                                   int64_t leave);
 /* How far the functions are off at every `leave`-th sample: the root mean square, over channels, of
- * the mean's error in standard deviations and of the error of the standard deviation's logarithm.
- */
+ * the mean's error in standard deviations and of the error of the standard deviation's logarithm;
+ * NaN if there is no such sample. */
 double nmi_statistics_error(const nmi_statistics *statistics, const nmi_statistics_samples *samples,
                             int64_t leave);
 

@@ -8,6 +8,7 @@
 
 #include "nmi_float16.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #define META_STATISTICS "neumeta.statistics"
@@ -41,21 +42,6 @@ bool nmi_statistics_entry(const nmi_statistics *statistics, int32_t index,
     return true;
 }
 
-static neumeta_status add_axes(const nmi_statistics *statistics, nmi_options *options)
-{
-    const int32_t axes = statistics->topology->axis_count;
-    int64_t *numbers = nmi_alloc_array(statistics->context, axes, sizeof *numbers);
-    int64_t count = 0;
-    neumeta_status status = numbers != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
-    for (int32_t a = 0; status == NEUMETA_OK && a < axes; a++)
-        if (statistics->moves[a])
-            numbers[count++] = a;
-    if (status == NEUMETA_OK && count > 0)
-        status = nmi_options_set_ints(options, NEUMETA_KEY_SIZE_AXES, numbers, count);
-    nmi_free(statistics->context, numbers);
-    return status;
-}
-
 /* F16 where that loses nothing, as for all that was fitted but numbers beyond its range. */
 static int32_t choose_type(const nmi_statistics *statistics)
 {
@@ -74,7 +60,8 @@ neumeta_status nmi_statistics_add(const nmi_statistics *statistics, nmi_safetens
     const int32_t dtype = choose_type(statistics);
     neumeta_status status = nmi_options_create(statistics->context, &options);
     if (status == NEUMETA_OK)
-        status = add_axes(statistics, options);
+        status = nmi_options_set_marks(options, NEUMETA_KEY_SIZE_AXES, statistics->moves,
+                                       statistics->topology->axis_count);
     if (status == NEUMETA_OK)
         status = nmi_options_set_real(options, NEUMETA_KEY_GAMMA_MAX, statistics->reach);
     if (status == NEUMETA_OK)
@@ -91,16 +78,10 @@ static neumeta_status mark_axes(const nmi_topology *topology, const nmi_options 
 {
     static const int32_t keys[] = {NEUMETA_KEY_SIZE_AXES, NEUMETA_KEY_GAMMA_MAX};
     nmi_context *ctx = topology->object.context;
-    int64_t count = 0;
-    const int64_t *numbers = nmi_options_ints(options, NEUMETA_KEY_SIZE_AXES, &count);
-    for (int64_t i = 0; i < count; i++) {
-        if (numbers[i] < 0 || numbers[i] >= topology->axis_count)
-            return nmi_fail(ctx, NEUMETA_ERR_ARGUMENT,
-                            "statistics depend on axis %lld, the topology has 0 to %d",
-                            (long long)numbers[i], (int)topology->axis_count - 1);
-        moves[numbers[i]] = true;
-    }
-    return nmi_options_allow(ctx, options, META_STATISTICS, keys, 2);
+    const neumeta_status status = nmi_options_allow(ctx, options, META_STATISTICS, keys, 2);
+    return status == NEUMETA_OK
+               ? nmi_options_marks(ctx, options, NEUMETA_KEY_SIZE_AXES, moves, topology->axis_count)
+               : status;
 }
 
 neumeta_status nmi_statistics_find(const nmi_safetensors *file, const nmi_topology *topology,
@@ -153,5 +134,11 @@ neumeta_status nmi_statistics_read(const nmi_safetensors *file, nmi_statistics *
     for (int32_t i = 0; status == NEUMETA_OK && nmi_statistics_entry(statistics, i, &tensor); i++)
         status =
             nmi_safetensors_read_floats(file, tensor.name, tensor.rank, tensor.dims, tensor.data);
+    for (int64_t i = 0; status == NEUMETA_OK && i < statistics->coefficient_count; i++)
+        if (!isfinite(statistics->coefficients[i]))
+            status = nmi_safetensors_within(
+                file, nmi_fail(statistics->context, NEUMETA_ERR_FORMAT,
+                               "coefficient %lld of the statistics is %g, not a number",
+                               (long long)i, (double)statistics->coefficients[i]));
     return status;
 }

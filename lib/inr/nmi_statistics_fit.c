@@ -2,11 +2,12 @@
 /*
  * Ridge regression of the statistics' functions: for each channel, over the n samples that have it,
  *
- *     minimise  1/n sum_s (target_s - phi_s . a)^2 + RIDGE sum_{k > 0} a_k^2
+ *     minimise  1/n sum_s (target_s - phi_s . a)^2 + RIDGE sum_{k > 0} (a_k - before_k)^2
  *
- * by Cholesky's factorisation of the normal equations, in double. Channels of a norm that the same
- * samples have share the factor. Coefficients are rounded to F16, which does not show: what is
- * fitted is off by far more.
+ * where before_k is a_{k-1} for all but the first of a run of hats, else 0: between widths that
+ * were measured the functions go straight. Solved by Cholesky's factorisation of the normal
+ * equations, in double. Channels of a norm that the same samples have share the factor.
+ * Coefficients are rounded to F16, which does not show: what is fitted is off by far more.
  */
 #include "nmi_cholesky.h"
 #include "nmi_float16.h"
@@ -15,7 +16,7 @@
 #include <math.h>
 #include <string.h>
 
-static const double RIDGE = 1e-5;
+static const double RIDGE = 1e-4;
 
 typedef struct regression {
     const nmi_statistics *statistics;
@@ -26,6 +27,7 @@ typedef struct regression {
     double *terms;  /* [count][terms] of these */
     double *factor; /* [terms][terms]: lower triangle */
     double *right;  /* [terms] */
+    bool *chained;  /* [terms]: see nmi_statistics_chains() */
 } regression;
 
 static bool is_left(int64_t sample, int64_t leave)
@@ -59,8 +61,13 @@ static void factorise(const regression *r, int64_t channel, int64_t used)
             for (int32_t j = 0; j <= i; j++)
                 a[i * terms + j] += phi[i] * phi[j] / (double)used;
     }
-    for (int32_t i = 1; i < terms; i++)
+    for (int32_t i = 1; i < terms; i++) {
         a[i * terms + i] += RIDGE;
+        if (r->chained[i]) {
+            a[(i - 1) * terms + i - 1] += RIDGE;
+            a[i * terms + i - 1] -= RIDGE;
+        }
+    }
     nmi_cholesky_factorise(terms, a, 0);
 }
 
@@ -112,6 +119,7 @@ static void fit_function(const regression *r)
     for (int64_t s = 0; s < r->samples->count; s++)
         nmi_statistics_terms(r->statistics, r->norm, r->target, r->samples->sizes + s * axes,
                              r->terms + s * terms);
+    nmi_statistics_chains(r->statistics, r->norm, r->target, r->samples->sizes, r->chained);
     for (int64_t c = 0; c < f->channels; c++) {
         const int64_t used = count_used(r, c);
         if (used > 0 && used != factored) /* fewer samples have later channels, never others */
@@ -131,10 +139,13 @@ neumeta_status nmi_statistics_fit(nmi_statistics *statistics, const nmi_statisti
     r.terms = nmi_alloc_matrix(context, samples->count, terms, sizeof *r.terms);
     r.factor = nmi_alloc_matrix(context, terms, terms, sizeof *r.factor);
     r.right = nmi_alloc_array(context, terms, sizeof *r.right);
-    const bool complete = r.terms != NULL && r.factor != NULL && r.right != NULL;
+    r.chained = nmi_alloc_array(context, terms, sizeof *r.chained);
+    const bool complete =
+        r.terms != NULL && r.factor != NULL && r.right != NULL && r.chained != NULL;
     for (r.norm = 0; r.norm < statistics->norm_count && complete; r.norm++)
         for (r.target = 0; r.target < NMI_TARGETS; r.target++)
             fit_function(&r);
+    nmi_free(context, r.chained);
     nmi_free(context, r.right);
     nmi_free(context, r.factor);
     nmi_free(context, r.terms);
@@ -173,5 +184,5 @@ double nmi_statistics_error(const nmi_statistics *statistics, const nmi_statisti
                 sum += squared_error(statistics, samples, s, i, target);
             count += (double)samples->present[s * statistics->norm_count + i];
         }
-    return count > 0 ? sqrt(sum / count) : 0;
+    return count > 0 ? sqrt(sum / count) : (double)NAN;
 }

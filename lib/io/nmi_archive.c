@@ -63,8 +63,7 @@ neumeta_status nmi_archive_add_number(nmi_safetensors_writer *writer, const char
 neumeta_status nmi_archive_storage(nmi_context *context, const nmi_options *options,
                                    const char *call, int32_t *dtype)
 {
-    static const int32_t dtypes[] = {NMI_DTYPE_F32, NMI_DTYPE_F16, NMI_DTYPE_BF16,
-                                     NMI_DTYPE_I8};
+    static const int32_t dtypes[] = {NMI_DTYPE_F32, NMI_DTYPE_F16, NMI_DTYPE_BF16, NMI_DTYPE_I8};
     static const int32_t keys[] = {NEUMETA_KEY_STORAGE};
     *dtype = dtypes[nmi_options_choice(options, NEUMETA_KEY_STORAGE)];
     return nmi_options_allow(context, options, call, keys, 1);

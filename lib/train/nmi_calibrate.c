@@ -5,6 +5,7 @@
 #include "nmi_moments.h"
 #include "nmi_random.h"
 #include "nmi_settings.h"
+#include "nmi_trained_range.h"
 
 #include <string.h>
 
@@ -36,9 +37,10 @@ static neumeta_status check_norms(const nmi_topology *topology)
 
 /* --- options ---------------------------------------------------------------------------------- */
 
-static neumeta_status read_options(nmi_context *context, const nmi_options *options,
+static neumeta_status read_options(const nmi_manifold *manifold, const nmi_options *options,
                                    nmi_calibration *how)
 {
+    nmi_context *context = manifold->object.context;
     static const int32_t keys[] = {
         NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS, NEUMETA_KEY_GAMMA_MIN,
         NEUMETA_KEY_GAMMA_MAX,       NEUMETA_KEY_NON_UNIFORM,     NEUMETA_KEY_SIZE_AXES,
@@ -50,12 +52,12 @@ static neumeta_status read_options(nmi_context *context, const nmi_options *opti
     how->sizes = nmi_options_int(options, NEUMETA_KEY_CALIBRATE_SIZES);
     how->items = nmi_options_int(options, NEUMETA_KEY_CALIBRATE_ITEMS);
     how->range = nmi_range_read(options);
-    how->depth_gamma_max = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX);
+    nmi_trained_reach(manifold, options, &how->range.max, &how->depth_gamma_max);
     how->non_uniform = nmi_calibrate_non_uniform(options);
     how->seed = nmi_options_has(options, NEUMETA_KEY_SEED)
                     ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
                     : context->seed;
-    return nmi_range_check(context, options);
+    return nmi_range_check(context, options, &how->range);
 }
 
 double nmi_calibrate_non_uniform(const nmi_options *options)
@@ -118,6 +120,8 @@ static neumeta_status measure_size(parts *c, int64_t index)
     int64_t *sizes = c->samples.sizes + index * c->topology->axis_count;
     nmi_settings_draw_sizes(&c->draw, c->topology, c->how->moves, index,
                             nmi_random_key(c->how->seed, NMI_RANDOM_SIZES, (uint64_t)index), sizes);
+    if (index == 0) /* whatever is drawn: each channel must be met once */
+        nmi_graph_full_sizes(c->topology, sizes);
     neumeta_status status = nmi_network_resize(c->network, sizes);
     if (status == NEUMETA_OK)
         status = nmi_manifold_emit(c->manifold, c->network, NULL, NULL, NMI_FP32);
@@ -196,7 +200,7 @@ neumeta_status nmi_calibrate_manifold(nmi_manifold *manifold, nmi_dataset *datas
 {
     nmi_context *context = manifold->object.context;
     nmi_calibration how = {.watch = watch, .user = user};
-    neumeta_status status = read_options(context, options, &how);
+    neumeta_status status = read_options(manifold, options, &how);
     if (status == NEUMETA_OK)
         status = check_norms(manifold->topology);
     if (status != NEUMETA_OK)
@@ -212,6 +216,16 @@ neumeta_status nmi_calibrate_manifold(nmi_manifold *manifold, nmi_dataset *datas
     return status;
 }
 
+/* In place: a trainer may point to the other tensors. */
+static void take_statistics(nmi_network *network, const nmi_network *from)
+{
+    for (int32_t t = 0; t < network->topology->tensor_count; t++)
+        if (!nmi_role_is_trainable(network->topology->tensors[t].role))
+            memcpy(network->tensors[t].data, from->tensors[t].data,
+                   (size_t)network->tensors[t].count * sizeof(float));
+    nmi_network_touch(network);
+}
+
 neumeta_status nmi_calibrate_network(nmi_network *network, nmi_dataset *dataset,
                                      const nmi_options *options)
 {
@@ -221,7 +235,7 @@ neumeta_status nmi_calibrate_network(nmi_network *network, nmi_dataset *dataset,
     const int64_t batch = items < BATCH ? items : BATCH;
     nmi_pass *pass = NULL;
     nmi_moments *moments = NULL;
-    nmi_network *result = NULL; /* a failure must leave the network as it was */
+    nmi_network *measured = NULL; /* a failure must leave the network as it was */
     neumeta_status status = nmi_options_allow(context, options, "network calibrate", keys, 1);
     if (status == NEUMETA_OK)
         status = check_norms(network->topology);
@@ -234,14 +248,13 @@ neumeta_status nmi_calibrate_network(nmi_network *network, nmi_dataset *dataset,
         status =
             nmi_pass_create(context, network->topology, network->sizes, batch, NMI_FP32, &pass);
     if (status == NEUMETA_OK)
-        status = nmi_network_copy(network, &result);
+        status = nmi_network_copy(network, &measured);
     if (status == NEUMETA_OK)
-        status = nmi_moments_measure(moments, pass, result);
+        status = nmi_moments_measure(moments, pass, measured);
+    if (status == NEUMETA_OK)
+        take_statistics(network, measured);
+    nmi_network_release(measured);
     nmi_pass_free(pass);
     nmi_moments_free(moments);
-    if (status == NEUMETA_OK)
-        nmi_network_become(network, result);
-    else
-        nmi_network_release(result);
     return status;
 }

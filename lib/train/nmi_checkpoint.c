@@ -160,7 +160,7 @@ static neumeta_status check_position(const nmi_trainer *trainer,
                  position[4] <= INT64_MAX / 2;
     if (valid)
         valid = phase == trainer->phase_count
-                    ? position[2] == 0
+                    ? position[2] == 0 && (position[1] & FLAG_UNJUDGED) == 0
                     : position[2] <= nmi_trainer_steps_of_phase(trainer, (int32_t)phase);
     if (!valid)
         return nmi_fail(trainer->object.context, NEUMETA_ERR_FORMAT,
@@ -329,6 +329,8 @@ static neumeta_status apply(nmi_trainer *trainer, const nmi_safetensors *file, s
         trainer->manifold->statistics = state->statistics;
         state->statistics = NULL;
     }
+    if (trainer->position.steps > 0)
+        nmi_trainer_note_ranges(trainer);
     if (nmi_trainer_finished(trainer))
         nmi_trainer_publish(trainer, true);
     return NEUMETA_OK;

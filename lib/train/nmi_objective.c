@@ -58,8 +58,9 @@ double nmi_trainer_weight_loss(nmi_trainer *trainer, double share)
     double weight = nmi_settings_reconstruction_at(settings, nmi_trainer_epoch(trainer));
     bool full = memcmp(trainer->sizes, trainer->full_sizes,
                        (size_t)trainer->topology->axis_count * sizeof(int64_t)) == 0;
-    bool reconstruct = full && trainer->reference != NULL && weight > 0;
-    double mean = 1 / (double)(reconstruct ? count_emitted(trainer) : 1);
+    int64_t emitted = count_emitted(trainer);
+    bool reconstruct = full && trainer->reference != NULL && weight > 0 && emitted > 0;
+    double mean = reconstruct ? 1 / (double)emitted : 1;
     double norm = 0, reconstruction = 0;
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
         const nmi_tensor *tensor = &trainer->network->tensors[t];

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "nmi_range.h"
 
-neumeta_status nmi_range_check(nmi_context *context, const nmi_options *options)
+neumeta_status nmi_range_check(nmi_context *context, const nmi_options *options,
+                               const nmi_range *range)
 {
-    const double low = nmi_options_real(options, NEUMETA_KEY_GAMMA_MIN);
-    const double high = nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX);
+    const double low = range->min, high = range->max;
     int64_t count = 0;
     const double *gap = nmi_options_reals(options, NEUMETA_KEY_GAMMA_GAP, &count);
     if (low > high)

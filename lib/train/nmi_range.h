@@ -13,10 +13,12 @@ typedef struct nmi_range {
     double gap[2];   /* GAMMA_GAP: nothing from the first to the second; {0, 0}: no gap */
 } nmi_range;
 
-/* Whether the settings of a range agree with each other. */
-neumeta_status nmi_range_check(nmi_context *context, const nmi_options *options);
 nmi_range nmi_range_read(const nmi_options *options);
-/* One of the axis' sizes in the range, by `draw` in [0, 1), all equally probable. An axis whose
+/* Whether the settings of a range agree with each other; its ends need not be from `options`. */
+neumeta_status nmi_range_check(nmi_context *context, const nmi_options *options,
+                               const nmi_range *range);
+/* One of the axis' sizes in the range, by `draw` in [0, 1], from the narrowest to the widest, all equally
+ * probable. An axis whose
  * sizes are all in the gap takes no notice of it. */
 int64_t nmi_range_size(const nmi_range *range, const nmi_axis *axis, double draw);
 

@@ -2,6 +2,7 @@
 /* Reads a phase's options into plain values, and what follows from those alone: rates, sizes. */
 #include "nmi_settings.h"
 
+#include "nmi_kernels.h"
 #include "nmi_random.h"
 
 #include <math.h>
@@ -119,6 +120,9 @@ static neumeta_status check_scope(nmi_context *context, const nmi_settings *s,
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                         "DISTILLATION_TEACHER 'widest' needs "
                         "SIZE_DRAW 'sandwich', whose sizes share their items");
+    const neumeta_status status = nmi_precision_check(context, s->precision);
+    if (status != NEUMETA_OK)
+        return status;
     if (s->draw == NMI_DRAW_SANDWICH && s->group < 2)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                         "SIZE_DRAW 'sandwich' needs a GROUP of at least 2, not %lld",
@@ -262,22 +266,20 @@ void nmi_settings_draw_sizes(const nmi_settings *settings, const nmi_topology *t
     double common = nmi_random_uniform(&random);
     bool own = nmi_random_uniform(&random) < settings->non_uniform;
     double common_depth = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 1), 0);
-    nmi_range widths = settings->range;
-    nmi_range depths = {.min = 0, .max = settings->depth_gamma_max};
+    const nmi_range depths = {.min = 0, .max = settings->depth_gamma_max};
+    const bool end = settings->draw == NMI_DRAW_SANDWICH && index < 2; /* widest, then narrowest */
     nmi_graph_full_sizes(topology, sizes);
     if (settings->draw == NMI_DRAW_FULL_FIRST && index == 0)
         return;
-    if (settings->draw == NMI_DRAW_SANDWICH && index < 2) {
-        const bool widest = index == 0;
-        widths.min = widths.max = widest ? widths.min : widths.max;
-        depths.min = depths.max = widest ? depths.min : depths.max;
-        own = false;
-    }
     for (int32_t a = 0; a < topology->axis_count; a++) {
         const nmi_axis *axis = &topology->axes[a];
         const bool depth = axis->kind == NEUMETA_AXIS_DEPTH;
-        double draw = own ? nmi_random_uniform(&random) : depth ? common_depth : common;
+        double draw = depth ? common_depth : common;
+        if (end)
+            draw = index == 0 ? 1 : 0;
+        else if (own)
+            draw = nmi_random_uniform(&random);
         if (varies[a])
-            sizes[a] = nmi_range_size(depth ? &depths : &widths, axis, draw);
+            sizes[a] = nmi_range_size(depth ? &depths : &settings->range, axis, draw);
     }
 }

@@ -23,6 +23,26 @@ void nmi_trainer_publish(nmi_trainer *trainer, bool publish)
     trainer->published = publish;
 }
 
+static bool has_averages(const nmi_trainer *trainer)
+{
+    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
+        if (trainer->slots[t].average != NULL)
+            return true;
+    return false;
+}
+
+/* For longer than a look: what was found of the averages does not hold for the values that train,
+ * nor the other way round. */
+static void switch_to(nmi_trainer *trainer, bool averages)
+{
+    if (trainer->manifold != NULL && trainer->published != averages && has_averages(trainer)) {
+        if (nmi_trainer_settings(trainer)->statistics == NMI_NORM_BATCH)
+            nmi_manifold_forget_statistics(trainer->manifold);
+        nmi_manifold_forget_front(trainer->manifold);
+    }
+    nmi_trainer_publish(trainer, averages);
+}
+
 /* The slots point into the network of a plain training, and tables speak of both topologies. */
 neumeta_status nmi_trainer_check(const nmi_trainer *trainer)
 {
@@ -83,6 +103,7 @@ static neumeta_status advance(nmi_trainer *trainer)
 static neumeta_status make_step(nmi_trainer *trainer)
 {
     double before = wall_clock();
+    nmi_trainer_note_ranges(trainer);
     neumeta_status status = nmi_trainer_train(trainer);
     trainer->run_seconds += wall_clock() - before;
     if (status != NEUMETA_OK)
@@ -96,7 +117,8 @@ neumeta_status nmi_trainer_step(nmi_trainer *trainer)
     neumeta_status status = nmi_trainer_check(trainer);
     if (status != NEUMETA_OK)
         return status;
-    nmi_trainer_publish(trainer, false);
+    if (!nmi_trainer_finished(trainer))
+        switch_to(trainer, false);
     if (trainer->position.unjudged) {
         status = judge(trainer); /* the rest of a step that failed after its training */
     } else {
@@ -110,7 +132,7 @@ neumeta_status nmi_trainer_step(nmi_trainer *trainer)
     if (status == NEUMETA_OK && phase_is_done(trainer))
         nmi_trainer_end_phase(trainer);
     if (nmi_trainer_finished(trainer))
-        nmi_trainer_publish(trainer, true);
+        switch_to(trainer, true);
     return status;
 }
 
@@ -141,7 +163,8 @@ neumeta_status nmi_trainer_run(nmi_trainer *trainer)
     neumeta_status status = nmi_trainer_check(trainer);
     if (status != NEUMETA_OK)
         return status;
-    nmi_trainer_publish(trainer, false);
+    if (!nmi_trainer_finished(trainer))
+        switch_to(trainer, false);
     trainer->run_start = trainer->last_checkpoint = wall_clock();
     trainer->run_items = 0;
     trainer->run_seconds = 0;
@@ -166,7 +189,7 @@ neumeta_status nmi_trainer_run(nmi_trainer *trainer)
     }
     trainer->metrics.seconds += wall_clock() - trainer->run_start;
     trainer->run_start = 0;
-    nmi_trainer_publish(trainer, true);
+    switch_to(trainer, true);
     return status;
 }
 

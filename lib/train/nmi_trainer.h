@@ -80,6 +80,7 @@ struct neumeta_trainer {
     bool *redrawn;    /* [tensor_count]: another value for each size of a step */
     bool *batch_norm; /* [node_count]: norms that use batch statistics */
     bool *varies;     /* [axis_count] */
+    bool *phase_varies;       /* [phase_count][axis_count]: the same of each phase */
     float **weight_gradients; /* [tensor_count]: of emitted tensors, at full size; NULL: none */
     float **pass_gradients;   /* [tensor_count]: where the pass adds */
     float **slot_gradients;   /* [tensor_count]: where the INRs add */
@@ -138,6 +139,8 @@ int64_t nmi_trainer_steps_of_phase(const nmi_trainer *trainer, int32_t phase);
 double nmi_trainer_epoch(const nmi_trainer *trainer);
 /* Whether the settings of every phase fit the topology and what is trained by then. */
 neumeta_status nmi_trainer_check_phases(nmi_trainer *trainer);
+/* Tells the manifold which sizes the phases up to the present one draw. */
+void nmi_trainer_note_ranges(nmi_trainer *trainer);
 /* Derives everything that follows from the position: what is trained, what varies, buffers. After
  * creation, at each phase and after a restore. */
 neumeta_status nmi_trainer_prepare(nmi_trainer *trainer);

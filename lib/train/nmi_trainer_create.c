@@ -184,6 +184,10 @@ static neumeta_status read_settings(nmi_trainer *trainer, const nmi_schedule *sc
     if (trainer->phases == NULL)
         return NEUMETA_ERR_MEMORY;
     trainer->phase_count = schedule->count;
+    trainer->phase_varies =
+        nmi_alloc_matrix(context, schedule->count, trainer->topology->axis_count, sizeof(bool));
+    if (trainer->phase_varies == NULL)
+        return NEUMETA_ERR_MEMORY;
     nmi_setting_scope scope = {
         .topology = trainer->topology,
         .manifold = trainer->manifold != NULL,
@@ -421,6 +425,7 @@ void nmi_trainer_release(nmi_trainer *trainer)
     nmi_moments_free(trainer->moments);
     nmi_pass_free(trainer->pass);
     nmi_free(context, trainer->phases);
+    nmi_free(context, trainer->phase_varies);
     nmi_schedule_release(trainer->schedule);
     nmi_free(context, trainer->checkpoint_path);
     nmi_network_release(trainer->judge);

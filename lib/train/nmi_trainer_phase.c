@@ -7,6 +7,8 @@
  */
 #include "nmi_trainer.h"
 
+#include "nmi_trained_range.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -240,7 +242,7 @@ static neumeta_status check_norm(const nmi_trainer *trainer, const nmi_settings 
 
 neumeta_status nmi_trainer_check_phases(nmi_trainer *trainer)
 {
-    const int32_t present = trainer->position.phase;
+    const int32_t present = trainer->position.phase, axes = trainer->topology->axis_count;
     neumeta_status status = NEUMETA_OK;
     for (int32_t p = 0; p < trainer->phase_count && status == NEUMETA_OK; p++) {
         trainer->position.phase = p;
@@ -249,6 +251,8 @@ neumeta_status nmi_trainer_check_phases(nmi_trainer *trainer)
             status = mark_axes(trainer, &trainer->phases[p]);
         if (status == NEUMETA_OK)
             status = check_norm(trainer, &trainer->phases[p]);
+        memcpy(trainer->phase_varies + (int64_t)p * axes, trainer->varies,
+               (size_t)axes * sizeof(bool));
     }
     trainer->position.phase = present;
     trainer->ready = false;
@@ -341,6 +345,17 @@ static neumeta_status take_vectors(nmi_trainer *trainer, const nmi_settings *set
         trainer->slot_gradients[t] = slot->gradient;
     }
     return status;
+}
+
+void nmi_trainer_note_ranges(nmi_trainer *trainer)
+{
+    const int32_t axes = trainer->topology->axis_count;
+    if (trainer->manifold == NULL)
+        return;
+    for (int32_t p = 0; p < trainer->phase_count && p <= trainer->position.phase; p++)
+        if (nmi_trainer_steps_of_phase(trainer, p) > 0)
+            nmi_trained_extend(trainer->manifold, trainer->phase_varies + (int64_t)p * axes,
+                               trainer->phases[p].range.max, trainer->phases[p].depth_gamma_max);
 }
 
 neumeta_status nmi_trainer_prepare(nmi_trainer *trainer)

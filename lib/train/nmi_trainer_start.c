@@ -134,7 +134,7 @@ static void start_residuals(nmi_trainer *trainer)
     }
 }
 
-/* For the sizes that the phase draws; those of the phase before are kept. */
+/* For the sizes that the phase draws; those of the phase before are kept if they reach as far. */
 static neumeta_status start_statistics(nmi_trainer *trainer, const nmi_settings *settings)
 {
     double error = 0;
@@ -149,7 +149,8 @@ static neumeta_status start_statistics(nmi_trainer *trainer, const nmi_settings 
         .watch = watch_fit,
         .user = trainer,
     };
-    if (trainer->manifold->statistics != NULL)
+    const nmi_statistics *kept = trainer->manifold->statistics;
+    if (kept != NULL && nmi_statistics_cover(kept, trainer->varies, settings->range.max))
         return NEUMETA_OK;
     const neumeta_status status = nmi_calibrate(trainer->manifold, trainer->dataset, &how, &error);
     trainer->fitted = NAN;

@@ -24,6 +24,7 @@ static bool is_due(const nmi_trainer *trainer, const nmi_settings *settings)
 static neumeta_status measure_norms(nmi_trainer *trainer, const nmi_settings *settings)
 {
     const int64_t batch = nmi_trainer_items(trainer, settings);
+    nmi_pass *floats = NULL; /* as judged, whatever training computes in */
     neumeta_status status = NEUMETA_OK;
     if (trainer->moments_items != settings->validate_items || trainer->moments_batch != batch) {
         nmi_moments_free(trainer->moments);
@@ -35,7 +36,14 @@ static neumeta_status measure_norms(nmi_trainer *trainer, const nmi_settings *se
         return status;
     trainer->moments_items = settings->validate_items;
     trainer->moments_batch = batch;
-    return nmi_moments_measure(trainer->moments, trainer->pass, trainer->judge);
+    if (trainer->pass_precision != NMI_FP32)
+        status = nmi_pass_create(trainer->object.context, trainer->topology, trainer->full_sizes,
+                                 batch, NMI_FP32, &floats);
+    if (status == NEUMETA_OK)
+        status = nmi_moments_measure(trainer->moments, floats != NULL ? floats : trainer->pass,
+                                     trainer->judge);
+    nmi_pass_free(floats);
+    return status;
 }
 
 /* Mean accuracy over the compressions of VALIDATE_GAMMAS, on the widths that vary. */

@@ -317,6 +317,133 @@ START_TEST(a_network_takes_statistics_from_data)
 }
 END_TEST
 
+/* Its tensors stay where they are: a trainer points to them. */
+START_TEST(a_network_may_be_calibrated_while_it_is_trained)
+{
+    test_problem p;
+    neumeta_trainer *trainer = NULL;
+    int64_t count = 0, again_count = 0;
+    problem_create(&p, 1, 0, 0);
+    neumeta_schedule *schedule = problem_schedule(&p, 0, 9, PAIRS("epochs", "2", "batch", "16"));
+    neumeta_options *items = problem_options(p.context, PAIRS("calibrate-items", "40"));
+    assert_ok(p.context,
+              neumeta_trainer_create_plain(p.network, schedule, p.dataset, NULL, &trainer));
+    assert_ok(p.context, neumeta_trainer_step(trainer));
+    float *before = problem_weights(p.network, &count);
+    assert_ok(p.context, neumeta_network_calibrate(p.network, p.dataset, items));
+    assert_ok(p.context, neumeta_trainer_step(trainer));
+    float *after = problem_weights(p.network, &again_count);
+    ck_assert_int_eq(count, again_count);
+    ck_assert_mem_ne(before, after, (size_t)count * sizeof *before);
+    assert_ok(p.context, neumeta_trainer_run(trainer));
+    free(before);
+    free(after);
+    neumeta_options_free(items);
+    neumeta_schedule_free(schedule);
+    neumeta_trainer_free(trainer);
+    problem_free(&p);
+}
+END_TEST
+
+/* Channels that the narrowest compression leaves out are measured all the same. */
+START_TEST(all_channels_have_statistics)
+{
+    test_problem p;
+    neumeta_network *network = NULL;
+    start(&p, 1);
+    assert_ok(p.context, calibrate(&p, PAIRS(QUICK, "gamma-min", "0.25"), NULL, NULL, NULL));
+    assert_ok(p.context, materialize(&p, 0, &network));
+    for (int32_t i = 0; i < neumeta_network_tensor_count(network); i++) {
+        const char *name;
+        const float *values;
+        int64_t dims[4];
+        int32_t rank;
+        assert_ok(p.context, neumeta_network_tensor(network, i, &name, dims, &rank, &values));
+        for (int64_t c = 0; strstr(name, "running_mean") != NULL && c < dims[0]; c++)
+            ck_assert_msg(values[c] < 0 || values[c] > 0, "%s of channel %d is 0", name, (int)c);
+    }
+    neumeta_network_free(network);
+    problem_free(&p);
+}
+END_TEST
+
+/* Averages are published between runs; what is measured of them is not of the values that train. */
+START_TEST(statistics_of_averages_do_not_pass_for_those_of_the_values)
+{
+    test_problem p;
+    int32_t calibrated = -1;
+    problem_create(&p, 1, 0, 32);
+    problem_manifold(&p, 12);
+    neumeta_trainer *trainer = make_trainer(&p, PAIRS(PHASE, "ema", "0.5"));
+    assert_ok(p.context, neumeta_trainer_step(trainer));
+    neumeta_trainer_cancel(trainer);
+    assert_status(p.context, neumeta_trainer_run(trainer), NEUMETA_CANCELLED);
+    assert_ok(p.context, calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
+    p.fail_at = p.fetches + 1;
+    assert_status(p.context, neumeta_trainer_step(trainer), NEUMETA_ERR_CALLBACK);
+    assert_ok(p.context, neumeta_manifold_calibrated(p.manifold, &calibrated));
+    ck_assert_int_eq(calibrated, 0);
+    p.fail_at = 0;
+    assert_ok(p.context, neumeta_trainer_run(trainer));
+    assert_ok(p.context, calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
+    assert_ok(p.context, neumeta_trainer_run(trainer)); /* there is nothing left to do */
+    assert_ok(p.context, neumeta_manifold_calibrated(p.manifold, &calibrated));
+    ck_assert_int_eq(calibrated, 1);
+    neumeta_trainer_free(trainer);
+    problem_free(&p);
+}
+END_TEST
+
+/* Also after the file was read; calibration goes as far unless told otherwise. */
+START_TEST(a_manifold_knows_what_it_was_trained_for)
+{
+    test_problem p;
+    int64_t least[AXES], loaded[AXES];
+    char *folder = test_directory(), *path = test_path(folder, "m");
+    problem_create(&p, 1, 0, 32);
+    const int32_t axes = neumeta_topology_axis_count(p.topology);
+    problem_manifold(&p, 12);
+    assert_status(p.context, neumeta_manifold_trained_sizes(p.manifold, least, axes),
+                  NEUMETA_ERR_STATE);
+    assert_message_contains(p.context, "not known which sizes");
+    assert_status(p.context, neumeta_manifold_trained_sizes(p.manifold, least, axes + 1),
+                  NEUMETA_ERR_ARGUMENT);
+    assert_status(p.context, neumeta_manifold_trained_sizes(p.manifold, NULL, axes),
+                  NEUMETA_ERR_ARGUMENT);
+    neumeta_trainer *trainer = make_trainer(
+        &p, PAIRS("epochs", "0.2", "batch", "16", "gamma-max", "0.75", "depth-gamma-max", "0.67"));
+    assert_status(p.context, neumeta_manifold_trained_sizes(p.manifold, least, axes),
+                  NEUMETA_ERR_STATE); /* no step was made */
+    assert_ok(p.context, neumeta_trainer_run(trainer));
+    neumeta_trainer_free(trainer);
+    assert_ok(p.context, neumeta_manifold_trained_sizes(p.manifold, least, axes));
+    for (int32_t a = 0; a < axes; a++) {
+        const char *name;
+        int32_t kind;
+        int64_t max;
+        assert_ok(p.context, neumeta_topology_axis(p.topology, a, &name, &kind, NULL, &max, NULL));
+        const bool inner = strstr(name, "inner") != NULL, depth = kind == NEUMETA_AXIS_DEPTH;
+        ck_assert_int_eq(least[a], inner ? max / 4 : depth ? 1 : max);
+    }
+    assert_ok(p.context, calibrate(&p, PAIRS("calibrate-sizes", "8", "calibrate-items", "40"), NULL,
+                                   NULL, NULL));
+    assert_ok(p.context, neumeta_manifold_save(p.manifold, path));
+    int64_t size;
+    char *bytes = (char *)test_read_file(path, &size);
+    char *found = strstr(bytes + 8, "neumeta.statistics");
+    ck_assert_ptr_nonnull(found);
+    ck_assert(strncmp(strstr(found, "GAMMA_MAX"), "GAMMA_MAX\\\":0.75", 16) == 0);
+    free(bytes);
+    neumeta_manifold_free(p.manifold);
+    assert_ok(p.context, neumeta_manifold_load(p.context, path, &p.manifold));
+    assert_ok(p.context, neumeta_manifold_trained_sizes(p.manifold, loaded, axes));
+    ck_assert_mem_eq(least, loaded, (size_t)axes * sizeof *least);
+    free(path);
+    test_directory_remove(folder);
+    problem_free(&p);
+}
+END_TEST
+
 START_TEST(it_learns_with_batch_statistics_and_is_judged_with_measured_ones)
 {
     test_problem p;
@@ -547,6 +674,10 @@ int main(void)
     tcase_add_test(cases, a_stopped_calibration_leaves_the_old_one);
     tcase_add_test(cases, wrong_arguments_are_named);
     tcase_add_test(cases, a_network_takes_statistics_from_data);
+    tcase_add_test(cases, a_network_may_be_calibrated_while_it_is_trained);
+    tcase_add_test(cases, all_channels_have_statistics);
+    tcase_add_test(cases, statistics_of_averages_do_not_pass_for_those_of_the_values);
+    tcase_add_test(cases, a_manifold_knows_what_it_was_trained_for);
     tcase_add_test(cases, it_learns_with_batch_statistics_and_is_judged_with_measured_ones);
     tcase_add_test(cases, a_phase_keeps_the_statistics_that_it_trains_with);
     tcase_add_test(cases, a_checkpoint_without_the_statistics_of_its_phase_is_refused);

@@ -137,7 +137,8 @@ START_TEST(files_without_checksums_are_those_of_format_1)
 }
 END_TEST
 
-/* --- 16 and 8 bits --------------------------------------------------------------------------------- */
+/* --- 16 and 8 bits
+ * --------------------------------------------------------------------------------- */
 
 /* Rounding once is a relative error of up to `share`; the second time there is nothing to round. */
 static void assert_rounded(const char *storage, int32_t shorter, double absolute, double share)
@@ -180,7 +181,8 @@ START_TEST(manifolds_of_16_bits_are_rounded_once)
 }
 END_TEST
 
-/* Vectors are of 16 bits; rows of weights are off by half a step, of 127 to the largest, which is below 1. */
+/* Vectors are of 16 bits; rows of weights are off by half a step, of 127 to the largest, which is
+ * below 1. */
 START_TEST(manifolds_of_8_bits_are_rounded_once)
 {
     assert_rounded("i8", 4, 0.5 / 127, 0x1p-11);

@@ -325,6 +325,43 @@ gives 2 "another kind for it" $goes_on --inr-kind mlp --output x.safetensors
 says "INR_KIND is for a fresh manifold, not for one of --start"
 gives 2 "a teacher of no topology" $goes_on --teacher whole.safetensors --output x.safetensors
 says "--teacher needs --teacher-topology beside --start"
+gives 2 "a recipe that starts anew" $goes_on --recipe ht --output x.safetensors
+says "--recipe ht starts blocks anew"
+gives 2 "a start that would be replaced" $goes_on --recipe still.json --output settled.safetensors
+says "--start and --output name the same file"
+gives 0 "without a recipe" $goes_on --epochs 0.1 --batch 20 --calibrate-sizes 3 --calibrate-items 20 \
+    --storage f16 --output plain.safetensors
+says "too few sizes to leave some out"
+passes "half of the bytes" test "$(wc -c <plain.safetensors)" -lt "$(wc -c <settled.safetensors)"
+gives 0 "from scratch, without a reference" train --manifold $tiny --recipe nm --epochs 0.1 --batch 20 \
+    --inr-hidden 8 --inr-layers 2 --inr-octaves 3 --calibrate-sizes 5 --calibrate-items 20 \
+    --output scratch.safetensors
+
+# --- what a manifold was trained for ---
+gives 0 "inspect knows it" inspect settled.safetensors --json
+passes "the smallest width" python3 -c 'import json
+axes = {row["axis"]: row for row in json.load(open("out"))["axes"]}
+assert axes["conv1.width"]["trained"] == 2 and axes["conv1.width"]["max"] == 4'
+gives 0 "a network below it" materialize settled.safetensors --gamma 0.75 --output half.safetensors --json
+says "smaller than any that training drew"
+passes "is marked" python3 -c 'import json; assert json.load(open("out"))["outside"] is True'
+gives 0 "one within it" materialize settled.safetensors --gamma 0.5 --output half.safetensors --json
+passes "is not" test ! -s err
+gives 0 "evaluation below it" evaluate settled.safetensors --data idx --gamma 0,0.75 --json
+says "1 of 2 networks are smaller"
+gives 2 "a network in the place of its manifold" materialize settled.safetensors --output settled.safetensors
+says "--output names the manifold itself"
+gives 0 "calibrating as far as trained" calibrate plain.safetensors --data idx --calibrate-sizes 6 \
+    --calibrate-items 20 --output again.safetensors
+gives 0 "keeps 16 bits" inspect again.safetensors --tensors
+passes "and the range" grep -q 'neumeta.statistics .*GAMMA_MAX":0.\(6\|5999\)' out
+passes "of all parameters" sh -c '! grep -q " F32 " out'
+gives 0 "unless told otherwise" calibrate plain.safetensors --data idx --calibrate-sizes 6 \
+    --calibrate-items 20 --gamma-max 0.25 --storage f32 --output again.safetensors
+gives 0 "floats" inspect again.safetensors --tensors
+passes "as told" grep -q " F32 " out
+passes "that range" grep -q 'neumeta.statistics .*GAMMA_MAX":0.25' out
+
 gives 1 "a start that is no manifold" train --manifold --data idx --start whole.safetensors \
     --output x.safetensors
 one_sentence

@@ -101,6 +101,16 @@ START_TEST(impossible_numbers_are_refused)
 }
 END_TEST
 
+/* At the end nothing waits to be judged: there is no phase to judge it by. */
+START_TEST(an_end_that_waits_for_its_judgement_is_refused)
+{
+    unsigned char *position = data_of("position");
+    const int64_t end[] = {1, 2, 0};
+    memcpy(position, end, sizeof end);
+    refuse_file("the position (phase 1, step 0) lies outside the schedule");
+}
+END_TEST
+
 START_TEST(a_step_beyond_its_phase_is_refused)
 {
     unsigned char *position = data_of("position");
@@ -156,6 +166,7 @@ int main(void)
     tcase_add_checked_fixture(cases, set_up, tear_down);
     tcase_add_test(cases, impossible_numbers_are_refused);
     tcase_add_test(cases, a_step_beyond_its_phase_is_refused);
+    tcase_add_test(cases, an_end_that_waits_for_its_judgement_is_refused);
     tcase_add_test(cases, vectors_of_other_names_or_types_are_refused);
     suite_add_tcase(suite, cases);
     return test_main(suite);

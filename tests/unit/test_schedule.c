@@ -154,6 +154,13 @@ START_TEST(a_gap_is_never_drawn_from)
     count_sizes(&s, topology, axis, 1, counts);
     ck_assert_int_eq(counts[6], 3300);
     nmi_options_release(phase.options);
+    /* The narrowest size that is left, where the last one lies in the gap: 26 is 0.594. */
+    s = settings_of(context, topology, &phase,
+                    (const char *const[]){"size-draw", "sandwich", "group", "2", "gamma-max", "0.6",
+                                          "gamma-gap", "0.4375,0.595", NULL});
+    count_sizes(&s, topology, axis, 1, counts);
+    ck_assert_int_eq(counts[37], 3300);
+    nmi_options_release(phase.options);
     nmi_topology_release(topology);
     neumeta_context_free(context);
 }

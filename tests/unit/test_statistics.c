@@ -6,6 +6,8 @@
 #include "nmi_networks.h"
 #include "nmi_statistics.h"
 
+#include <math.h>
+
 enum { ITEMS = 21, BATCH = 8, PIXELS = 64 };
 
 static nmi_network *make_network(nmi_context *context)
@@ -283,6 +285,69 @@ START_TEST(widths_of_a_block_that_is_not_there_count_as_full)
 }
 END_TEST
 
+/* A norm behind a product with 64 inputs, whose statistics are straight lines of their number. */
+START_TEST(widths_that_were_not_measured_lie_between_those_that_were)
+{
+    enum { WIDTHS = 64, FIRST = 28, LAST = 36 }; /* of those left out */
+    nmi_context *context = test_context();
+    nmi_topology *t = test_topology(context);
+    const int32_t inner = test_axis(t, "inner", NEUMETA_AXIS_WIDTH, 1, WIDTHS);
+    const int32_t out = test_axis(t, "out", NEUMETA_AXIS_WIDTH, 1, 1);
+    int32_t n = test_conv(t, "b", test_conv(t, "a", test_input(t, 1, 8), inner), out);
+    nmi_network *network = test_sealed(t, test_unary(t, "norm", NEUMETA_OP_NORM, n), 4);
+    const bool moves[] = {true, false};
+    nmi_statistics *s = NULL;
+    int64_t sizes[2 * WIDTHS], present[WIDTHS], count = 0;
+    float means[WIDTHS], variances[WIDTHS];
+    assert_ok(context, nmi_statistics_create(network->topology, moves, 0.75, false, &s));
+    assert_ok(context, nmi_statistics_allocate(s));
+    ck_assert_int_eq(s->channels, 1);
+    for (int64_t width = WIDTHS; width >= WIDTHS / 4; width--) {
+        if (width >= FIRST && width <= LAST)
+            continue;
+        sizes[2 * count] = width;
+        sizes[2 * count + 1] = 1;
+        present[count] = 1;
+        means[count] = 0.01f * (float)width - 0.2f;
+        variances[count++] = expf(0.02f * (float)width);
+    }
+    const nmi_statistics_samples samples = {count, sizes, present, means, variances};
+    assert_ok(context, nmi_statistics_fit(s, &samples, 0));
+    for (int64_t width = WIDTHS / 4; width <= WIDTHS; width++) {
+        assert_ok(context, nmi_network_resize(network, (const int64_t[]){width, 1}));
+        nmi_statistics_emit(s, network);
+        /* The penalty draws a little: 0.6 is the range of the means, 1 that of the logarithms. */
+        ck_assert_float_eq_tol(nmi_network_find(network, "norm.running_mean")->data[0],
+                               0.01f * (float)width - 0.2f, 0.01f);
+        ck_assert_float_eq_tol(logf(nmi_network_find(network, "norm.running_var")->data[0]),
+                               0.02f * (float)width, 0.03f);
+    }
+    nmi_statistics_free(s);
+    nmi_network_release(network);
+    nmi_context_release(context);
+}
+END_TEST
+
+START_TEST(functions_cover_the_axes_and_compressions_that_they_were_fitted_for)
+{
+    nmi_context *context = test_context();
+    nmi_network *network = make_network(context);
+    nmi_statistics *s = make_statistics(network->topology, false, false);
+    bool moves[64];
+    memcpy(moves, s->moves, (size_t)network->topology->axis_count * sizeof *moves);
+    ck_assert(nmi_statistics_cover(s, moves, 0.75));
+    ck_assert(!nmi_statistics_cover(s, moves, 0.76));
+    moves[s->norms[2].axes[0]] = false;
+    ck_assert(nmi_statistics_cover(s, moves, 0.5));
+    for (int32_t a = 0; a < network->topology->axis_count; a++)
+        moves[a] = moves[a] || network->topology->axes[a].kind == NEUMETA_AXIS_DEPTH;
+    ck_assert(!nmi_statistics_cover(s, moves, 0.5));
+    nmi_statistics_free(s);
+    nmi_network_release(network);
+    nmi_context_release(context);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("statistics");
@@ -292,6 +357,8 @@ int main(void)
     tcase_add_test(cases, terms_follow_from_what_is_in_front);
     tcase_add_test(cases, files_of_format_1_have_terms_of_their_own);
     tcase_add_test(cases, widths_of_a_block_that_is_not_there_count_as_full);
+    tcase_add_test(cases, widths_that_were_not_measured_lie_between_those_that_were);
+    tcase_add_test(cases, functions_cover_the_axes_and_compressions_that_they_were_fitted_for);
     suite_add_tcase(suite, cases);
     return test_main(suite);
 }

@@ -2,6 +2,7 @@
 /* What a search may try, which trials stay, and the guess at latencies. */
 #include "nmi_latency.h"
 #include "nmi_manifolds.h"
+#include "nmi_networks.h"
 #include "nmi_surrogate.h"
 
 #include <math.h>
@@ -130,6 +131,37 @@ START_TEST(proposals_lie_on_the_ladders_and_differ)
 }
 END_TEST
 
+/* Two networks that differ only in what neither has are one. */
+START_TEST(widths_of_what_is_not_there_are_full)
+{
+    nmi_context *context = test_context();
+    nmi_network *network = test_builtin(context, "resnet20-cifar", NULL, 1);
+    const nmi_topology *t = network->topology;
+    bool moves[64];
+    int32_t rungs[64], narrow[64];
+    nmi_variation v;
+    for (int32_t a = 0; a < t->axis_count; a++)
+        moves[a] = t->axes[a].kind == NEUMETA_AXIS_DEPTH || nmi_graph_axis_is_inner(t, a);
+    assert_ok(context, nmi_variation_create(t, moves, 0.75, 0.67, 4, &v));
+    nmi_variation_uniform(&v, 0.75, 0.67, rungs);
+    for (int32_t a = 0; a < t->axis_count; a++) {
+        const bool there = strstr(t->axes[a].name, ".1.inner") == NULL &&
+                           strstr(t->axes[a].name, ".2.inner") == NULL;
+        ck_assert_int_eq(rungs[a], there ? 0 : v.ladders[a].count - 1);
+        narrow[a] = 0;
+    }
+    nmi_variation_settle(&v, narrow);
+    ck_assert_mem_eq(narrow, rungs, (size_t)t->axis_count * sizeof *rungs);
+    nmi_variation_uniform(&v, 0.75, 0, rungs);
+    for (int32_t a = 0; a < t->axis_count; a++)
+        if (nmi_graph_axis_is_inner(t, a))
+            ck_assert_int_eq(rungs[a], 0);
+    nmi_variation_free(&v);
+    nmi_network_release(network);
+    nmi_context_release(context);
+}
+END_TEST
+
 /* Scores that are such a function of the compressions are found again. */
 START_TEST(a_surrogate_learns_its_own_kind_of_score)
 {
@@ -213,6 +245,7 @@ int main(void)
     tcase_add_test(cases, long_lists_lose_what_is_missed_least);
     tcase_add_test(cases, rungs_are_multiples_and_both_ends);
     tcase_add_test(cases, proposals_lie_on_the_ladders_and_differ);
+    tcase_add_test(cases, widths_of_what_is_not_there_are_full);
     tcase_add_test(cases, a_surrogate_learns_its_own_kind_of_score);
     tcase_add_test(cases, guesses_count_whole_vectors);
     tcase_add_test(cases, latencies_do_not_depend_on_the_threads_of_the_caller);
