@@ -48,7 +48,8 @@ static const struct group {
      "concerns INRs. [methods/training.md](methods/training.md) says what they do."},
     {160, "Trainers", "`neumeta_trainer_create()` and `neumeta_trainer_create_plain()`."},
     {170, "Calibration",
-     "`neumeta_manifold_calibrate()`, with GAMMA_MIN, GAMMA_MAX, NON_UNIFORM, DEPTH_GAMMA_MAX, "
+     "`neumeta_manifold_calibrate()`, with GAMMA_MIN, GAMMA_MAX, GAMMA_GAP, NON_UNIFORM, "
+     "DEPTH_GAMMA_MAX, "
      "SIZE_AXES\n"
      "and SEED; `neumeta_network_calibrate()` (CALIBRATE_ITEMS); `neumeta_trainer_create()`."},
     {180, "Fronts and budgets",

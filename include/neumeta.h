@@ -277,7 +277,7 @@ typedef struct neumeta_context neumeta_context;   /**< allocator, log, threads, 
 typedef struct neumeta_options neumeta_options;   /**< keyed settings */
 typedef struct neumeta_topology neumeta_topology; /**< graph whose widths and depths are axes */
 typedef struct neumeta_network neumeta_network;   /**< a topology at fixed sizes, with weights */
-typedef struct neumeta_manifold neumeta_manifold; /**< one INR per weight tensor */
+typedef struct neumeta_manifold neumeta_manifold; /**< INRs that yield the weight tensors */
 typedef struct neumeta_schedule neumeta_schedule; /**< ordered training phases */
 typedef struct neumeta_dataset neumeta_dataset;   /**< numbered items behind a callback */
 typedef struct neumeta_trainer neumeta_trainer;   /**< training in progress */

@@ -142,6 +142,14 @@ static int add_combinations(const cli *c, const cli_model *model, const choice *
 
 /* --- --sizes N,N,... ------------------------------------------------------------------------- */
 
+static int count_varying(const cli_model *model)
+{
+    int count = 0;
+    for (int32_t axis = 0; axis < model->axes; axis++)
+        count += cli_axis_varies(model->topology, axis);
+    return count;
+}
+
 static int add_explicit(const cli *c, const cli_model *model, const char *text, const int64_t *full,
                         int64_t *sizes, cli_size_list *list)
 {
@@ -155,16 +163,18 @@ static int add_explicit(const cli *c, const cli_model *model, const char *text, 
         long long value = more ? strtoll(rest, &end, 10) : 0;
         if (!more || end == rest || (*end != ',' && *end != '\0'))
             return cli_usage(c,
-                             "--sizes is '%s', must be one number for each axis that varies, with "
-                             "commas between; neumeta inspect lists them",
-                             text);
+                             "--sizes is '%s', must be %d numbers with commas between, one for "
+                             "each axis that varies; neumeta inspect lists them",
+                             text, count_varying(model));
         sizes[axis] = value;
         more = *end == ',';
         rest = end + 1;
     }
     if (more)
-        return cli_usage(c, "--sizes is '%s', which has more numbers than there are axes that vary",
-                         text);
+        return cli_usage(c,
+                         "--sizes is '%s', which has more than %d numbers, one for each axis that "
+                         "varies",
+                         text, count_varying(model));
     return add_sizes(c, list, sizes, NAN);
 }
 
