@@ -8,8 +8,9 @@
 # NEUMETA: the built command; DATA: a folder made by `neumeta fetch cifar10`; REFERENCE and TEACHER: pretrained
 # networks. With "tune", trains on the first 45,000 images and tests on the last 5,000 training images;
 # otherwise trains on all 50,000 and reads the test set once. RECIPE names another file of phases;
-# PRECISION=bf16 trains with products in bf16; THREADS is the number of threads. Interrupted, it goes on from
-# its checkpoint.
+# PRECISION=bf16 trains with products in bf16; THREADS is the number of threads. DEPTHS=3 says that the recipe
+# trains depths, too, down to three blocks a stage: they are tested as well. CALIBRATE_SIZES and CALIBRATE_ITEMS are
+# those of the statistics. Interrupted, it goes on from its checkpoint.
 set -eu
 neumeta=$1 data=$2 work=$3 topology=$4 reference=$5 teacher=$6 teacher_topology=$7 seed=$8 mode=${9:-final}
 here=$(dirname "$0")
@@ -25,7 +26,7 @@ fi
 "$neumeta" train --manifold --data "$data" --topology "$topology" $images $held_out --reference "$reference" \
     --teacher "$teacher" --teacher-topology "$teacher_topology" --smooth --smooth-solver importance \
     --inr-kind grid --recipe "${RECIPE:-$here/full-network.json}" --augment-shift 4 --augment-flip \
-    --calibrate-sizes 512 --calibrate-items 1024 --precision "${PRECISION:-fp32}" --threads "${THREADS:-0}" \
+    --calibrate-sizes "${CALIBRATE_SIZES:-512}" --calibrate-items "${CALIBRATE_ITEMS:-1024}" --precision "${PRECISION:-fp32}" --threads "${THREADS:-0}" \
     --seed "$seed" --resume --output "$name.safetensors"
 
 # Every compression by 64ths past the trained range's end, and 100 random sizes within it.
@@ -53,3 +54,12 @@ sizes=$(awk -v depth="$depth" 'BEGIN {
 # shellcheck disable=SC2086
 [ -s "$name.jsonl" ] || "$neumeta" evaluate "$name.safetensors" --data "$data" $images $held_out --split "$split" \
     --gamma "$gammas" $sizes --threads "${THREADS:-0}" --results "$name.jsonl"
+
+# Depths below the full one, the same in each stage, at four compressions.
+[ -n "${DEPTHS:-}" ] || exit 0
+for blocks in $(seq "$DEPTHS" "$((depth - 1))"); do
+    # shellcheck disable=SC2086
+    [ -s "$name-depth$blocks.jsonl" ] || "$neumeta" evaluate "$name.safetensors" --data "$data" $images $held_out \
+        --split "$split" --gamma 0,0.25,0.5,0.75 --size "layer*.depth=$blocks" --threads "${THREADS:-0}" \
+        --results "$name-depth$blocks.jsonl"
+done

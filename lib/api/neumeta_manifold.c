@@ -13,8 +13,8 @@ neumeta_status neumeta_manifold_create(const neumeta_topology *topology,
     if (status != NEUMETA_OK)
         return status;
     if ((status = NMI_API_NEED(ctx, manifold)) == NEUMETA_OK &&
-        (status = NMI_API_OPTIONAL(ctx, options)) == NEUMETA_OK && !topology->sealed)
-        status = nmi_fail(ctx, NEUMETA_ERR_STATE, "the topology is not sealed yet");
+        (status = NMI_API_OPTIONAL(ctx, options)) == NEUMETA_OK)
+        status = nmi_api_sealed(ctx, topology);
     if (status == NEUMETA_OK) /* which counts its references, and stays as it is otherwise */
         status = nmi_manifold_create(ctx, (nmi_topology *)topology, options, manifold);
     return nmi_api_end(ctx, status);

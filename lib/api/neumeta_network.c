@@ -8,18 +8,11 @@
 
 #include <inttypes.h>
 
-static neumeta_status need_sealed(nmi_context *context, const nmi_topology *topology)
-{
-    if (!topology->sealed)
-        return nmi_fail(context, NEUMETA_ERR_STATE, "the topology is not sealed yet");
-    return NEUMETA_OK;
-}
-
 static neumeta_status create_network(nmi_context *context, nmi_topology *topology,
                                      const int64_t *sizes, int32_t count, nmi_network **out)
 {
     int64_t *full = NULL;
-    neumeta_status status = need_sealed(context, topology);
+    neumeta_status status = nmi_api_sealed(context, topology);
     if (status != NEUMETA_OK)
         return status;
     if (sizes == NULL) {
@@ -64,7 +57,7 @@ neumeta_status neumeta_network_load(const neumeta_topology *topology, const char
     if ((status = NMI_API_NEED(context, path)) == NEUMETA_OK &&
         (status = NMI_API_NEED(context, network)) == NEUMETA_OK &&
         (status = NMI_API_OPTIONAL(context, options)) == NEUMETA_OK &&
-        (status = need_sealed(context, topology)) == NEUMETA_OK &&
+        (status = nmi_api_sealed(context, topology)) == NEUMETA_OK &&
         (status = nmi_safetensors_open(context, path, &file)) == NEUMETA_OK)
         status = nmi_network_read((nmi_topology *)(uintptr_t)topology, file, options, network);
     nmi_safetensors_free(file);
@@ -87,7 +80,7 @@ neumeta_status neumeta_network_load_memory(const neumeta_topology *topology, con
     else if ((status = NMI_API_NEED(context, data)) == NEUMETA_OK &&
              (status = NMI_API_NEED(context, network)) == NEUMETA_OK &&
              (status = NMI_API_OPTIONAL(context, options)) == NEUMETA_OK &&
-             (status = need_sealed(context, topology)) == NEUMETA_OK &&
+             (status = nmi_api_sealed(context, topology)) == NEUMETA_OK &&
              (status = nmi_safetensors_parse(context, "", data, size, &file)) == NEUMETA_OK)
         status = nmi_network_read((nmi_topology *)(uintptr_t)topology, file, options, network);
     nmi_safetensors_free(file);

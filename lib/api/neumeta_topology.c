@@ -5,14 +5,6 @@
 
 #include <inttypes.h>
 
-static neumeta_status need_sealed(const nmi_topology *topology)
-{
-    if (!topology->sealed)
-        return nmi_fail(topology->object.context, NEUMETA_ERR_STATE,
-                        "the topology is not sealed yet");
-    return NEUMETA_OK;
-}
-
 /* --- building -------------------------------------------------------------------------------- */
 
 neumeta_status neumeta_topology_create(neumeta_context *context, neumeta_topology **topology)
@@ -148,7 +140,7 @@ int32_t neumeta_topology_axis_count(const neumeta_topology *topology)
 
 static neumeta_status read_axis(const nmi_topology *topology, int32_t axis, const nmi_axis **out)
 {
-    neumeta_status status = need_sealed(topology);
+    neumeta_status status = nmi_api_sealed(topology->object.context, topology);
     if (status != NEUMETA_OK)
         return status;
     if (axis < 0 || axis >= topology->axis_count)
@@ -204,7 +196,7 @@ neumeta_status neumeta_topology_cost(const neumeta_topology *topology, const int
     if (status != NEUMETA_OK)
         return status;
     int64_t found[2];
-    if ((status = need_sealed(topology)) == NEUMETA_OK &&
+    if ((status = nmi_api_sealed(topology->object.context, topology)) == NEUMETA_OK &&
         (status = NMI_API_NEED(context, sizes)) == NEUMETA_OK &&
         (status = nmi_graph_check_sizes(topology, sizes, count)) == NEUMETA_OK)
         status = nmi_graph_cost(topology, sizes, &found[0], &found[1]);
@@ -222,7 +214,7 @@ neumeta_status neumeta_topology_sizes_at(const neumeta_topology *topology, doubl
     neumeta_status status = nmi_api_begin(context);
     if (status != NEUMETA_OK)
         return status;
-    if ((status = need_sealed(topology)) == NEUMETA_OK &&
+    if ((status = nmi_api_sealed(topology->object.context, topology)) == NEUMETA_OK &&
         (status = nmi_api_gamma(topology, gamma, sizes, count)) == NEUMETA_OK)
         nmi_graph_sizes_at(topology, gamma, sizes);
     return nmi_api_end(context, status);

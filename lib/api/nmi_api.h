@@ -90,6 +90,13 @@ static inline neumeta_status nmi_api_handle(nmi_context *context, const void *ha
     return status;
 }
 
+static inline neumeta_status nmi_api_sealed(nmi_context *context, const nmi_topology *topology)
+{
+    return topology->sealed
+               ? NEUMETA_OK
+               : nmi_fail(context, NEUMETA_ERR_STATE, "the topology is not sealed yet");
+}
+
 /* Whether an array of sizes has one for each axis. */
 static inline neumeta_status nmi_api_axes(const nmi_topology *topology, int32_t count)
 {

@@ -3,6 +3,8 @@
  * can only add to it. */
 #include "nmi_latency.h"
 
+#include "nmi_steps.h"
+
 #include <stdlib.h>
 #include <time.h>
 
@@ -36,26 +38,20 @@ static neumeta_status tell(const nmi_latency *latency, neumeta_status status)
 static neumeta_status take_parts(nmi_latency *latency, nmi_topology *topology)
 {
     nmi_context *ctx = latency->context;
-    nmi_network *network = NULL, *shared = NULL;
-    int64_t *full = nmi_alloc_array(ctx, topology->axis_count, sizeof *full);
-    if (full == NULL)
-        return NEUMETA_ERR_MEMORY;
-    nmi_graph_full_sizes(topology, full);
-    neumeta_status status = nmi_network_create(ctx, topology, full, &network);
-    nmi_free(ctx, full);
+    nmi_shape *full = NULL;
+    neumeta_status status =
+        tell(latency, nmi_topology_copy(topology, latency->own, &latency->topology));
     if (status == NEUMETA_OK)
-        status = tell(latency, nmi_network_share(network, latency->own, &shared));
+        status = nmi_graph_full_shapes(topology, &full);
     if (status == NEUMETA_OK) {
-        latency->topology = shared->topology;
-        nmi_topology_retain(latency->topology);
-        latency->input =
-            nmi_alloc_zero_array(ctx, nmi_network_input_floats(network), sizeof(float));
-        latency->output = nmi_alloc_array(ctx, nmi_network_output_floats(network), sizeof(float));
+        const int64_t inputs = nmi_shape_floats(&full[0]); /* no other node is an input */
+        const int64_t outputs = nmi_shape_floats(&full[topology->output]);
+        latency->input = nmi_alloc_zero_array(ctx, inputs, sizeof(float));
+        latency->output = nmi_alloc_array(ctx, outputs, sizeof(float));
         if (latency->input == NULL || latency->output == NULL)
             status = NEUMETA_ERR_MEMORY;
     }
-    nmi_network_release(shared);
-    nmi_network_release(network);
+    nmi_free(ctx, full);
     return status;
 }
 

@@ -52,7 +52,6 @@ neumeta_status nmi_repeat_name(nmi_context *context, const struct nmi_repeat *re
 /* NEUMETA_ERR_ARGUMENT unless `name` is 1 to NMI_NAME_MAX printable ASCII characters. */
 neumeta_status nmi_name_check(nmi_context *context, const char *what, const char *name);
 neumeta_status nmi_topology_open(const nmi_topology *topology); /* NEUMETA_ERR_STATE once sealed */
-bool nmi_topology_has_node(const nmi_topology *topology, const char *name);
 bool nmi_topology_has_block(const nmi_topology *topology, const char *name);
 /* Ends and removes the nodes, axes or blocks from `count` on. */
 void nmi_topology_drop_nodes(nmi_topology *topology, int32_t count);

@@ -113,6 +113,15 @@ enum {
     NMI_GRAPH_PAIRS_MAX = 1 << 26 /* of a node and an axis */
 };
 
+/* A SHORTCUT's narrower side lies centred in the wider one: output channel c is input channel c -
+ * this, floor((out - in) / 2). Negative: so many input channels come before the first that is
+ * passed on. */
+static inline int64_t nmi_shortcut_offset(int64_t out, int64_t in)
+{
+    const int64_t more = out - in;
+    return more >= 0 ? more / 2 : -((1 - more) / 2);
+}
+
 /* Low-level forms for rewriting and for reading files: validated exactly like the calls above.
  * append_node copies *node with its strings and inputs, block and depth fields included (SELECT is
  * allowed here); append_block adds a block without opening it. copy_frame makes an unsealed
@@ -124,6 +133,10 @@ neumeta_status nmi_topology_append_block(nmi_topology *topology, const char *nam
 neumeta_status nmi_topology_append_node(nmi_topology *topology, const nmi_node *node,
                                         int32_t *number);
 neumeta_status nmi_topology_copy_frame(const nmi_topology *topology, nmi_topology **out);
+bool nmi_topology_has_node(const nmi_topology *topology, const char *name);
+/* The same topology, sealed as it is, made from another context. */
+neumeta_status nmi_topology_copy(const nmi_topology *topology, nmi_context *context,
+                                 nmi_topology **out);
 /* An nmi_node with every field at its default (no strings, no inputs). Fields that the operator
  * does not use are ignored when a node is appended. */
 nmi_node nmi_node_default(int32_t op);

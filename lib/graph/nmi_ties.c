@@ -32,16 +32,14 @@ static void unite_run(int64_t *parent, int64_t a, int64_t b, int64_t count)
         unite(parent, a + c, b + c);
 }
 
-/* The input's channels lie centred among the output's, or the output's among the input's:
- * output channel c is input channel c - floor((out - in) / 2). */
 static void unite_shortcut(int64_t *parent, int64_t out, int64_t out_channels, int64_t in,
                            int64_t in_channels)
 {
-    int64_t more = out_channels - in_channels;
-    if (more >= 0)
-        unite_run(parent, out + more / 2, in, in_channels);
+    const int64_t offset = nmi_shortcut_offset(out_channels, in_channels);
+    if (out_channels >= in_channels)
+        unite_run(parent, out + offset, in, in_channels);
     else
-        unite_run(parent, out, in + (1 - more) / 2, out_channels);
+        unite_run(parent, out, in - offset, out_channels);
 }
 
 static void unite_node(const nmi_topology *topology, const int64_t *offset, const nmi_shape *shapes,

@@ -381,10 +381,11 @@ neumeta_status nmi_topology_add_node(nmi_topology *topology, const char *name, i
     return status;
 }
 
-neumeta_status nmi_topology_copy_frame(const nmi_topology *topology, nmi_topology **out)
+static neumeta_status copy_frame(const nmi_topology *topology, nmi_context *context,
+                                 nmi_topology **out)
 {
     nmi_topology *copy;
-    neumeta_status status = nmi_topology_create(topology->object.context, &copy);
+    neumeta_status status = nmi_topology_create(context, &copy);
     *out = NULL;
     if (status != NEUMETA_OK)
         return status;
@@ -398,5 +399,26 @@ neumeta_status nmi_topology_copy_frame(const nmi_topology *topology, nmi_topolog
         *out = copy;
     else
         nmi_topology_release(copy);
+    return status;
+}
+
+neumeta_status nmi_topology_copy_frame(const nmi_topology *topology, nmi_topology **out)
+{
+    return copy_frame(topology, topology->object.context, out);
+}
+
+neumeta_status nmi_topology_copy(const nmi_topology *topology, nmi_context *context,
+                                 nmi_topology **out)
+{
+    int32_t number;
+    neumeta_status status = copy_frame(topology, context, out);
+    for (int32_t i = 0; i < topology->node_count && status == NEUMETA_OK; i++)
+        status = nmi_topology_append_node(*out, &topology->nodes[i], &number);
+    if (status == NEUMETA_OK)
+        status = nmi_topology_seal(*out, topology->output);
+    if (status != NEUMETA_OK) {
+        nmi_topology_release(*out);
+        *out = NULL;
+    }
     return status;
 }

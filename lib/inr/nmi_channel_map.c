@@ -137,14 +137,6 @@ nmi_origin nmi_origin_at(int32_t gauge, int64_t channel, int64_t count, int64_t 
     return origin;
 }
 
-/* Channels of the output that lie before the first one of the input; negative: so many channels of
- * the input are left out before the first one that is passed on. */
-static int64_t shift_of(int64_t out, int64_t in)
-{
-    const int64_t more = out - in;
-    return more >= 0 ? more / 2 : -((1 - more) / 2);
-}
-
 /* Gives the channels from `begin` to `end` that have no origin yet the unused ones of the full
  * network between two channels, in order. */
 static void give_unused(nmi_origin *origins, int64_t channels, bool *used, int64_t begin,
@@ -167,8 +159,8 @@ static void give_unused(nmi_origin *origins, int64_t channels, bool *used, int64
 static void pass_shortcut(const nmi_shape *out, const nmi_shape *in, const nmi_shape *full_out,
                           const nmi_shape *full_in, nmi_origin *origins, bool *used)
 {
-    const int64_t shift = shift_of(out->channels, in->channels);
-    const int64_t full_shift = shift_of(full_out->channels, full_in->channels);
+    const int64_t shift = nmi_shortcut_offset(out->channels, in->channels);
+    const int64_t full_shift = nmi_shortcut_offset(full_out->channels, full_in->channels);
     const int64_t begin = shift > 0 ? shift : 0;
     const int64_t end = in->channels + shift < out->channels ? in->channels + shift : out->channels;
     memmove(origins + begin, origins + begin - shift, (size_t)(end - begin) * sizeof *origins);

@@ -68,7 +68,7 @@ struct neumeta_manifold {
     nmi_channel_map map;           /* what the channels of narrow networks are */
     nmi_statistics *statistics;    /* of norms, for the present parameters; NULL: not calibrated */
     nmi_trained_range trained;
-    nmi_front *front;              /* of the present parameters; NULL: not searched */
+    nmi_front *front; /* of the present parameters; NULL: not searched */
     /* per-worker buffers, sized when threads are known */
     struct nmi_mlp_scratch *mlp_scratch;
     struct nmi_mlp_keep *mlp_keep; /* of the last emission for training; NULL: there was none */
@@ -161,6 +161,19 @@ void nmi_manifold_hold(nmi_manifold *manifold, const nmi_network *reference);
 neumeta_status nmi_manifold_check_sizes(const nmi_manifold *manifold, const int64_t *sizes);
 /* Name of a directly held tensor that follows the axis, NULL if there is none. */
 const char *nmi_manifold_held_tensor(const nmi_manifold *manifold, int32_t axis);
+/* Which axes vary: those of SIZE_AXES, else depths if `depths` is set and widths that are `usual`,
+ * as far as no tensor is fixed that follows them. NEUMETA_ERR_ARGUMENT names an axis that cannot.
+ */
+typedef struct nmi_axis_choice {
+    const nmi_topology *topology;
+    bool depths;
+    bool (*usual)(const void *user, int32_t axis);
+    const char *(*fixed_tensor)(const void *user, int32_t axis); /* its name; NULL: none */
+    const char *why_fixed;                                       /* "is held directly" */
+    const void *user;
+} nmi_axis_choice;
+neumeta_status nmi_axes_choose(const nmi_axis_choice *choice, const nmi_options *options,
+                               bool *moves);
 /* The axes whose sizes a call varies, for options that may have SIZE_AXES: those it names, else the
  * widths that training varied or, where that is not known, the inner ones, as far as no directly
  * held tensor follows them; and, if `depths`, the depths.

@@ -25,14 +25,6 @@ neumeta_status nmi_rewrite_copy(nmi_rewrite *rewrite, int32_t old)
     return nmi_rewrite_put(rewrite, old, &rewrite->source->topology->nodes[old]);
 }
 
-static bool name_is_taken(const nmi_topology *topology, const char *name)
-{
-    for (int32_t node = 0; node < topology->node_count; node++)
-        if (strcmp(topology->nodes[node].name, name) == 0)
-            return true;
-    return false;
-}
-
 /* "<stem>.<suffix>", or with 2, 3, ... behind it; freed by the caller. */
 static char *make_name(const nmi_rewrite *rewrite, const char *stem, const char *suffix)
 {
@@ -41,8 +33,8 @@ static char *make_name(const nmi_rewrite *rewrite, const char *stem, const char 
     if (name == NULL)
         return NULL;
     snprintf(name, room, "%s.%s", stem, suffix);
-    for (int number = 2;
-         name_is_taken(rewrite->source->topology, name) || name_is_taken(rewrite->topology, name);
+    for (int number = 2; nmi_topology_has_node(rewrite->source->topology, name) ||
+                         nmi_topology_has_node(rewrite->topology, name);
          number++)
         snprintf(name, room, "%s.%s%d", stem, suffix, number);
     return name;

@@ -4,12 +4,10 @@
 
 #include <string.h>
 
-/* Channel of the input that a SHORTCUT node passes on as `channel`, -1 for zeros. The narrower of
- * both lies centred in the wider: input = output - floor((out - in) / 2). */
+/* Channel of the input that a SHORTCUT node passes on as `channel`, -1 for zeros. */
 static int64_t passed_on(int64_t channel, int64_t out, int64_t in)
 {
-    int64_t more = out - in;
-    int64_t input = channel - (more >= 0 ? more / 2 : -((1 - more) / 2));
+    const int64_t input = channel - nmi_shortcut_offset(out, in);
     return input >= 0 && input < in ? input : -1;
 }
 

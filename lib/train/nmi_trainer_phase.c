@@ -148,8 +148,9 @@ static neumeta_status mark_slots(nmi_trainer *trainer, const nmi_settings *setti
 
 /* NULL if every trained tensor that follows the axis comes from an INR that was reached; else the
  * name of one that does not. */
-static const char *fixed_tensor(const nmi_trainer *trainer, int32_t axis)
+static const char *fixed_tensor(const void *user, int32_t axis)
 {
+    const nmi_trainer *trainer = user;
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
         if (!trainer->reached[t] && nmi_role_is_trainable(trainer->topology->tensors[t].role) &&
             nmi_graph_tensor_depends(trainer->topology, t, axis))
@@ -157,58 +158,28 @@ static const char *fixed_tensor(const nmi_trainer *trainer, int32_t axis)
     return NULL;
 }
 
-/* Whether an axis that SIZE_AXES names can vary. */
-static neumeta_status check_axis(const nmi_trainer *trainer, const nmi_settings *settings,
-                                 int64_t number)
+static bool is_inner(const void *user, int32_t axis)
 {
-    nmi_context *context = trainer->object.context;
-    const nmi_topology *topology = trainer->topology;
-    if (number < 0 || number >= topology->axis_count)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "phase '%s': SIZE_AXES names axis %lld, the topology has 0 to %d",
-                        settings->name, (long long)number, (int)topology->axis_count - 1);
-    const nmi_axis *axis = &topology->axes[number];
-    if (axis->kind == NEUMETA_AXIS_DEPTH && settings->depth_gamma_max <= 0)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "phase '%s': SIZE_AXES names '%s', a depth, which varies only if "
-                        "DEPTH_GAMMA_MAX is above 0",
-                        settings->name, axis->name);
-    const char *tensor = fixed_tensor(trainer, (int32_t)number);
-    if (tensor != NULL)
-        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "phase '%s': axis '%s' cannot vary, since tensor '%s' follows it and "
-                        "does not morph yet",
-                        settings->name, axis->name, tensor);
-    return NEUMETA_OK;
+    const nmi_trainer *trainer = user;
+    return nmi_graph_axis_is_inner(trainer->topology, axis);
 }
 
 static neumeta_status mark_axes(nmi_trainer *trainer, const nmi_settings *settings)
 {
-    const nmi_topology *topology = trainer->topology;
-    int64_t count = 0;
-    const int64_t *given = nmi_options_ints(settings->options, NEUMETA_KEY_SIZE_AXES, &count);
-    neumeta_status status = NEUMETA_OK;
-    bool depth = count == 0;
-    for (int32_t a = 0; a < topology->axis_count; a++) {
-        const bool free = topology->axes[a].kind == NEUMETA_AXIS_DEPTH
-                              ? settings->depth_gamma_max > 0
-                              : nmi_graph_axis_is_inner(topology, a);
-        trainer->varies[a] =
-            trainer->manifold != NULL && count == 0 && free && fixed_tensor(trainer, a) == NULL;
+    const nmi_axis_choice choice = {.topology = trainer->topology,
+                                    .depths = settings->depth_gamma_max > 0,
+                                    .usual = is_inner,
+                                    .fixed_tensor = fixed_tensor,
+                                    .why_fixed = "does not morph yet",
+                                    .user = trainer};
+    if (trainer->manifold == NULL) {
+        memset(trainer->varies, 0, (size_t)trainer->topology->axis_count * sizeof(bool));
+        return NEUMETA_OK;
     }
-    for (int64_t i = 0; i < count && status == NEUMETA_OK; i++) {
-        status = check_axis(trainer, settings, given[i]);
-        if (status == NEUMETA_OK) {
-            trainer->varies[given[i]] = true;
-            depth = depth || topology->axes[given[i]].kind == NEUMETA_AXIS_DEPTH;
-        }
-    }
-    if (status == NEUMETA_OK && !depth && settings->depth_gamma_max > 0)
-        status =
-            nmi_fail(trainer->object.context, NEUMETA_ERR_ARGUMENT,
-                     "phase '%s': DEPTH_GAMMA_MAX has no effect while SIZE_AXES names no depth",
-                     settings->name);
-    return status;
+    const neumeta_status status = nmi_axes_choose(&choice, settings->options, trainer->varies);
+    return status == NEUMETA_OK
+               ? status
+               : nmi_fail_within(trainer->object.context, status, "phase '%s'", settings->name);
 }
 
 int64_t nmi_trainer_size_at(const nmi_trainer *trainer, int32_t axis, double gamma)

@@ -261,7 +261,7 @@ START_TEST(settings_without_effect_are_refused)
                    "DEPTH_GAMMA_MAX has no effect while SIZE_AXES names no depth");
     neumeta_manifold_free(problem.manifold);
     make_grids(&problem, PAIRS("morph-blocks", "1,2"));
-    assert_refused(&problem, PAIRS("size-axes", "1"), "'layer1.stream' cannot vary, since tensor");
+    assert_refused(&problem, PAIRS("size-axes", "1"), "'layer1.stream' cannot vary: tensor");
     problem_free(&problem);
 }
 END_TEST
