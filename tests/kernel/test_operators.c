@@ -47,7 +47,14 @@ START_TEST(average_pool_does_not_count_padding)
     nmi_pool_global_backward(1, 4, 2, dy, false, dx);
     for (int i = 0; i < 8; i++)
         ck_assert(dx[i] == (i % 2 == 0 ? 1.0f : 2.0f));
-    s.padding = 2; /* a window could miss the image */
+    s.padding = 2; /* the widest border with which each window still sees a pixel */
+    ck_assert(nmi_pool_shape_complete(&s));
+    ck_assert_int_eq(s.out_height, 2);
+    const float expected[8] = {1, 10, 1.5f, 15, 2, 20, 2.5f, 25};
+    float corners[8];
+    nmi_pool_average_forward(&s, 1, x, corners);
+    ck_assert_mem_eq(corners, expected, sizeof expected);
+    s.padding = 3;
     ck_assert(!nmi_pool_shape_complete(&s));
 }
 END_TEST
