@@ -8,7 +8,7 @@
 const cli_column cli_front_columns[] = {
     {"multiply_adds", "multiply-adds", 1, 0},
     {"parameters", "parameters", 1, 0},
-    {"bytes", "bytes", 1, 0},
+    {"bytes", "tensor bytes", 1, 0},
     {"latency_us", "latency us", 1, 1},
     {"accuracy", "accuracy %", 100, 2},
     {"sizes", "sizes", 1, 0},

@@ -30,12 +30,12 @@ int cli_calibrate(const cli *c, neumeta_manifold *manifold, neumeta_dataset *dat
         code = cli_watch_end(&watch, neumeta_manifold_calibrate(manifold, dataset, draw,
                                                                 cli_watch_step, &watch, &error));
     }
+    if (code == CLI_OK)
+        cli_note(c, "calibrated in %.0f s", cli_seconds() - watch.start);
     if (code == CLI_OK && isnan(error))
-        cli_note(c, "calibrated in %.0f s; too few sizes to leave some out and tell the error",
-                 cli_seconds() - watch.start);
+        cli_note(c, "too few sizes to leave some out and tell the error");
     else if (code == CLI_OK)
-        cli_note(c, "calibrated in %.0f s; off by %.3f standard deviations at sizes left out",
-                 cli_seconds() - watch.start, error);
+        cli_note(c, "off by %.3f standard deviations at sizes left out", error);
     neumeta_options_free(draw);
     return code;
 }

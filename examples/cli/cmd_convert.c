@@ -22,7 +22,7 @@ static const cli_keys keys[] = {
 };
 static const cli_column columns[] = {
     {"output", "output", 1, 0},
-    {"bytes", "bytes", 1, 0},
+    {"bytes", "file bytes", 1, 0},
     {"bytes_before", "bytes before", 1, 0},
     {NULL, NULL, 0, 0},
 };

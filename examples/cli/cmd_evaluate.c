@@ -43,7 +43,7 @@ static const cli_column columns[] = {
     {"sizes", "sizes", 1, 0},
     {"parameters", "parameters", 1, 0},
     {"multiply_adds", "multiply-adds", 1, 0},
-    {"bytes", "bytes", 1, 0},
+    {"bytes", "tensor bytes", 1, 0},
     {"accuracy", "accuracy %", 100, 2},
     {"loss", "loss", 1, 4},
     {"materialize_ms", "make ms", 1, 2},

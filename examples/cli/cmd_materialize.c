@@ -25,7 +25,7 @@ static const cli_column columns[] = {
     {"sizes", "sizes", 1, 0},
     {"parameters", "parameters", 1, 0},
     {"multiply_adds", "multiply-adds", 1, 0},
-    {"bytes", "bytes", 1, 0},
+    {"bytes", "file bytes", 1, 0},
     {"latency_us", "latency us", 1, 1},
     {"accuracy", "accuracy %", 100, 2},
     {"materialize_ms", "make ms", 1, 2},
@@ -127,7 +127,8 @@ const cli_command cmd_materialize = {
         "--sizes it\nis the full one; sizes outside the trained range are extrapolated. A budget "
         "(--max-..., --min-score)\ntakes the best sizes that neumeta search has found for it "
         "instead; "
-        "without a front, the largest uniform\nones. Prints parameters, multiply-adds of one "
+        "without a front, the largest uniform\nones. --storage f16 halves the file. Prints "
+        "parameters, multiply-adds of one "
         "image, "
         "bytes of the file, the accuracy that the front\npromises, and the time it took.\n",
     .examples = "  neumeta materialize manifold.safetensors --gamma 0.5 --output half.safetensors\n"
