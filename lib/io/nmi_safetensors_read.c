@@ -112,12 +112,13 @@ static void scale_name(const char *name, char *out, size_t size)
     snprintf(out, size, "%s" NMI_SAFETENSORS_SCALE, name);
 }
 
-/* A tensor of floats, or of I8 and then its scales, which are otherwise left alone. */
+/* A tensor of floats, or of I8 and then its scales, which otherwise have no data. */
 static neumeta_status find_floats(const nmi_safetensors *file, const char *name, int32_t rank,
                                   const int64_t *dims, nmi_tensor_entry *out,
                                   nmi_tensor_entry *scales)
 {
     char text[2 * NMI_SAFETENSORS_NAME];
+    *scales = (nmi_tensor_entry){.data = NULL};
     if (rank < NMI_SAFETENSORS_SCALED || !nmi_safetensors_find(file, name, out) ||
         out->dtype != NMI_DTYPE_I8)
         return find(file, name, ANY_FLOATS, rank, dims, out);
@@ -163,7 +164,7 @@ neumeta_status nmi_safetensors_read_floats(const nmi_safetensors *file, const ch
 {
     nmi_tensor_entry entry, scales;
     const neumeta_status status = find_floats(file, name, rank, dims, &entry, &scales);
-    if (status == NEUMETA_OK && entry.dtype == NMI_DTYPE_I8)
+    if (status == NEUMETA_OK && scales.data != NULL)
         copy_scaled(&entry, &scales, out);
     else if (status == NEUMETA_OK)
         nmi_tensor_copy_floats(&entry, out);
