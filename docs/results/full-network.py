@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Tables of full-network.md from what full-network.sh and individual.sh left.
 
-    docs/results/full-network.py MANIFOLD.jsonl [GAMMA=INDIVIDUAL.jsonl]...
+    docs/results/full-network.py MANIFOLD.jsonl [GAMMA=INDIVIDUAL.jsonl]... [DEPTH.jsonl]...
 
 Prints, as Markdown: the manifold beside individual networks; how its 100 random sizes compare with uniform
-sizes of equal multiply-adds; and the largest step between neighbouring widths.
+sizes of equal multiply-adds; the largest step between neighbouring widths; and what it has at other depths.
 """
 import json
 import statistics
@@ -59,19 +59,34 @@ def steps(uniform):
           f"{above} of {len(pairs)} above 0.5.")
 
 
+def depths(full, paths):
+    gammas = (0, 0.25, 0.5, 0.75)
+    print("| layers | multiply-adds | " + " | ".join(f"gamma {100 * gamma:g} %" for gamma in gammas) + " |")
+    print("| --- " * (len(gammas) + 2) + "|")
+    for rows in [rows_of(path) for path in paths] + [[full[gamma] for gamma in gammas]]:
+        layers = 6 * rows[0]["sizes"]["layer1.depth"] + 2
+        print(f"| {layers} | {rows[0]['multiply_adds'] / 1e6:.2f} M | "
+              + " | ".join(f"{percent(row):.2f}" for row in rows) + " |")
+
+
 def main():
     rows = rows_of(sys.argv[1])
     uniform = {row["gamma"]: row for row in rows if "gamma" in row}
     others = [row for row in rows if "gamma" not in row]
     individual = {}
     for argument in sys.argv[2:]:
-        gamma, path = argument.split("=", 1)
-        individual[float(gamma)] = rows_of(path)[0]
+        if "=" in argument:
+            gamma, path = argument.split("=", 1)
+            individual[float(gamma)] = rows_of(path)[0]
     table(uniform, individual)
     print()
     if others:
         random_sizes(uniform, others)
     steps(uniform)
+    shallow = [argument for argument in sys.argv[2:] if "=" not in argument]
+    if shallow:
+        print()
+        depths(uniform, shallow)
 
 
 main()
