@@ -378,6 +378,13 @@ gives 0 "the cheapest network of an accuracy" materialize "$model" --min-score 0
 passes "promises it" python3 -c 'import json, sys; sys.exit(json.load(open("out"))["accuracy"] < 0.9)'
 passes "the manifold is smaller than its dense network" python3 -c 'import os, sys
 sys.exit(os.path.getsize(sys.argv[1]) > 4 * 269722)' "$model"
+deep=$source/../../examples/models/resnet56-cifar10.neumeta.safetensors
+gives 0 "a budget over depths" materialize "$deep" --max-multiply-adds 30000000 --output best.safetensors --json
+passes "takes blocks away" python3 -c 'import json, sys
+row = json.load(open("out"))
+sys.exit(not (28e6 < row["multiply_adds"] <= 3e7 and row["sizes"]["layer1.depth"] < 9 and row["accuracy"] > 0.88))'
+passes "a third of its dense network" python3 -c 'import os, sys
+sys.exit(os.path.getsize(sys.argv[1]) > 4 * 853018 / 2.8)' "$deep"
 
 # --- one network at sizes of its own, and teachers ---
 gives 0 "a narrow network" train $tiny --gamma 0.5 --epochs 2 --batch 20 --output narrow.safetensors
