@@ -287,6 +287,7 @@ int cli_budget(const cli *c, const cli_model *model, int64_t *sizes, json_t *row
 int cli_header(const cli *c, const char *path, json_t **header);
 /* "manifold", "network", "checkpoint", or "" of a foreign file. */
 const char *cli_header_kind(const json_t *header);
+extern const cli_keys cli_storage_keys[]; /* of what writes a manifold or network */
 /* Writes a manifold of a file back, in the type of numbers of --storage or else of that file. */
 int cli_save_again(const cli *c, const neumeta_manifold *manifold, const char *file,
                    const char *output);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+const cli_keys cli_storage_keys[] = {{NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE}, {0, 0}};
+
 static const uint64_t header_max = 100u << 20;
 
 /* Bytes of the whole file by its header; 0 if that is wrong. */
@@ -91,12 +93,11 @@ static const char *storage_of(const json_t *header)
 int cli_save_again(const cli *c, const neumeta_manifold *manifold, const char *file,
                    const char *output)
 {
-    static const cli_keys storage_keys[] = {{NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE}, {0, 0}};
     json_t *header = NULL;
     neumeta_options *storage = NULL;
     int code = cli_header(c, file, &header);
     if (code == CLI_OK)
-        code = cli_settings(c, storage_keys, &storage);
+        code = cli_settings(c, cli_storage_keys, &storage);
     if (code == CLI_OK && !cli_flag(c, "storage"))
         code = cli_check(
             c, neumeta_options_set_text(storage, NEUMETA_KEY_STORAGE, storage_of(header)), NULL);

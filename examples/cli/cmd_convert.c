@@ -12,7 +12,6 @@ static const cli_option options[] = {
      "sqrt-half, affine, group (default batch)"},
     {NULL, NULL, NULL},
 };
-static const cli_keys storage_keys[] = {{NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE}, {0, 0}};
 static const cli_keys keys[] = {
     {NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE},
     {NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT},
@@ -69,7 +68,7 @@ static int run(cli *c)
         code = cli_header(c, input, &header);
     const json_int_t before = code == CLI_OK ? bytes_of(input) : 0;
     if (code == CLI_OK)
-        code = cli_settings(c, storage_keys, &storage);
+        code = cli_settings(c, cli_storage_keys, &storage);
     if (code == CLI_OK)
         code = cli_header_kind(header)[0] == 'm' ? convert_manifold(c, input, output, storage)
                                                  : convert_network(c, input, output, storage);

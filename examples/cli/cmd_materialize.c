@@ -18,7 +18,6 @@ static const cli_keys keys[] = {{NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW},
                                 {NEUMETA_KEY_MAX_PARAMETERS, NEUMETA_KEY_MIN_SCORE},
                                 {NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE},
                                 {0, 0}};
-static const cli_keys storage_keys[] = {{NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE}, {0, 0}};
 static const cli_column columns[] = {
     {"output", "output", 1, 0},
     {"gamma", "gamma", 1, 3},
@@ -105,7 +104,7 @@ static int run(cli *c)
     if (code == CLI_OK)
         code = cli_model_network(c, &model, list.sizes, &network, &milliseconds);
     if (code == CLI_OK)
-        code = cli_settings(c, storage_keys, &storage);
+        code = cli_settings(c, cli_storage_keys, &storage);
     if (code == CLI_OK)
         code = cli_check(c, neumeta_network_save_as(network, output, storage), NULL);
     if (code == CLI_OK)

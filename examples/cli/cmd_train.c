@@ -56,7 +56,6 @@ static const cli_keys keys[] = {
     {NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE},
     {0, 0},
 };
-static const cli_keys storage_keys[] = {{NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE}, {0, 0}};
 static const cli_keys calibration_keys[] = {
     {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS}, {0, 0}};
 static const cli_keys manifold_keys[] = {
@@ -311,7 +310,7 @@ static int save_output(const cli *c, const job *j)
         code = cli_calibrate(c, j->manifold, j->dataset, j->output);
     neumeta_options *storage = NULL;
     if (code == CLI_OK)
-        code = cli_settings(c, storage_keys, &storage);
+        code = cli_settings(c, cli_storage_keys, &storage);
     if (code == CLI_OK)
         code = cli_check(c,
                          j->manifold != NULL

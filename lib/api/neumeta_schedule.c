@@ -24,12 +24,11 @@ neumeta_status neumeta_schedule_create_recipe(const neumeta_topology *topology, 
     neumeta_status status = nmi_api_begin(ctx);
     if (status != NEUMETA_OK)
         return status;
-    if (!topology->sealed)
-        status = nmi_fail(ctx, NEUMETA_ERR_STATE, "the topology is not sealed");
-    else if (count < 0 || count > topology->block_count)
+    status = nmi_api_sealed(ctx, topology);
+    if (status == NEUMETA_OK && (count < 0 || count > topology->block_count))
         status = nmi_fail(ctx, NEUMETA_ERR_ARGUMENT, "count is %lld, must lie in [0, %d]",
                           (long long)count, (int)topology->block_count);
-    else if (count > 0)
+    if (status == NEUMETA_OK && count > 0)
         status = NMI_API_NEED(ctx, blocks);
     if (status == NEUMETA_OK && (status = NMI_API_NEED(ctx, recipe)) == NEUMETA_OK &&
         (status = NMI_API_NEED(ctx, schedule)) == NEUMETA_OK &&

@@ -3,14 +3,15 @@
 #ifndef NMI_SAFETENSORS_BYTES_H
 #define NMI_SAFETENSORS_BYTES_H
 
-#include "nmi_context.h"
+#include "nmi_safetensors.h"
 
 /* Metadata sits in the header under this name, which no tensor may have. */
 #define NMI_SAFETENSORS_METADATA "__metadata__"
 
-/* What follows the name of a tensor of I8 in that of its scales, and the least rank of one. */
-#define NMI_SAFETENSORS_SCALE "/scale"
-enum { NMI_SAFETENSORS_SCALED = 2 };
+/* The least rank of a tensor of I8 with scales, and room for the name of these, "<name>/scale", of
+ * which too long ones are refused where they are used. */
+enum { NMI_SAFETENSORS_SCALED = 2, NMI_SAFETENSORS_SCALE_NAME = 2 * NMI_SAFETENSORS_NAME };
+void nmi_tensor_scale_name(const char *name, char out[NMI_SAFETENSORS_SCALE_NAME]);
 
 /* 1 to NMI_SAFETENSORS_NAME bytes without control characters. */
 bool nmi_tensor_name_is_clean(const char *name);

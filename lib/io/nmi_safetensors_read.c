@@ -107,9 +107,9 @@ neumeta_status nmi_safetensors_expect(const nmi_safetensors *file, const char *n
     return find(file, name, dtype, rank, dims, &entry);
 }
 
-static void scale_name(const char *name, char *out, size_t size)
+void nmi_tensor_scale_name(const char *name, char out[NMI_SAFETENSORS_SCALE_NAME])
 {
-    snprintf(out, size, "%s" NMI_SAFETENSORS_SCALE, name);
+    snprintf(out, NMI_SAFETENSORS_SCALE_NAME, "%s/scale", name);
 }
 
 /* A tensor of floats, or of I8 and then its scales, which otherwise have no data. */
@@ -117,13 +117,13 @@ static neumeta_status find_floats(const nmi_safetensors *file, const char *name,
                                   const int64_t *dims, nmi_tensor_entry *out,
                                   nmi_tensor_entry *scales)
 {
-    char text[2 * NMI_SAFETENSORS_NAME];
+    char text[NMI_SAFETENSORS_SCALE_NAME];
     *scales = (nmi_tensor_entry){.data = NULL};
     if (rank < NMI_SAFETENSORS_SCALED || !nmi_safetensors_find(file, name, out) ||
         out->dtype != NMI_DTYPE_I8)
         return find(file, name, ANY_FLOATS, rank, dims, out);
     neumeta_status status = find(file, name, NMI_DTYPE_I8, rank, dims, out);
-    scale_name(name, text, sizeof text);
+    nmi_tensor_scale_name(name, text);
     return status == NEUMETA_OK ? find(file, text, NMI_DTYPE_F32, 1, dims, scales) : status;
 }
 
@@ -173,13 +173,13 @@ neumeta_status nmi_safetensors_read_floats(const nmi_safetensors *file, const ch
 
 void nmi_safetensors_mark(const nmi_safetensors *file, const char *name, bool *marks)
 {
-    char text[2 * NMI_SAFETENSORS_NAME];
+    char text[NMI_SAFETENSORS_SCALE_NAME];
     nmi_tensor_entry entry;
     int32_t index = nmi_safetensors_index(file, name);
     if (index < 0 || !nmi_safetensors_at(file, index, &entry))
         return;
     marks[index] = true;
-    scale_name(name, text, sizeof text);
+    nmi_tensor_scale_name(name, text);
     index = entry.dtype == NMI_DTYPE_I8 ? nmi_safetensors_index(file, text) : -1;
     if (index >= 0)
         marks[index] = true;

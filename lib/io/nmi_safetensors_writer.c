@@ -6,7 +6,6 @@
 #include "nmi_json.h"
 #include "nmi_safetensors_bytes.h"
 
-#include <stdio.h>
 #include <string.h>
 
 struct nmi_safetensors_writer {
@@ -185,7 +184,7 @@ static neumeta_status add_halves(nmi_safetensors_writer *writer, const char *nam
 static neumeta_status add_scaled(nmi_safetensors_writer *writer, const char *name, int32_t rank,
                                  const int64_t *dims, const float *values)
 {
-    char scale_name[2 * NMI_SAFETENSORS_NAME]; /* longer names are refused when they are added */
+    char scale_name[NMI_SAFETENSORS_SCALE_NAME];
     neumeta_status status = nmi_safetensors_add(writer, name, NMI_DTYPE_I8, rank, dims, values);
     if (status < 0)
         return status;
@@ -199,7 +198,7 @@ static neumeta_status add_scaled(nmi_safetensors_writer *writer, const char *nam
     status = nmi_floats_scale(writer->context, rows, columns, values, bytes, scales);
     if (status < 0)
         return nmi_fail_within(writer->context, status, "tensor '%s'", name);
-    snprintf(scale_name, sizeof scale_name, "%s" NMI_SAFETENSORS_SCALE, name);
+    nmi_tensor_scale_name(name, scale_name);
     return nmi_safetensors_add(writer, scale_name, NMI_DTYPE_F32, 1, &rows, scales);
 }
 

@@ -329,7 +329,7 @@ static neumeta_status apply(nmi_trainer *trainer, const nmi_safetensors *file, s
         trainer->manifold->statistics = state->statistics;
         state->statistics = NULL;
     }
-    if (trainer->position.steps > 0)
+    if (trainer->position.begun || trainer->position.steps > 0)
         nmi_trainer_note_ranges(trainer);
     if (nmi_trainer_finished(trainer))
         nmi_trainer_publish(trainer, true);

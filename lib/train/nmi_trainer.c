@@ -103,7 +103,6 @@ static neumeta_status advance(nmi_trainer *trainer)
 static neumeta_status make_step(nmi_trainer *trainer)
 {
     double before = wall_clock();
-    nmi_trainer_note_ranges(trainer);
     neumeta_status status = nmi_trainer_train(trainer);
     trainer->run_seconds += wall_clock() - before;
     if (status != NEUMETA_OK)

@@ -371,6 +371,7 @@ neumeta_status nmi_trainer_begin_phase(nmi_trainer *trainer)
     }
     trainer->metrics.score = trainer->metrics.best_score = NAN;
     trainer->position.begun = true;
+    nmi_trainer_note_ranges(trainer);
     return NEUMETA_OK;
 }
 
