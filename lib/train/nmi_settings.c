@@ -116,16 +116,16 @@ static neumeta_status check_scope(nmi_context *context, const nmi_settings *s,
                                                          : NULL;
     if (missing != NULL && !scope->reference)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "%s needs a reference network", missing);
-    if (s->distillation > 0 && s->teacher == NMI_TEACHER_WIDEST && s->draw != NMI_DRAW_SANDWICH)
+    if (s->distillation > 0 && s->teacher == NMI_TEACHER_WIDEST && !nmi_settings_is_sandwich(s))
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                         "DISTILLATION_TEACHER 'widest' needs "
-                        "SIZE_DRAW 'sandwich', whose sizes share their items");
+                        "SIZE_DRAW 'sandwich' or 'corners', whose sizes share their items");
     const neumeta_status status = nmi_precision_check(context, s->precision);
     if (status != NEUMETA_OK)
         return status;
-    if (s->draw == NMI_DRAW_SANDWICH && s->group < 2)
+    if (nmi_settings_is_sandwich(s) && s->group < 2)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "SIZE_DRAW 'sandwich' needs a GROUP of at least 2, not %lld",
+                        "SIZE_DRAW 'sandwich' or 'corners' needs a GROUP of at least 2, not %lld",
                         (long long)s->group);
     if (s->validate_epochs > 0 && !scope->held_out)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
@@ -259,6 +259,42 @@ double nmi_settings_reconstruction_at(const nmi_settings *settings, double epoch
            share * (settings->reconstruction_end - settings->reconstruction);
 }
 
+bool nmi_settings_is_sandwich(const nmi_settings *settings)
+{
+    return settings->draw == NMI_DRAW_SANDWICH || settings->draw == NMI_DRAW_CORNERS;
+}
+
+/* Axes of a size of a group that are at an end of their range. */
+typedef struct group_ends {
+    bool widths, depths; /* at the smallest */
+    bool fixed; /* nothing is random: an axis that is not at the smallest is at the largest */
+} group_ends;
+
+static bool any_varies(const nmi_topology *topology, const bool *varies, bool depth)
+{
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        if (varies[a] && (topology->axes[a].kind == NEUMETA_AXIS_DEPTH) == depth)
+            return true;
+    return false;
+}
+
+/* A corner must be small in something: so without depths, or without widths, there is one. */
+static group_ends draw_ends(const nmi_settings *settings, const nmi_topology *topology,
+                            const bool *varies, int64_t index, uint64_t key)
+{
+    group_ends ends = {.fixed = nmi_settings_is_sandwich(settings) && index < 2};
+    if (!ends.fixed || index == 0)
+        return ends;
+    ends.widths = ends.depths = true;
+    if (settings->draw != NMI_DRAW_CORNERS || !any_varies(topology, varies, false) ||
+        !any_varies(topology, varies, true))
+        return ends;
+    const double corner = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 2), 0) * 3;
+    ends.widths = corner < 2;
+    ends.depths = corner >= 1;
+    return ends;
+}
+
 void nmi_settings_draw_sizes(const nmi_settings *settings, const nmi_topology *topology,
                              const bool *varies, int64_t index, uint64_t key, int64_t *sizes)
 {
@@ -267,7 +303,7 @@ void nmi_settings_draw_sizes(const nmi_settings *settings, const nmi_topology *t
     bool own = nmi_random_uniform(&random) < settings->non_uniform;
     double common_depth = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 1), 0);
     const nmi_range depths = {.min = 0, .max = settings->depth_gamma_max};
-    const bool end = settings->draw == NMI_DRAW_SANDWICH && index < 2; /* widest, then narrowest */
+    const group_ends ends = draw_ends(settings, topology, varies, index, key);
     nmi_graph_full_sizes(topology, sizes);
     if (settings->draw == NMI_DRAW_FULL_FIRST && index == 0)
         return;
@@ -275,8 +311,8 @@ void nmi_settings_draw_sizes(const nmi_settings *settings, const nmi_topology *t
         const nmi_axis *axis = &topology->axes[a];
         const bool depth = axis->kind == NEUMETA_AXIS_DEPTH;
         double draw = depth ? common_depth : common;
-        if (end)
-            draw = index == 0 ? 1 : 0;
+        if (ends.fixed)
+            draw = (depth ? ends.depths : ends.widths) ? 0 : 1;
         else if (own)
             draw = nmi_random_uniform(&random);
         if (varies[a])

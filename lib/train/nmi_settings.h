@@ -11,7 +11,7 @@
 enum { NMI_OPTIMIZER_SGD = 0, NMI_OPTIMIZER_ADAMW = 1 };
 enum { NMI_RATE_CONSTANT = 0, NMI_RATE_MULTISTEP = 1, NMI_RATE_COSINE = 2 };
 enum { NMI_TEACHER_REFERENCE = 0, NMI_TEACHER_WIDEST = 1, NMI_TEACHER_NETWORK = 2 };
-enum { NMI_DRAW_UNIFORM = 0, NMI_DRAW_FULL_FIRST = 1, NMI_DRAW_SANDWICH = 2 };
+enum { NMI_DRAW_UNIFORM = 0, NMI_DRAW_FULL_FIRST = 1, NMI_DRAW_SANDWICH = 2, NMI_DRAW_CORNERS = 3 };
 enum { NMI_NORM_BATCH = 0, NMI_NORM_FITTED = 1 };
 enum { NMI_START_RANDOM = 0, NMI_START_CLONED = 1, NMI_START_FITTED = 2 };
 
@@ -64,6 +64,8 @@ neumeta_status nmi_settings_read(nmi_context *context, const nmi_phase *phase,
  * at the end. */
 const nmi_key *nmi_settings_idle(const nmi_options *options, int32_t *position);
 
+/* Whether the sizes of a group share their items, the widest in front: sandwich and corners. */
+bool nmi_settings_is_sandwich(const nmi_settings *settings);
 bool nmi_settings_has_block(const nmi_settings *settings, int32_t block);
 /* Learning rate at `epoch` (fraction included), for a step of `width` epochs. */
 double nmi_settings_rate_at(const nmi_settings *settings, double epoch, double width);

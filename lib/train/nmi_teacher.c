@@ -74,7 +74,7 @@ neumeta_status nmi_trainer_teach(nmi_trainer *trainer, const float *inputs, int6
         return NEUMETA_OK;
     }
     /* The sizes of a sandwich share their items, and so the teacher's outputs. */
-    if (settings->draw == NMI_DRAW_SANDWICH && index > 0)
+    if (nmi_settings_is_sandwich(settings) && index > 0)
         return NEUMETA_OK;
     return nmi_network_run(settings->teacher == NMI_TEACHER_NETWORK ? trainer->teacher
                                                                     : trainer->reference,

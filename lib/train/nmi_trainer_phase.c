@@ -27,7 +27,7 @@ bool nmi_trainer_finished(const nmi_trainer *trainer)
 /* The sizes of a sandwich share their items; otherwise each size has a minibatch of its own. */
 int64_t nmi_trainer_minibatches_of_step(const nmi_settings *settings)
 {
-    return settings->draw == NMI_DRAW_SANDWICH ? 1 : settings->group;
+    return nmi_settings_is_sandwich(settings) ? 1 : settings->group;
 }
 
 int64_t nmi_trainer_minibatches_of_epoch(const nmi_trainer *trainer, const nmi_settings *settings)

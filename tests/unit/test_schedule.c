@@ -213,6 +213,41 @@ START_TEST(depths_are_drawn_apart_from_widths)
 }
 END_TEST
 
+/* Each third of the second sizes is narrow, shallow, or both; where nothing but widths varies, all
+ * are narrow. */
+START_TEST(corners_are_met_in_turn)
+{
+    neumeta_context *context = test_context();
+    nmi_topology *topology = topology_of(context);
+    const int32_t width = find_axis(topology, "layer3.2.inner");
+    const int32_t depth = find_axis(topology, "layer1.depth");
+    int64_t sizes[64], met[2][2] = {{0}}, counts[65];
+    bool varies[64] = {false};
+    nmi_phase phase;
+    nmi_settings s =
+        settings_of(context, topology, &phase,
+                    (const char *const[]){"size-draw", "corners", "group", "3", "gamma-max", "0.75",
+                                          "depth-gamma-max", "0.67", NULL});
+    varies[width] = varies[depth] = true;
+    for (uint64_t draw = 0; draw < 3000; draw++) {
+        const uint64_t key = nmi_random_key(1, NMI_RANDOM_SIZES, draw);
+        nmi_settings_draw_sizes(&s, topology, varies, 0, key, sizes);
+        ck_assert(sizes[width] == 64 && sizes[depth] == 3);
+        nmi_settings_draw_sizes(&s, topology, varies, 1, key, sizes);
+        ck_assert(sizes[width] == 64 || sizes[width] == 16);
+        ck_assert(sizes[depth] == 3 || sizes[depth] == 1);
+        met[sizes[width] == 16][sizes[depth] == 1]++;
+    }
+    ck_assert_int_eq(met[0][0], 0);
+    ck_assert(met[0][1] > 900 && met[1][0] > 900 && met[1][1] > 900);
+    count_sizes(&s, topology, width, 1, counts);
+    ck_assert_int_eq(counts[16], 3300);
+    nmi_options_release(phase.options);
+    nmi_topology_release(topology);
+    neumeta_context_free(context);
+}
+END_TEST
+
 START_TEST(groups_begin_full_and_sandwiches_have_two_ends)
 {
     neumeta_context *context = test_context();
@@ -608,6 +643,7 @@ int main(void)
     tcase_add_test(cases, a_gap_is_never_drawn_from);
     tcase_add_test(cases, depths_are_drawn_apart_from_widths);
     tcase_add_test(cases, groups_begin_full_and_sandwiches_have_two_ends);
+    tcase_add_test(cases, corners_are_met_in_turn);
     tcase_add_test(cases, phases_have_rising_milestones_and_are_not_endless);
     tcase_add_test(cases, recipes_need_a_whole_topology_and_its_blocks);
     tcase_add_test(cases, recipes_have_the_settings_of_the_papers);
