@@ -25,7 +25,7 @@
  * Exceptions: every `_free` and neumeta_trainer_cancel() may be called from any thread.
  *
  * **Memory.** Everything comes from the context's allocator, except the packing buffers of BLIS
- * and the parse tree of a file's header (jansson), which use the C allocator.
+ * and what jansson takes to write descriptions, which use the C allocator.
  *
  * **Sizes.** A network's sizes are an `int64_t` array with one entry for each axis of its
  * topology, in the order of the axes. One multiply-add counts as 2 FLOPs.
@@ -309,8 +309,9 @@ typedef int32_t (*neumeta_fetch_fn)(void *user, int32_t split, const int64_t *in
 /** Takes the next `size` bytes of a file, in order. Any result but 0 fails the call that writes with
  *  NEUMETA_ERR_CALLBACK. */
 typedef int32_t (*neumeta_write_fn)(void *user, const void *data, int64_t size);
-/** Called after each optimiser step, and each step that fits INRs to the reference, by the thread
- *  that runs the trainer. It may read metrics and
+/** Called after each optimiser step, each step that fits INRs to the reference, and each size that
+ *  a phase with NORM_STATISTICS fitted measures when it begins, by the thread that runs the trainer.
+ *  It may read metrics and
  *  cancel, nothing else. Any result but 0 stops training with NEUMETA_CANCELLED. */
 typedef int32_t (*neumeta_progress_fn)(void *user, neumeta_trainer *trainer);
 /** Called after each size that neumeta_manifold_calibrate() has measured or
@@ -659,8 +660,10 @@ NEUMETA_API neumeta_status neumeta_network_memory(const neumeta_network *network
                                                   int64_t *bytes);
 /** Mean cross-entropy and accuracy (0 to 1) over a split (NEUMETA_SPLIT_*); outputs may be NULL.
  *  Nothing is augmented.
- *  @return NEUMETA_ERR_SHAPE if items or targets do not fit; NEUMETA_ERR_STATE if the split is
- *          empty; NEUMETA_ERR_CALLBACK naming the item that could not be had. */
+ *  An item whose outputs are not all numbers counts as wrong.
+ *  @return NEUMETA_ERR_SHAPE if the items do not fit, or outputs have more than one pixel;
+ *          NEUMETA_ERR_STATE if the split is empty; NEUMETA_ERR_CALLBACK naming the item that could
+ *          not be had, or whose target is no class. */
 NEUMETA_API neumeta_status neumeta_network_evaluate(neumeta_network *network,
                                                     neumeta_dataset *dataset, int32_t split,
                                                     double *loss, double *score);
@@ -919,8 +922,8 @@ NEUMETA_API neumeta_status neumeta_manifold_front_entry(const neumeta_manifold *
  * @param latency_us  NULL, or receives the latency measured here; NaN without MAX_LATENCY_US.
  * @return NEUMETA_ERR_INFEASIBLE naming a bound that no network on offer keeps and the least there
  *         is; NEUMETA_ERR_STATE for MIN_SCORE without a front.
- * @note Time: about a millisecond; with MAX_LATENCY_US 10 to 50 milliseconds, in which a few entries
- *       are measured.
+ * @note Time: about a millisecond; with MAX_LATENCY_US 10 to 50 milliseconds, or up to about ten
+ *       times the bound if that is more, in which a few entries are measured.
  */
 NEUMETA_API neumeta_status neumeta_manifold_fit_budget(const neumeta_manifold *manifold,
                                                        const neumeta_options *budget,
@@ -1002,8 +1005,7 @@ NEUMETA_API neumeta_status neumeta_trainer_create_plain(neumeta_network *network
 /** Lets go of the trainer; NULL is fine, any thread. What was trained stays in the manifold or
  *  network. */
 NEUMETA_API void neumeta_trainer_free(neumeta_trainer *trainer);
-/** Have `progress` called after each step of neumeta_trainer_run(), and of the regression where
- *  INRs start fitted; NULL: nobody. `user` is handed to it. */
+/** Have `progress` called as ::neumeta_progress_fn says, in neumeta_trainer_run(); NULL: nobody. `user` is handed to it. */
 NEUMETA_API neumeta_status neumeta_trainer_set_progress(neumeta_trainer *trainer,
                                                         neumeta_progress_fn progress, void *user);
 /** Give the network that phases with DISTILLATION_TEACHER 'network' learn from, of any topology: its
@@ -1026,8 +1028,9 @@ NEUMETA_API neumeta_status neumeta_trainer_run(neumeta_trainer *trainer);
 /** One optimiser step; NEUMETA_CANCELLED when the schedule has ended. Calls no progress callback
  *  and writes no checkpoint, and the averages of EMA stay aside until neumeta_trainer_run(). */
 NEUMETA_API neumeta_status neumeta_trainer_step(neumeta_trainer *trainer);
-/** Stop neumeta_trainer_run() after its present step; any thread may call this. INRs that are being
- *  fitted to the reference then start anew when training goes on, to the same end. */
+/** Stop neumeta_trainer_run() after its present step; any thread may call this. What begins a
+ *  phase, the regression of INRs and the measuring of statistics, then starts anew when training
+ *  goes on, to the same end. */
 NEUMETA_API void neumeta_trainer_cancel(neumeta_trainer *trainer);
 /** One of NEUMETA_METRIC_*. The progress callback may call this.
  *  @return NEUMETA_ERR_ARGUMENT for an unknown metric or NULL; no message is left. */

@@ -105,7 +105,7 @@ if wanted coverage && build coverage gcc g++ --buildtype=debug -Db_coverage=true
 fi
 
 # What depends on memory that nobody has written, found in 20,000 runs or some seconds of each fuzz target.
-if wanted msan && configure msan clang clang++ --cross-file tests/cross/msan.ini --buildtype=debugoptimized \
+if wanted msan && configure msan clang clang++ --cross-file tests/cross/base.ini --buildtype=debugoptimized \
     --default-library=static -Db_sanitize=memory -Db_lundef=false -Dblis=disabled -Dfuzz=enabled \
     -Dexamples=disabled -Dcli=disabled; then
     check msan '' --suite fuzz

@@ -28,6 +28,17 @@ static void add_values(nmi_sha256 *hash, const nmi_tensor *tensor)
     }
 }
 
+/* Whether any node that is there has the axis. The others are widths of repetitions that are left
+ * out, which a file does not tell. */
+static bool is_present(const nmi_network *network, int32_t axis)
+{
+    const nmi_topology *topology = network->topology;
+    bool present = topology->axes[axis].kind == NEUMETA_AXIS_DEPTH;
+    for (int32_t n = 0; n < topology->node_count && !present; n++)
+        present = topology->nodes[n].axis == axis && nmi_graph_live(topology, network->sizes, n);
+    return present;
+}
+
 neumeta_status nmi_network_fingerprint(const nmi_network *network,
                                        unsigned char out[NMI_SHA256_BYTES])
 {
@@ -43,7 +54,7 @@ neumeta_status nmi_network_fingerprint(const nmi_network *network,
     nmi_sha256_add(&hash, text, strlen(text) + 1);
     nmi_free(topology->object.context, text);
     for (int32_t a = 0; a < topology->axis_count; a++)
-        add_number(&hash, network->sizes[a]);
+        add_number(&hash, is_present(network, a) ? network->sizes[a] : topology->axes[a].max);
     for (int32_t t = 0; t < topology->tensor_count; t++)
         if (network->tensors[t].rank > 0)
             add_values(&hash, &network->tensors[t]);

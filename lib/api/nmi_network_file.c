@@ -16,6 +16,7 @@ typedef struct reader {
     const nmi_safetensors *file;
     int32_t *entries; /* [tensor_count] of the topology: number in the file; -1: not there */
     int64_t *sizes;   /* [axis_count] */
+    bool *known;      /* [axis_count] widths that are fixed or that a tensor has shown */
 } reader;
 
 /* --- names ----------------------------------------------------------------------------------- */
@@ -159,7 +160,8 @@ static neumeta_status infer_width(const reader *r, int32_t axis)
 {
     char text[SHAPE_TEXT];
     const nmi_axis *a = &r->topology->axes[axis];
-    for (int32_t t = 0; t < r->topology->tensor_count && a->min < a->max; t++) {
+    r->known[axis] = a->min == a->max;
+    for (int32_t t = 0; t < r->topology->tensor_count && !r->known[axis]; t++) {
         const nmi_tensor_info *info = &r->topology->tensors[t];
         const nmi_node *node = &r->topology->nodes[info->node];
         nmi_tensor_entry entry;
@@ -176,8 +178,70 @@ static neumeta_status infer_width(const reader *r, int32_t axis)
                             entry.name, shape_text(entry.rank, entry.dims, text), node->multiple,
                             a->name, a->min, a->max, a->step);
         r->sizes[axis] = width;
+        r->known[axis] = true;
         return NEUMETA_OK;
     }
+    return NEUMETA_OK;
+}
+
+/* Whether the axis is the only one of those not known that a tensor of the file follows. */
+static bool shows_alone(const reader *r, int32_t tensor, int32_t axis)
+{
+    if (r->entries[tensor] < 0 || !nmi_graph_tensor_depends(r->topology, tensor, axis))
+        return false;
+    for (int32_t a = 0; a < r->topology->axis_count; a++)
+        if (a != axis && !r->known[a] && nmi_graph_tensor_depends(r->topology, tensor, a))
+            return false;
+    return true;
+}
+
+/* Dimensions of a tensor with the axis at `size`; false where sizes do not go together. */
+static bool dims_with(const reader *r, int32_t tensor, int32_t axis, int64_t size,
+                      nmi_shape *shapes, int64_t dims[4])
+{
+    const int64_t before = r->sizes[axis];
+    r->sizes[axis] = size;
+    const bool fits = nmi_graph_shapes(r->topology, r->sizes, shapes) == NEUMETA_OK;
+    r->sizes[axis] = before;
+    return fits && nmi_graph_tensor_dims(r->topology, r->sizes, shapes, tensor, dims) > 0;
+}
+
+/* The width of a shortcut has no tensor of its own: whatever reads its channels shows it, and grows
+ * with it in proportion. What does not come out is found when shapes are compared. */
+static void infer_from_reader(const reader *r, int32_t axis, nmi_shape *shapes)
+{
+    const nmi_axis *a = &r->topology->axes[axis];
+    int32_t t = 0;
+    while (t < r->topology->tensor_count && !shows_alone(r, t, axis))
+        t++;
+    nmi_tensor_entry entry;
+    int64_t low[4] = {0}, high[4] = {0};
+    if (t == r->topology->tensor_count || !nmi_safetensors_at(r->file, r->entries[t], &entry) ||
+        !dims_with(r, t, axis, a->min, shapes, low) || !dims_with(r, t, axis, a->max, shapes, high))
+        return;
+    for (int32_t d = 0; d < entry.rank && d < 4; d++) {
+        if (high[d] == low[d] || entry.dims[d] < low[d] || entry.dims[d] > high[d])
+            continue;
+        r->sizes[axis] = a->min + (entry.dims[d] - low[d]) * (a->max - a->min) / (high[d] - low[d]);
+        r->known[axis] = true;
+        return;
+    }
+}
+
+static neumeta_status infer_from_readers(const reader *r)
+{
+    nmi_shape *shapes = NULL;
+    for (int32_t a = 0; a < r->topology->axis_count; a++) {
+        const nmi_axis *axis = &r->topology->axes[a];
+        if (r->known[a] || axis->kind != NEUMETA_AXIS_WIDTH)
+            continue;
+        if (shapes == NULL)
+            shapes = nmi_alloc_array(r->context, r->topology->node_count, sizeof *shapes);
+        if (shapes == NULL)
+            return NEUMETA_ERR_MEMORY;
+        infer_from_reader(r, a, shapes);
+    }
+    nmi_free(r->context, shapes);
     return NEUMETA_OK;
 }
 
@@ -190,6 +254,8 @@ static neumeta_status infer_sizes(const reader *r)
             infer_depth(r, axis);
         else
             status = infer_width(r, axis);
+    if (status == NEUMETA_OK)
+        status = infer_from_readers(r);
     if (status == NEUMETA_OK)
         status = nmi_graph_check_sizes(r->topology, r->sizes, r->topology->axis_count);
     return status;
@@ -269,8 +335,10 @@ neumeta_status nmi_network_read(nmi_topology *topology, const nmi_safetensors *f
     r.sizes = nmi_alloc_array(context, topology->axis_count, sizeof *r.sizes);
     for (int32_t t = 0; t < topology->tensor_count && r.entries != NULL; t++)
         r.entries[t] = -1;
-    status = r.entries != NULL && r.sizes != NULL ? match_names(&r, map != NULL ? map : "")
-                                                  : NEUMETA_ERR_MEMORY;
+    r.known = nmi_alloc_zero_array(context, topology->axis_count, sizeof *r.known);
+    status = r.entries != NULL && r.sizes != NULL && r.known != NULL
+                 ? match_names(&r, map != NULL ? map : "")
+                 : NEUMETA_ERR_MEMORY;
     if (status == NEUMETA_OK)
         status = infer_sizes(&r);
     if (status == NEUMETA_OK)
@@ -283,6 +351,7 @@ neumeta_status nmi_network_read(nmi_topology *topology, const nmi_safetensors *f
         nmi_safetensors_within(file, status);
     nmi_free(context, r.entries);
     nmi_free(context, r.sizes);
+    nmi_free(context, r.known);
     *out = network;
     return status;
 }

@@ -8,6 +8,17 @@
 
 #undef nmi_fail /* the analyzer's */
 
+/* What a file or a path says may stand in a sentence, but not command a terminal: control
+ * characters become question marks, those of two bytes in UTF-8, U+0080 to U+009F, too. */
+static void disarm(char *sentence)
+{
+    for (unsigned char *c = (unsigned char *)sentence; *c != '\0'; c++)
+        if (*c < 0x20 || *c == 0x7f)
+            *c = '?';
+        else if (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
+            c[0] = c[1] = '?';
+}
+
 neumeta_status nmi_fail(nmi_context *context, neumeta_status status, const char *format, ...)
 {
     va_list arguments;
@@ -16,6 +27,7 @@ neumeta_status nmi_fail(nmi_context *context, neumeta_status status, const char 
     va_end(arguments);
     if (length < 0)
         context->message[0] = '\0';
+    disarm(context->message);
     return status;
 }
 
@@ -40,6 +52,7 @@ neumeta_status nmi_fail_within(nmi_context *context, neumeta_status status, cons
     }
     va_end(again);
     va_end(arguments);
+    disarm(context->message);
     return status;
 }
 
@@ -52,6 +65,8 @@ void nmi_log(nmi_context *context, int32_t level, const char *format, ...)
     va_start(arguments, format);
     int length = vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
-    if (length >= 0)
-        context->log(context->log_user, level, line);
+    if (length < 0)
+        return;
+    disarm(line);
+    context->log(context->log_user, level, line);
 }

@@ -54,7 +54,7 @@ static neumeta_status parse_ints(nmi_options *options, const nmi_key *key, const
         size_t length = strcspn(rest, ",");
         const span text = trim(rest, length);
         if (!nmi_number_int(text.first, text.length, &numbers[i]))
-            return fail_syntax(options, key, value, "integers with commas between");
+            return fail_syntax(options, key, value, "integers of at most 64 bits with commas between");
         rest += length + 1;
     }
     return nmi_options_set_ints(options, key->number, numbers, count);
@@ -102,7 +102,7 @@ neumeta_status nmi_options_parse(nmi_options *options, const char *name, const c
     switch (key->type) {
     case NEUMETA_TYPE_INT:
         if (!nmi_number_int(text.first, text.length, &integer))
-            return fail_syntax(options, key, value, "an integer");
+            return fail_syntax(options, key, value, "an integer of at most 64 bits");
         return nmi_options_set_int(options, key->number, integer);
     case NEUMETA_TYPE_BOOL:
         if (!parse_bool(text, &integer))

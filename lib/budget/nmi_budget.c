@@ -11,12 +11,16 @@
 #include <string.h>
 
 enum {
-    UNIFORM = 64,  /* compressions that stand in for a front */
-    STEPS = 64,    /* of the way from one entry to the next */
-    MEASURED = 16, /* most entries whose latency one call measures */
+    UNIFORM = 64, /* compressions that stand in for a front */
+    STEPS = 64,   /* of the way from one entry to the next */
+    ATTEMPTS = 3,  /* least number of measurements, however long they take */
+    MEASURED = 16, /* most entries that are measured, and the quickest */
+    TRIALS = 4096, /* sizes tried to fill what a bound leaves */
 };
-/* Microseconds of measuring after which an answer is good enough, and after which there is none. */
-static const double patience = 25e3, most_patience = 40e3;
+/* Measuring lasts so many microseconds once an answer is there, and so many without one, or so many
+ * times the bound: slow networks must not be refused because the first of them took all the time.
+ */
+static const double patience = 25e3, most_patience = 40e3, most_runs = 8;
 
 static const int32_t cost_keys[NMI_COSTS] = {NEUMETA_KEY_MAX_PARAMETERS,
                                              NEUMETA_KEY_MAX_MULTIPLY_ADDS, NEUMETA_KEY_MAX_BYTES};
@@ -28,9 +32,10 @@ typedef struct fit {
     int64_t most[NMI_COSTS]; /* INT64_MAX: no bound */
     double most_latency;     /* INFINITY: no bound */
     double least_score;      /* 0: none */
+    int32_t attempts;        /* measurements */
     int32_t known_count;
-    int32_t known[MEASURED];   /* entries that were measured here, */
-    double measured[MEASURED]; /* and their latencies */
+    int32_t known[MEASURED + 1];   /* entries that were measured here, */
+    double measured[MEASURED + 1]; /* and their latencies */
 } fit;
 
 static neumeta_status read_options(fit *f, const nmi_options *options)
@@ -199,6 +204,7 @@ static neumeta_status measure(fit *f, nmi_latency *latency, int32_t entry)
     neumeta_status status = nmi_latency_measure(latency, nmi_front_sizes(f->front, entry), &found);
     if (status != NEUMETA_OK)
         return status;
+    f->attempts++;
     if (k < 0) {
         k = f->known_count++;
         f->known[k] = entry;
@@ -208,15 +214,33 @@ static neumeta_status measure(fit *f, nmi_latency *latency, int32_t entry)
     return status;
 }
 
-/* Whether `next`, the best one that promises to keep the bound, or else the quickest one, needs no
- * measuring: it has kept the bound, or there is no room or time for more. */
-static bool is_settled(const fit *f, const nmi_latency *latency, int32_t next)
+/* Whether there is no room or time to measure more, but for the one that must decide. */
+static bool is_over(const fit *f, double spent)
 {
-    const double spent = nmi_latency_spent(latency);
-    const bool known = find_known(f, next) >= 0;
-    return (known && latency_of(f, next) <= f->most_latency) ||
-           (!known && f->known_count == MEASURED) || spent > most_patience ||
-           (spent > patience && choose(f, PROVEN) >= 0);
+    const double most = fmax(most_patience, most_runs * f->most_latency);
+    if (choose(f, PROVEN) >= 0)
+        return f->known_count >= MEASURED || spent > patience;
+    return f->known_count >= MEASURED || (f->attempts >= ATTEMPTS && spent > most);
+}
+
+/* The entry to measure next, -1 if it is settled which to take: the best one that promises to keep
+ * the bound, or the quickest one. Nothing is refused before `least` has been measured. */
+static int32_t next_to_measure(const fit *f, double spent, int32_t least)
+{
+    const int32_t best = choose(f, PROMISING);
+    if (best >= 0 && find_known(f, best) >= 0)
+        return -1;
+    if (!is_over(f, spent))
+        return best >= 0 ? best : quickest(f);
+    return choose(f, PROVEN) < 0 && find_known(f, least) < 0 ? least : -1;
+}
+
+static double least_measured(const fit *f)
+{
+    double least = f->measured[0];
+    for (int32_t k = 1; k < f->known_count; k++)
+        least = fmin(least, f->measured[k]);
+    return least;
 }
 
 /* Measures whatever looks best by the latencies known so far until that is settled. What stands in
@@ -224,17 +248,16 @@ static bool is_settled(const fit *f, const nmi_latency *latency, int32_t next)
 static neumeta_status choose_by_latency(fit *f, nmi_topology *topology, bool stored, int32_t *entry)
 {
     nmi_latency *latency = NULL;
+    const int32_t least = quickest(f);
     neumeta_status status = nmi_latency_create(topology, &latency);
     if (status == NEUMETA_OK && !stored) {
-        const int32_t least = quickest(f);
         status = measure(f, latency, choose(f, ANY));
         if (status == NEUMETA_OK)
             status = measure(f, latency, least);
     }
     while (status == NEUMETA_OK) {
-        int32_t next = choose(f, PROMISING);
-        next = next >= 0 ? next : quickest(f);
-        if (is_settled(f, latency, next))
+        const int32_t next = next_to_measure(f, nmi_latency_spent(latency), least);
+        if (next < 0)
             break;
         status = measure(f, latency, next);
     }
@@ -246,7 +269,7 @@ static neumeta_status choose_by_latency(fit *f, nmi_topology *topology, bool sto
         return nmi_fail(f->context, NEUMETA_ERR_INFEASIBLE,
                         "MAX_LATENCY_US is %g, the quickest network on offer takes %.4g "
                         "microseconds here",
-                        f->most_latency, latency_of(f, quickest(f)));
+                        f->most_latency, least_measured(f));
     return NEUMETA_OK;
 }
 
@@ -281,25 +304,38 @@ static void interpolate(const nmi_topology *topology, const int64_t *a, const in
     }
 }
 
-/* Widens `sizes` by single steps of an axis after the other up to `limit`, while that fits. */
+/* The largest power of two in the steps that any axis has left. */
+static int64_t first_stride(const nmi_topology *topology, const int64_t *sizes,
+                            const int64_t *limit)
+{
+    int64_t most = 0, stride = 1;
+    for (int32_t i = 0; i < topology->axis_count; i++) {
+        const int64_t left = (limit[i] - sizes[i]) / topology->axes[i].step;
+        most = left > most ? left : most;
+    }
+    while (stride <= most / 2)
+        stride *= 2;
+    return stride;
+}
+
+/* Widens `sizes` an axis after the other up to `limit`, while that fits: by ever smaller strides,
+ * as ranges may be long, and single steps in the end. */
 static neumeta_status widen(const fit *f, const int64_t *limit, int64_t *sizes)
 {
     const nmi_topology *topology = f->front->topology;
     neumeta_status status = NEUMETA_OK;
-    bool any = true;
-    while (any && status == NEUMETA_OK) {
-        any = false;
+    int64_t trials = 0;
+    for (int64_t stride = first_stride(topology, sizes, limit); stride > 0; stride /= 2)
         for (int32_t i = 0; i < topology->axis_count && status == NEUMETA_OK; i++) {
+            const int64_t more = stride * topology->axes[i].step;
             bool fits = false;
-            if (sizes[i] >= limit[i])
+            if (more > limit[i] - sizes[i] || trials++ >= TRIALS)
                 continue;
-            sizes[i] += topology->axes[i].step;
+            sizes[i] += more;
             status = try_sizes(f, sizes, &fits);
             if (!fits)
-                sizes[i] -= topology->axes[i].step;
-            any = any || fits;
+                sizes[i] -= more;
         }
-    }
     return status;
 }
 

@@ -10,6 +10,7 @@
 
 enum { WARM_RUNS = 2, LEAST_RUNS = 3, MOST_RUNS = 64, ROUNDS = 3, VECTOR = 16 };
 static const double most_microseconds = 2e3; /* of a round, unless the fewest runs take longer */
+static const double slow_run = 1e3;          /* of a network that a single round is enough for */
 
 struct nmi_latency {
     nmi_context *context; /* that asked */
@@ -125,6 +126,8 @@ neumeta_status nmi_latency_measure(nmi_latency *latency, const int64_t *sizes, d
     neumeta_status status = nmi_network_create(latency->own, latency->topology, sizes, &network);
     for (int32_t r = 0; r < ROUNDS && status == NEUMETA_OK; r++) {
         double found = 0;
+        if (r > 0 && *microseconds > slow_run)
+            break;
         status = time_round(latency, network, &found);
         *microseconds = r == 0 || found < *microseconds ? found : *microseconds;
     }

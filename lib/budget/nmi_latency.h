@@ -16,7 +16,7 @@ void nmi_latency_free(nmi_latency *latency); /* NULL is fine */
 /* What orders networks much as their latency does, on every machine alike: multiply-adds, with
  * output channels counted in whole vectors. */
 neumeta_status nmi_latency_guess(const nmi_topology *topology, const int64_t *sizes, double *guess);
-/* In about 6 milliseconds, unless fifteen runs take longer. */
+/* In about 6 milliseconds; networks that take more than one are run five times. */
 neumeta_status nmi_latency_measure(nmi_latency *latency, const int64_t *sizes,
                                    double *microseconds);
 /* Microseconds that all its measurements took. */

@@ -17,7 +17,7 @@ void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *
     const nmi_topology *topology = manifold->topology;
     nmi_graph_sizes_at(topology, gamma, sizes);
     for (int32_t a = 0; a < topology->axis_count; a++)
-        if (nmi_manifold_held_tensor(manifold, a) != NULL)
+        if (topology->axes[a].kind == NEUMETA_AXIS_WIDTH && !manifold->varies[a])
             sizes[a] = topology->axes[a].max;
 }
 
@@ -26,7 +26,7 @@ neumeta_status nmi_manifold_check_sizes(const nmi_manifold *manifold, const int6
     const nmi_topology *topology = manifold->topology;
     for (int32_t a = 0; a < topology->axis_count; a++) {
         const nmi_axis *axis = &topology->axes[a];
-        if (axis->kind != NEUMETA_AXIS_WIDTH || sizes[a] == axis->max)
+        if (axis->kind != NEUMETA_AXIS_WIDTH || sizes[a] == axis->max || manifold->varies[a])
             continue;
         const char *held = nmi_manifold_held_tensor(manifold, a);
         if (held != NULL)

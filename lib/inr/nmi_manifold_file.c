@@ -300,15 +300,15 @@ static neumeta_status read_manifold(const nmi_safetensors *file, nmi_manifold **
 {
     nmi_manifold *manifold = NULL;
     neumeta_status status = read_plan(file, &manifold);
+    walk w = {.manifold = manifold};
+    if (status == NEUMETA_OK)
+        status = check_entries(file, &w);
     if (status == NEUMETA_OK)
         status = nmi_statistics_find(file, manifold->topology, &manifold->statistics);
     if (status == NEUMETA_OK)
         status = nmi_trained_read(file, manifold);
     if (status == NEUMETA_OK)
         status = nmi_front_read(file, manifold, &manifold->front);
-    walk w = {.manifold = manifold};
-    if (status == NEUMETA_OK)
-        status = check_entries(file, &w);
     if (status == NEUMETA_OK)
         status = nmi_manifold_allocate(manifold);
     if (status == NEUMETA_OK)

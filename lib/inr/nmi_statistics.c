@@ -51,7 +51,7 @@ static void put_pieces(const nmi_statistics *s, int32_t axis, int64_t most, doub
                        term_list *list)
 {
     const nmi_axis *a = &s->topology->axes[axis];
-    const int64_t last = nmi_axis_size_at(a, s->reach), steps = (a->max - last) / a->step;
+    const int64_t last = nmi_axis_size_at(a, s->measured.most), steps = (a->max - last) / a->step;
     const int64_t pieces = steps < most ? steps : most;
     const double end = 1 - (double)last / (double)a->max;
     for (int64_t j = 1; j <= pieces; j++) {
@@ -173,9 +173,20 @@ void nmi_statistics_chains(const nmi_statistics *statistics, int32_t norm, int t
     list_terms(statistics, &statistics->norms[norm], target, sizes, &list);
 }
 
-bool nmi_statistics_cover(const nmi_statistics *statistics, const bool *moves, double reach)
+/* Whether what is drawn leaves out all of the gap in what was measured. */
+static bool avoids_gap(const nmi_size_range *measured, const nmi_size_range *drawn)
 {
-    bool covered = reach <= statistics->reach;
+    const double *gap = measured->gap;
+    return gap[1] <= 0 || drawn->most < gap[0] || drawn->least > gap[1] ||
+           (drawn->gap[0] <= gap[0] && drawn->gap[1] >= gap[1]);
+}
+
+bool nmi_statistics_cover(const nmi_statistics *statistics, const bool *moves,
+                          const nmi_size_range *drawn)
+{
+    const nmi_size_range *measured = &statistics->measured;
+    bool covered = drawn->most <= measured->most && drawn->least >= measured->least &&
+                   drawn->depth <= measured->depth && avoids_gap(measured, drawn);
     for (int32_t a = 0; a < statistics->topology->axis_count && covered; a++)
         covered = statistics->moves[a] || !moves[a];
     return covered;
@@ -192,7 +203,11 @@ typedef struct plan {
     int32_t *firsts;  /* [axis_count] the first of them with this width, or that selects by this
                          depth;  -1: none */
     int64_t axis_sum; /* of all norms */
+    int64_t work;     /* nodes and inputs looked at for all norms */
 } plan;
+
+/* Each norm looks at all nodes in front of it: about a second. */
+enum { MOST_WORK = 1 << 29 };
 
 /* A file must not make us ask for more than what describes its topology can be the reason for: each
  * norm has a list of axes. Enough for residual networks of a thousand layers. */
@@ -201,9 +216,10 @@ static int64_t most_axes(const nmi_topology *topology)
     return (1 << 16) + (int64_t)128 * topology->node_count;
 }
 
-static void find_sources(const nmi_statistics *s, int32_t node, const plan *p)
+static void find_sources(const nmi_statistics *s, int32_t node, plan *p)
 {
     const nmi_topology *topology = s->topology;
+    p->work += topology->node_count;
     memset(p->sources, 0, (size_t)topology->node_count * sizeof *p->sources);
     for (int32_t a = 0; a < topology->axis_count; a++)
         p->firsts[a] = -1;
@@ -217,6 +233,7 @@ static void find_sources(const nmi_statistics *s, int32_t node, const plan *p)
         if (axis >= 0 && s->moves[axis] &&
             (p->firsts[axis] < 0 || nmi_graph_live(topology, p->least, n)))
             p->firsts[axis] = n;
+        p->work += source->input_count;
         for (int32_t k = 0; k < source->input_count; k++)
             p->sources[source->inputs[k]] = true;
     }
@@ -240,6 +257,10 @@ static neumeta_status list_axes(nmi_statistics *s, nmi_norm_function *norm, plan
     for (int32_t a = 0; a < topology->axis_count; a++)
         count += p->firsts[a] >= 0;
     p->axis_sum += count;
+    if (p->work > MOST_WORK)
+        return nmi_fail(s->context, NEUMETA_ERR_UNSUPPORTED,
+                        "the norms have more than %d nodes in front of them in all",
+                        (int)MOST_WORK);
     if (p->axis_sum > most_axes(topology))
         return nmi_fail(s->context, NEUMETA_ERR_UNSUPPORTED,
                         "the statistics of the norms depend on more than %lld axes in all",
@@ -260,6 +281,22 @@ static neumeta_status list_axes(nmi_statistics *s, nmi_norm_function *norm, plan
     return NEUMETA_OK;
 }
 
+static neumeta_status count_terms(nmi_statistics *s, nmi_norm_function *norm, const plan *p)
+{
+    for (int target = 0; target < NMI_TARGETS; target++) {
+        int64_t coefficients;
+        term_list list = {.values = NULL};
+        list_terms(s, norm, target, p->sizes, &list);
+        norm->terms[target] = list.count;
+        s->most_terms = list.count > s->most_terms ? list.count : s->most_terms;
+        if (!nmi_multiply(list.count, norm->channels, &coefficients) ||
+            !nmi_add(s->coefficient_count, coefficients, &s->coefficient_count))
+            return nmi_fail(s->context, NEUMETA_ERR_UNSUPPORTED,
+                            "the statistics of the norms have more than 2^63 coefficients");
+    }
+    return NEUMETA_OK;
+}
+
 static neumeta_status plan_norm(nmi_statistics *s, int32_t node, plan *p)
 {
     const nmi_topology *topology = s->topology;
@@ -272,16 +309,7 @@ static neumeta_status plan_norm(nmi_statistics *s, int32_t node, plan *p)
     s->channels += norm->channels;
     find_sources(s, node, p);
     const neumeta_status status = list_axes(s, norm, p);
-    if (status != NEUMETA_OK)
-        return status;
-    for (int target = 0; target < NMI_TARGETS; target++) {
-        term_list list = {.values = NULL};
-        list_terms(s, norm, target, p->sizes, &list);
-        norm->terms[target] = list.count;
-        s->most_terms = list.count > s->most_terms ? list.count : s->most_terms;
-        s->coefficient_count += list.count * norm->channels;
-    }
-    return NEUMETA_OK;
+    return status == NEUMETA_OK ? count_terms(s, norm, p) : status;
 }
 
 static neumeta_status plan_norms(nmi_statistics *s)
@@ -312,8 +340,9 @@ static neumeta_status plan_norms(nmi_statistics *s)
     return status;
 }
 
-neumeta_status nmi_statistics_create(const nmi_topology *topology, const bool *moves, double reach,
-                                     bool older, nmi_statistics **out)
+neumeta_status nmi_statistics_create(const nmi_topology *topology, const bool *moves,
+                                     const nmi_size_range *measured, bool older,
+                                     nmi_statistics **out)
 {
     nmi_context *context = topology->object.context;
     *out = NULL;
@@ -322,7 +351,7 @@ neumeta_status nmi_statistics_create(const nmi_topology *topology, const bool *m
         return NEUMETA_ERR_MEMORY;
     s->context = context;
     s->topology = topology;
-    s->reach = reach;
+    s->measured = *measured;
     s->older = older;
     s->moves = nmi_alloc_array(context, topology->axis_count, sizeof *s->moves);
     int64_t norms = 0;

@@ -40,11 +40,18 @@ typedef struct nmi_norm_function {
     float *coefficients[NMI_TARGETS]; /* [terms][channels]; NULL until nmi_statistics_allocate() */
 } nmi_norm_function;
 
+/* Which sizes were measured, or are to be drawn. */
+typedef struct nmi_size_range {
+    double least, most; /* compressions of widths */
+    double gap[2];      /* none between these two; {0, 0}: no gap */
+    double depth;       /* largest compression of depths; 0: all are full */
+} nmi_size_range;
+
 typedef struct nmi_statistics {
     nmi_context *context; /* borrowed, like the topology, from the manifold */
     const nmi_topology *topology;
-    bool *moves;              /* [axis_count] what the statistics may depend on */
-    double reach;             /* largest compression that was measured */
+    bool *moves; /* [axis_count] what the statistics may depend on */
+    nmi_size_range measured;
     bool older;               /* of a file of format 1, which had more terms */
     nmi_norm_function *norms; /* in the order of the nodes */
     int32_t norm_count;
@@ -57,9 +64,10 @@ typedef struct nmi_statistics {
 } nmi_statistics;
 
 /* What the norms' statistics depend on if the axes in `moves` ([axis_count]) do move, widths by
- * compressions up to `reach`. */
-neumeta_status nmi_statistics_create(const nmi_topology *topology, const bool *moves, double reach,
-                                     bool older, nmi_statistics **out);
+ * compressions up to `measured->most`. */
+neumeta_status nmi_statistics_create(const nmi_topology *topology, const bool *moves,
+                                     const nmi_size_range *measured, bool older,
+                                     nmi_statistics **out);
 /* Memory for the coefficients, zero, and for work. */
 neumeta_status nmi_statistics_allocate(nmi_statistics *statistics);
 void nmi_statistics_free(nmi_statistics *statistics); /* NULL is fine */
@@ -70,8 +78,10 @@ void nmi_statistics_terms(const nmi_statistics *statistics, int32_t norm, int ta
 /* Which terms, [terms], go on with the term before: pieces of one function. */
 void nmi_statistics_chains(const nmi_statistics *statistics, int32_t norm, int target,
                            const int64_t *sizes, bool *chained);
-/* Whether they are functions of all these axes, of widths as far as `reach`. */
-bool nmi_statistics_cover(const nmi_statistics *statistics, const bool *moves, double reach);
+/* Whether they are functions of all these axes, and all sizes that may be drawn lie where some were
+ * measured. */
+bool nmi_statistics_cover(const nmi_statistics *statistics, const bool *moves,
+                          const nmi_size_range *drawn);
 /* Sets the running statistics of the network at its sizes. Does not allocate. */
 void nmi_statistics_emit(const nmi_statistics *statistics, nmi_network *network);
 

@@ -53,6 +53,31 @@ static int32_t choose_type(const nmi_statistics *statistics)
     return NMI_DTYPE_F16;
 }
 
+/* GAMMA_MAX, and what else is not as it usually is. */
+static neumeta_status list_range(const nmi_size_range *range, nmi_options *options)
+{
+    neumeta_status status = nmi_options_set_real(options, NEUMETA_KEY_GAMMA_MAX, range->most);
+    if (status == NEUMETA_OK && range->least > 0)
+        status = nmi_options_set_real(options, NEUMETA_KEY_GAMMA_MIN, range->least);
+    if (status == NEUMETA_OK && range->gap[1] > 0)
+        status = nmi_options_set_reals(options, NEUMETA_KEY_GAMMA_GAP, range->gap, 2);
+    if (status == NEUMETA_OK && range->depth > 0)
+        status = nmi_options_set_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX, range->depth);
+    return status;
+}
+
+static nmi_size_range read_range(const nmi_options *options)
+{
+    int64_t count = 0;
+    const double *gap = nmi_options_reals(options, NEUMETA_KEY_GAMMA_GAP, &count);
+    nmi_size_range range = {.least = nmi_options_real(options, NEUMETA_KEY_GAMMA_MIN),
+                            .most = nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX),
+                            .depth = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX)};
+    for (int64_t i = 0; i < count && i < 2; i++)
+        range.gap[i] = gap[i];
+    return range;
+}
+
 neumeta_status nmi_statistics_add(const nmi_statistics *statistics, nmi_safetensors_writer *writer)
 {
     nmi_options *options = NULL;
@@ -63,7 +88,7 @@ neumeta_status nmi_statistics_add(const nmi_statistics *statistics, nmi_safetens
         status = nmi_options_set_marks(options, NEUMETA_KEY_SIZE_AXES, statistics->moves,
                                        statistics->topology->axis_count);
     if (status == NEUMETA_OK)
-        status = nmi_options_set_real(options, NEUMETA_KEY_GAMMA_MAX, statistics->reach);
+        status = list_range(&statistics->measured, options);
     if (status == NEUMETA_OK)
         status = nmi_archive_add_options(writer, META_STATISTICS, options);
     nmi_options_release(options);
@@ -76,9 +101,11 @@ neumeta_status nmi_statistics_add(const nmi_statistics *statistics, nmi_safetens
 static neumeta_status mark_axes(const nmi_topology *topology, const nmi_options *options,
                                 bool *moves)
 {
-    static const int32_t keys[] = {NEUMETA_KEY_SIZE_AXES, NEUMETA_KEY_GAMMA_MAX};
+    static const int32_t keys[] = {NEUMETA_KEY_SIZE_AXES, NEUMETA_KEY_GAMMA_MAX,
+                                   NEUMETA_KEY_GAMMA_MIN, NEUMETA_KEY_GAMMA_GAP,
+                                   NEUMETA_KEY_DEPTH_GAMMA_MAX};
     nmi_context *ctx = topology->object.context;
-    const neumeta_status status = nmi_options_allow(ctx, options, META_STATISTICS, keys, 2);
+    const neumeta_status status = nmi_options_allow(ctx, options, META_STATISTICS, keys, 5);
     return status == NEUMETA_OK
                ? nmi_options_marks(ctx, options, NEUMETA_KEY_SIZE_AXES, moves, topology->axis_count)
                : status;
@@ -100,10 +127,11 @@ neumeta_status nmi_statistics_find(const nmi_safetensors *file, const nmi_topolo
         if (status == NEUMETA_ERR_ARGUMENT)
             status = nmi_safetensors_within(file, NEUMETA_ERR_FORMAT);
     }
-    if (status == NEUMETA_OK)
-        status =
-            nmi_statistics_create(topology, moves, nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX),
-                                  nmi_safetensors_index(file, TENSOR_NAME) < 0, out);
+    if (status == NEUMETA_OK) {
+        const nmi_size_range measured = read_range(options);
+        status = nmi_statistics_create(topology, moves, &measured,
+                                       nmi_safetensors_index(file, TENSOR_NAME) < 0, out);
+    }
     if (status == NEUMETA_ERR_UNSUPPORTED)
         status = nmi_safetensors_within(file, NEUMETA_ERR_FORMAT);
     nmi_options_release(options);

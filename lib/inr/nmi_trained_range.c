@@ -94,7 +94,8 @@ neumeta_status nmi_trained_read(const nmi_safetensors *file, nmi_manifold *manif
     nmi_context *context = manifold->object.context;
     if (nmi_safetensors_text(file, META_TRAINED) == NULL) {
         if (statistics != NULL)
-            nmi_trained_extend(manifold, statistics->moves, statistics->reach, 0);
+            nmi_trained_extend(manifold, statistics->moves, statistics->measured.most,
+                               statistics->measured.depth);
         return NEUMETA_OK;
     }
     bool *moves = nmi_alloc_zero_array(context, manifold->topology->axis_count, sizeof *moves);

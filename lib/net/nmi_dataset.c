@@ -230,7 +230,7 @@ static neumeta_status check_items(const nmi_dataset *dataset, int32_t split, con
 {
     nmi_context *context = dataset->object.context;
     for (int64_t n = 0; n < count; n++) {
-        if (targets[n] < 0)
+        if (targets != NULL && targets[n] < 0)
             return nmi_fail(context, NEUMETA_ERR_CALLBACK,
                             "dataset: %s item %" PRId64 " has the target %" PRId64
                             ", must be a class number from 0",
@@ -253,7 +253,7 @@ static neumeta_status number_items(nmi_dataset *dataset, int32_t split, const in
     int64_t start = split == NEUMETA_SPLIT_HELD_OUT ? dataset->train - dataset->held_out : 0;
     if (count > dataset->numbers_room) {
         nmi_free(context, dataset->numbers);
-        dataset->numbers = nmi_alloc_array(context, count, sizeof *dataset->numbers);
+        dataset->numbers = nmi_alloc_matrix(context, count, 2, sizeof *dataset->numbers);
         dataset->numbers_room = dataset->numbers != NULL ? count : 0;
         if (dataset->numbers == NULL)
             return NEUMETA_ERR_MEMORY;
@@ -297,7 +297,8 @@ neumeta_status nmi_dataset_fetch(nmi_dataset *dataset, int32_t split, const int6
         return NEUMETA_OK;
     neumeta_status status = number_items(dataset, split, indices, count);
     if (status == NEUMETA_OK)
-        status = read_items(dataset, split, count, inputs, targets);
+        status = read_items(dataset, split, count, inputs,
+                            targets != NULL ? targets : dataset->numbers + dataset->numbers_room);
     if (status == NEUMETA_OK)
         status = check_items(dataset, split, indices, count, inputs, targets);
     if (status != NEUMETA_OK)

@@ -46,6 +46,7 @@ static neumeta_status check_shapes(const nmi_network *network, const nmi_dataset
 {
     nmi_context *context = network->object.context;
     const nmi_shape *input = &network->shapes[0];
+    const nmi_shape *output = &network->shapes[network->topology->output];
     int64_t shape[3];
     nmi_dataset_shape(dataset, shape);
     if (shape[0] != input->channels || shape[1] != input->height || shape[2] != input->width)
@@ -53,6 +54,11 @@ static neumeta_status check_shapes(const nmi_network *network, const nmi_dataset
                         "evaluate: items of the dataset are [%" PRId64 ", %" PRId64 ", %" PRId64
                         "], the network takes [%" PRId64 ", %" PRId64 ", %" PRId64 "]",
                         shape[0], shape[1], shape[2], input->channels, input->height, input->width);
+    if (output->height != 1 || output->width != 1)
+        return nmi_fail(context, NEUMETA_ERR_SHAPE,
+                        "evaluate: the network's output is %" PRId64 " x %" PRId64
+                        " pixels, must be one value a class",
+                        output->height, output->width);
     if (nmi_dataset_count(dataset, split) == 0)
         return nmi_fail(context, NEUMETA_ERR_STATE, "evaluate: the split has no items");
     return NEUMETA_OK;

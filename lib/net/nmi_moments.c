@@ -56,16 +56,16 @@ static neumeta_status fetch_items(nmi_moments *moments, nmi_dataset *dataset)
 {
     nmi_context *context = moments->context;
     const int64_t train = nmi_dataset_count(dataset, NEUMETA_SPLIT_TRAIN);
-    int64_t *indices = nmi_alloc_matrix(context, moments->items, 2, sizeof *indices);
+    const int64_t apart = train / moments->items, rest = train % moments->items;
+    int64_t *indices = nmi_alloc_array(context, moments->items, sizeof *indices);
     if (indices == NULL)
         return NEUMETA_ERR_MEMORY;
     int64_t place = 0;
     for (int64_t b = 0; b < moments->batches; b++)
         for (int64_t i = b; i < moments->items; i += moments->batches)
-            indices[place++] = (int64_t)((double)i / (double)moments->items * (double)train);
-    const neumeta_status status =
-        nmi_dataset_fetch(dataset, NEUMETA_SPLIT_TRAIN, indices, moments->items, 0, false,
-                          moments->inputs, indices + moments->items);
+            indices[place++] = i * apart + i * rest / moments->items;
+    const neumeta_status status = nmi_dataset_fetch(
+        dataset, NEUMETA_SPLIT_TRAIN, indices, moments->items, 0, false, moments->inputs, NULL);
     nmi_free(context, indices);
     return status;
 }

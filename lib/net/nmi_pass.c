@@ -219,18 +219,33 @@ static void need_workspace(nmi_pass *pass, size_t bytes)
         pass->workspace_bytes = whole;
 }
 
-static void place_product(nmi_pass *pass, const nmi_shape *shapes, int32_t number, totals *need)
+/* Channels at the smallest and at the largest sizes. */
+typedef struct extremes {
+    const nmi_shape *least, *most; /* [node_count] */
+} extremes;
+
+static nmi_conv_room conv_room(const nmi_pass *pass, const extremes *shapes, int32_t number)
 {
+    const nmi_conv_shape most =
+        nmi_step_conv_shape(pass->topology, &pass->steps, shapes->most, number);
+    nmi_conv_shape least = most;
+    least.in_channels = shapes->least[nmi_pass_input(pass, number, 0)].channels;
+    least.out_channels = shapes->least[number].channels;
+    return nmi_conv_room_between(pass->kernels, pass->precision, &least, &most);
+}
+
+static void place_product(nmi_pass *pass, const extremes *both, int32_t number, totals *need)
+{
+    const nmi_shape *shapes = both->most;
     const nmi_node *node = &pass->topology->nodes[number];
     nmi_places *places = &pass->places[number];
     int64_t packed, transposed, gradient;
     if (node->op == NEUMETA_OP_CONV) {
-        nmi_conv_shape shape = nmi_step_conv_shape(pass->topology, &pass->steps, shapes, number);
-        const nmi_conv_path path = nmi_conv_path_of(pass->kernels, pass->precision, &shape);
-        packed = (int64_t)nmi_conv_packed_floats(path, &shape);
-        transposed = (int64_t)nmi_conv_packed_transposed_floats(path, &shape);
-        gradient = (int64_t)nmi_conv_gradient_floats(path, &shape);
-        need_workspace(pass, nmi_conv_workspace_bytes(path, &shape));
+        const nmi_conv_room room = conv_room(pass, both, number);
+        packed = (int64_t)room.packed_floats;
+        transposed = (int64_t)room.transposed_floats;
+        gradient = (int64_t)room.gradient_floats;
+        need_workspace(pass, room.workspace_bytes);
     } else {
         nmi_dense_shape shape = {shapes[nmi_pass_input(pass, number, 0)].channels,
                                  shapes[number].channels};
@@ -240,14 +255,15 @@ static void place_product(nmi_pass *pass, const nmi_shape *shapes, int32_t numbe
     }
     places->packed = need->packed;
     places->transposed = places->packed + nmi_aligned_floats(packed);
-    need->packed = places->transposed + nmi_aligned_floats(transposed);
+    need->packed = places->transposed_end = places->transposed + nmi_aligned_floats(transposed);
     places->partial = pass->partial_floats;
     places->bias = places->partial + nmi_aligned_floats(gradient);
     pass->partial_floats = places->bias + places->vector;
 }
 
-static void place_weights(nmi_pass *pass, const nmi_shape *shapes, totals *need)
+static void place_weights(nmi_pass *pass, const extremes *both, totals *need)
 {
+    const nmi_shape *shapes = both->most;
     for (int32_t n = 0; n < pass->topology->node_count; n++) {
         nmi_places *places = &pass->places[n];
         int64_t channels = shapes[n].channels;
@@ -260,7 +276,7 @@ static void place_weights(nmi_pass *pass, const nmi_shape *shapes, totals *need)
         switch (pass->topology->nodes[n].op) {
         case NEUMETA_OP_CONV:
         case NEUMETA_OP_LINEAR:
-            place_product(pass, shapes, n, need);
+            place_product(pass, both, n, need);
             break;
         case NEUMETA_OP_NORM:
             need->factors += 6 * places->vector;
@@ -379,23 +395,50 @@ static neumeta_status allocate_slabs(nmi_pass *pass, const nmi_shape *shapes, co
     return NEUMETA_OK;
 }
 
+/* The shapes at the smallest widths. Widths that do not go together may do so at other sizes: then
+ * any number of channels is taken for possible. */
+static neumeta_status find_least(const nmi_pass *pass, const int64_t *sizes, nmi_shape *shapes)
+{
+    const nmi_topology *topology = pass->topology;
+    int64_t *least = nmi_alloc_array(pass->context, topology->axis_count, sizeof *least);
+    if (least == NULL)
+        return NEUMETA_ERR_MEMORY;
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        least[a] = topology->axes[a].kind == NEUMETA_AXIS_WIDTH ? topology->axes[a].min : sizes[a];
+    if (nmi_graph_shapes(topology, least, shapes) != NEUMETA_OK)
+        for (int32_t n = 0; n < topology->node_count; n++)
+            shapes[n].channels = 1;
+    nmi_free(pass->context, least);
+    return NEUMETA_OK;
+}
+
+/* `least` and `most` have room for the shapes. */
+static neumeta_status place_shapes(nmi_pass *pass, const int64_t *sizes, nmi_shape *least,
+                                   nmi_shape *most)
+{
+    const extremes both = {least, most};
+    totals need = {0};
+    neumeta_status status = nmi_graph_shapes(pass->topology, sizes, most);
+    if (status == NEUMETA_OK)
+        status = find_least(pass, sizes, least);
+    if (status != NEUMETA_OK)
+        return status;
+    nmi_steps_resolve(&pass->steps, pass->topology, sizes);
+    find_tensors(pass);
+    need.values = place_values(pass, most);
+    place_weights(pass, &both, &need);
+    pass->workspace_bytes += pass->passing_bytes;
+    status = place_gradients(pass, most, &need.gradients);
+    return status == NEUMETA_OK ? allocate_slabs(pass, most, &need) : status;
+}
+
 static neumeta_status place_everything(nmi_pass *pass, const int64_t *sizes)
 {
-    totals need = {0};
-    nmi_shape *shapes = nmi_alloc_array(pass->context, pass->topology->node_count, sizeof *shapes);
-    if (shapes == NULL)
-        return NEUMETA_ERR_MEMORY;
-    neumeta_status status = nmi_graph_shapes(pass->topology, sizes, shapes);
-    if (status == NEUMETA_OK) {
-        nmi_steps_resolve(&pass->steps, pass->topology, sizes);
-        find_tensors(pass);
-        need.values = place_values(pass, shapes);
-        place_weights(pass, shapes, &need);
-        pass->workspace_bytes += pass->passing_bytes;
-        status = place_gradients(pass, shapes, &need.gradients);
-    }
-    if (status == NEUMETA_OK)
-        status = allocate_slabs(pass, shapes, &need);
+    const int32_t nodes = pass->topology->node_count;
+    nmi_shape *shapes = nmi_alloc_matrix(pass->context, 2, nodes, sizeof *shapes);
+    neumeta_status status = NEUMETA_ERR_MEMORY;
+    if (shapes != NULL)
+        status = place_shapes(pass, sizes, shapes, shapes + nodes);
     nmi_free(pass->context, shapes);
     return status;
 }
@@ -445,6 +488,18 @@ void nmi_pass_free(nmi_pass *pass)
 }
 
 /* --- what forward and backward share --------------------------------------------------------- */
+
+bool nmi_pass_has_room(const nmi_pass *pass, int32_t node, nmi_conv_path path,
+                       const nmi_conv_shape *shape)
+{
+    const nmi_places *places = &pass->places[node];
+    return (int64_t)nmi_conv_workspace_bytes(path, shape) <=
+               pass->workspace_bytes - pass->passing_bytes &&
+           (int64_t)nmi_conv_packed_floats(path, shape) <= places->transposed - places->packed &&
+           (int64_t)nmi_conv_packed_transposed_floats(path, shape) <=
+               places->transposed_end - places->transposed &&
+           (int64_t)nmi_conv_gradient_floats(path, shape) <= places->bias - places->partial;
+}
 
 void nmi_pass_run(nmi_pass *pass, nmi_task task)
 {

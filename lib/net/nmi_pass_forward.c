@@ -56,8 +56,9 @@ static void prepare_step(void *argument, int64_t index, int32_t worker)
     case NEUMETA_OP_CONV: {
         nmi_conv_shape shape =
             nmi_step_conv_shape(pass->topology, &pass->steps, pass->network->shapes, n);
-        nmi_conv_pack(nmi_conv_path_of(pass->kernels, pass->precision, &shape), &shape, weight,
-                      pass->packed + places->packed);
+        const nmi_conv_path path = nmi_conv_path_of(pass->kernels, pass->precision, &shape);
+        NMI_ASSERT(nmi_pass_has_room(pass, n, path, &shape));
+        nmi_conv_pack(path, &shape, weight, pass->packed + places->packed);
         out->packed = pass->packed + places->packed;
         break;
     }

@@ -21,13 +21,14 @@ typedef struct nmi_node_tensors {
 typedef struct nmi_places {
     int64_t value, gradient;    /* of one item: see nmi_chunk */
     int64_t packed, transposed; /* weights of CONV and LINEAR */
-    int64_t partial;            /* within a chunk: packed weight gradient, then that of the bias */
-    int64_t bias;               /* within a chunk */
-    int64_t sum;                /* within a chunk: NORM, GROUP_NORM, AFFINE [2][C], SCALE [1] */
-    int64_t total;              /* NORM: [2][C] sums over all chunks */
-    int64_t factors;            /* NORM: scale, shift, mean, inverse, slope and offset of the
-                                 * backward, each [C] at `vector` */
-    int64_t vector;             /* [C] rounded up to whole alignment units */
+    int64_t transposed_end;
+    int64_t partial; /* within a chunk: packed weight gradient, then that of the bias */
+    int64_t bias;    /* within a chunk */
+    int64_t sum;     /* within a chunk: NORM, GROUP_NORM, AFFINE [2][C], SCALE [1] */
+    int64_t total;   /* NORM: [2][C] sums over all chunks */
+    int64_t factors; /* NORM: scale, shift, mean, inverse, slope and offset of the
+                      * backward, each [C] at `vector` */
+    int64_t vector;  /* [C] rounded up to whole alignment units */
 } nmi_places;
 
 struct nmi_pass {
@@ -68,6 +69,9 @@ struct nmi_pass {
     bool resumed;        /* backward: the norm at `begin` has its sums already */
 };
 
+/* Whether what a convolution needs at the present sizes fits into its places: for assertions. */
+bool nmi_pass_has_room(const nmi_pass *pass, int32_t node, nmi_conv_path path,
+                       const nmi_conv_shape *shape);
 /* Runs a task for every chunk, in turn up and down their numbers: the task's chunk is the
  * nmi_pass_turn() of its index. */
 void nmi_pass_run(nmi_pass *pass, nmi_task task);

@@ -149,6 +149,43 @@ size_t nmi_conv_gradient_floats(nmi_conv_path path, const nmi_conv_shape *shape)
     return packed_floats(path, taps * shape->in_channels, shape->out_channels);
 }
 
+static void raise(size_t *most, size_t value)
+{
+    *most = value > *most ? value : *most;
+}
+
+static void make_room(nmi_conv_room *room, const nmi_kernels *kernels, int32_t precision,
+                      const nmi_conv_shape *most, int64_t in_channels, int64_t out_channels)
+{
+    nmi_conv_shape shape = *most;
+    shape.in_channels = in_channels;
+    shape.out_channels = out_channels;
+    const nmi_conv_path path = nmi_conv_path_of(kernels, precision, &shape);
+    raise(&room->workspace_bytes, nmi_conv_workspace_bytes(path, &shape));
+    raise(&room->packed_floats, nmi_conv_packed_floats(path, &shape));
+    raise(&room->transposed_floats, nmi_conv_packed_transposed_floats(path, &shape));
+    raise(&room->gradient_floats, nmi_conv_gradient_floats(path, &shape));
+}
+
+/* Each path but that of matrix tiles needs the more the more channels there are, so the largest
+ * shapes of each count: few channels are not transformed. */
+nmi_conv_room nmi_conv_room_between(const nmi_kernels *kernels, int32_t precision,
+                                    const nmi_conv_shape *least, const nmi_conv_shape *most)
+{
+    nmi_conv_room room = {0};
+    const int64_t in = most->in_channels, out = most->out_channels, few = WINOGRAD_CHANNELS - 1;
+    make_room(&room, kernels, precision, most, in, out);
+    if (least->in_channels < in && least->in_channels <= few)
+        make_room(&room, kernels, precision, most, in < few ? in : few, out);
+    if (least->out_channels < out && least->out_channels <= few)
+        make_room(&room, kernels, precision, most, in, out < few ? out : few);
+    if (nmi_conv_path_of(kernels, precision, most).way == NMI_CONV_MATRIX)
+        for (int64_t i = least->in_channels; i <= in; i++)
+            for (int64_t o = least->out_channels; o <= out; o++)
+                make_room(&room, kernels, precision, most, i, o);
+    return room;
+}
+
 void nmi_conv_pack(nmi_conv_path path, const nmi_conv_shape *shape, const float *oihw,
                    float *packed)
 {

@@ -55,6 +55,17 @@ size_t nmi_conv_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape)
 /* The same for nmi_conv_forward_part(). */
 size_t nmi_conv_part_workspace_bytes(nmi_conv_path path, const nmi_conv_shape *shape);
 
+/* What the calls below need for shapes whose channels vary. */
+typedef struct nmi_conv_room {
+    size_t workspace_bytes, packed_floats, transposed_floats, gradient_floats;
+} nmi_conv_room;
+
+/* Room for every shape with channels from those of `least` to those of `most`, which differ in
+ * nothing else. More channels do not always need more: the path may be another one, and what the
+ * matrix tiles leave over has ways of its own. */
+nmi_conv_room nmi_conv_room_between(const nmi_kernels *kernels, int32_t precision,
+                                    const nmi_conv_shape *least, const nmi_conv_shape *most);
+
 /* --- weights ------------------------------------------------------------------------------ */
 
 size_t nmi_conv_packed_floats(nmi_conv_path path, const nmi_conv_shape *shape); /* forward */

@@ -82,10 +82,16 @@ void nmi_distillation(int64_t items, int64_t classes, const float *student, cons
 void nmi_argmax(int64_t items, int64_t classes, const float *logits, int64_t *best)
 {
     for (int64_t i = 0; i < items; i++) {
+        const float *z = logits + i * classes;
+        bool numbers = !isnan(z[0]);
         best[i] = 0;
-        for (int64_t k = 1; k < classes; k++)
-            if (logits[i * classes + k] > logits[i * classes + best[i]])
+        for (int64_t k = 1; k < classes; k++) {
+            numbers = numbers && !isnan(z[k]);
+            if (z[k] > z[best[i]])
                 best[i] = k;
+        }
+        if (!numbers)
+            best[i] = -1;
     }
 }
 

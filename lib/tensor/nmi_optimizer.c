@@ -81,6 +81,8 @@ double nmi_clipped_norm(int64_t count, float limit, float *x)
     double all = 0.0;
     for (int64_t first = 0; first < count; first += NORM_BLOCK) {
         const int64_t some = count - first < NORM_BLOCK ? count - first : NORM_BLOCK;
+        if (!nmi_all_finite(some, x + first))
+            return (double)NAN;
         nmi_clip_value(some, limit, x + first);
         all = add_squares(all, some, x + first);
     }

@@ -42,7 +42,8 @@ void nmi_ema_update(int64_t count, float decay, const float *restrict w, float *
 void nmi_clip_value(int64_t count, float limit, float *x);
 /* sum x^2 in double; infinite or NaN if an element is. */
 double nmi_squared_norm(int64_t count, const float *x);
-/* Both in one sweep: nmi_clip_value(), then the nmi_squared_norm() of what it leaves. */
+/* Both in one sweep: nmi_clip_value(), then the nmi_squared_norm() of what it leaves; NaN if an
+ * element was not finite, and then not all are clipped. */
 double nmi_clipped_norm(int64_t count, float limit, float *x);
 /* x *= factor. */
 void nmi_scale_array(int64_t count, float factor, float *x);

@@ -16,8 +16,7 @@ typedef struct nmi_pool_shape {
     int64_t kernel, stride, padding;
 } nmi_pool_shape;
 
-/* Fills out_height, out_width = (in + 2p - k) / s + 1; false if below 1 or if p > k / 2 (a
- * window could then lie wholly outside the image). */
+/* Fills out_height, out_width = (in + 2p - k) / s + 1; false if below 1 or if p >= k. */
 bool nmi_pool_shape_complete(nmi_pool_shape *shape);
 
 /* y = maximum of the window. Of equal values the first in row-major order counts. NaN wins. */

@@ -17,9 +17,8 @@ nmi_range nmi_range_read(const nmi_options *options);
 /* Whether the settings of a range agree with each other; its ends need not be from `options`. */
 neumeta_status nmi_range_check(nmi_context *context, const nmi_options *options,
                                const nmi_range *range);
-/* One of the axis' sizes in the range, by `draw` in [0, 1], from the narrowest to the widest, all equally
- * probable. An axis whose
- * sizes are all in the gap takes no notice of it. */
+/* One of the axis' sizes in the range, by `draw` in [0, 1], from the narrowest to the widest, all
+ * equally probable. An axis whose sizes are all in the gap takes no notice of it. */
 int64_t nmi_range_size(const nmi_range *range, const nmi_axis *axis, double draw);
 
 #endif

@@ -168,7 +168,7 @@ neumeta_status nmi_trainer_run(nmi_trainer *trainer)
     trainer->run_items = 0;
     trainer->run_seconds = 0;
     status = advance(trainer);
-    if (status == NEUMETA_OK && trainer->checkpoint_owed)
+    if (status == NEUMETA_OK && (trainer->checkpoint_owed || nmi_trainer_finished(trainer)))
         status = checkpoint_if_due(trainer, true);
     while (status == NEUMETA_OK && !nmi_trainer_finished(trainer)) {
         status = make_step(trainer);

@@ -174,6 +174,17 @@ static neumeta_status copy_schedule(nmi_trainer *trainer, const nmi_schedule *sc
     return status;
 }
 
+/* What one optimiser has gathered means nothing to another. */
+static neumeta_status check_moments(const nmi_trainer *trainer, int32_t phase)
+{
+    const nmi_settings *settings = &trainer->phases[phase];
+    if (!settings->keep_moments || settings->optimizer == settings[-1].optimizer)
+        return NEUMETA_OK;
+    return nmi_fail(trainer->object.context, NEUMETA_ERR_ARGUMENT,
+                    "phase '%s': KEEP_MOMENTS needs the OPTIMIZER of the phase before",
+                    settings->name);
+}
+
 static neumeta_status read_settings(nmi_trainer *trainer, const nmi_schedule *schedule)
 {
     nmi_context *context = trainer->object.context;
@@ -196,9 +207,12 @@ static neumeta_status read_settings(nmi_trainer *trainer, const nmi_schedule *sc
         .solves = trainer->manifold != NULL && trainer->manifold->counts[NMI_INR_MLP] == 0,
         .held_out = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_HELD_OUT) > 0,
     };
-    for (int32_t p = 0; p < trainer->phase_count && status == NEUMETA_OK; p++)
+    for (int32_t p = 0; p < trainer->phase_count && status == NEUMETA_OK; p++) {
         status =
             nmi_settings_read(context, &trainer->schedule->phases[p], &scope, &trainer->phases[p]);
+        if (status == NEUMETA_OK && p > 0)
+            status = check_moments(trainer, p);
+    }
     return status;
 }
 

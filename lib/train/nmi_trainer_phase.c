@@ -323,7 +323,8 @@ void nmi_trainer_note_ranges(nmi_trainer *trainer)
     const int32_t axes = trainer->topology->axis_count;
     if (trainer->manifold == NULL)
         return;
-    for (int32_t p = 0; p < trainer->phase_count && p <= trainer->position.phase; p++)
+    const int32_t begun = trainer->position.phase + trainer->position.begun;
+    for (int32_t p = 0; p < trainer->phase_count && p < begun; p++)
         if (nmi_trainer_steps_of_phase(trainer, p) > 0)
             nmi_trained_extend(trainer->manifold, trainer->phase_varies + (int64_t)p * axes,
                                trainer->phases[p].range.max, trainer->phases[p].depth_gamma_max);
@@ -366,7 +367,9 @@ neumeta_status nmi_trainer_begin_phase(nmi_trainer *trainer)
         if (!settings->keep_moments)
             nmi_slot_restart(slot);
         /* An average must not remember what its INR was before it was cloned or fitted. */
-        if (slot->average != NULL && slot->steps == 0)
+        const bool fresh =
+            slot->kind == NMI_SLOT_BUFFER ? !settings->keep_moments : slot->steps == 0;
+        if (slot->average != NULL && fresh)
             memcpy(slot->average, slot->values, (size_t)slot->count * sizeof(float));
     }
     trainer->metrics.score = trainer->metrics.best_score = NAN;

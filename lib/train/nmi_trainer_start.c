@@ -134,7 +134,7 @@ static void start_residuals(nmi_trainer *trainer)
     }
 }
 
-/* For the sizes that the phase draws; those of the phase before are kept if they reach as far. */
+/* For the sizes that the phase draws; those of the phase before are kept if they cover these. */
 static neumeta_status start_statistics(nmi_trainer *trainer, const nmi_settings *settings)
 {
     double error = 0;
@@ -150,7 +150,8 @@ static neumeta_status start_statistics(nmi_trainer *trainer, const nmi_settings 
         .user = trainer,
     };
     const nmi_statistics *kept = trainer->manifold->statistics;
-    if (kept != NULL && nmi_statistics_cover(kept, trainer->varies, settings->range.max))
+    const nmi_size_range drawn = nmi_drawn_range(&settings->range, settings->depth_gamma_max);
+    if (kept != NULL && nmi_statistics_cover(kept, trainer->varies, &drawn))
         return NEUMETA_OK;
     const neumeta_status status = nmi_calibrate(trainer->manifold, trainer->dataset, &how, &error);
     trainer->fitted = NAN;

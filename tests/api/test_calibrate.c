@@ -207,7 +207,7 @@ START_TEST(damaged_statistics_are_refused)
     } cases[] = {
         {"\"statistics\"", "\"statistics\"", "\"statistiks\"", ""},
         {"\"statistics\"", "F16", "I16", "tensor 'statistics': is I16"},
-        {"neumeta.statistics", "GAMMA_MAX", "GAMMA_MIN", "GAMMA_MIN"},
+        {"neumeta.statistics", "GAMMA_MAX", "CLIP_NORM", "CLIP_NORM"},
         {"neumeta.statistics", "[", "-", ""},
         {"neumeta.statistics", "neumeta.statistics", "neumeta.statistiks", "does not belong"},
     };
@@ -294,6 +294,48 @@ START_TEST(wrong_arguments_are_named)
                   NEUMETA_ERR_UNSUPPORTED);
     problem_free(&p);
     problem_free(&folded);
+}
+END_TEST
+
+/* Restored between two phases, a trainer has drawn only the sizes of the first one. */
+START_TEST(a_restored_trainer_claims_no_sizes_of_phases_to_come)
+{
+    test_problem p;
+    int64_t before[AXES], after[AXES];
+    char *folder = test_directory(), *path = test_path(folder, "c");
+    problem_create(&p, 1, 0, 32);
+    problem_manifold(&p, 12);
+    const int32_t axes = neumeta_topology_axis_count(p.topology);
+    neumeta_schedule *schedule =
+        problem_schedule(&p, 1, 9, PAIRS("epochs", "0.2", "batch", "16", "gamma-max", "0.25"));
+    neumeta_options *later =
+        problem_options(p.context, PAIRS("epochs", "0.2", "batch", "16", "gamma-max", "0.75",
+                                         "depth-gamma-max", "0.67"));
+    assert_ok(p.context, neumeta_schedule_add_phase(schedule, "later", 1, 9, later));
+    neumeta_trainer *trainer = NULL;
+    double phase = 0;
+    assert_ok(p.context,
+              neumeta_trainer_create(p.manifold, p.network, schedule, p.dataset, NULL, &trainer));
+    while (phase < 1) {
+        assert_ok(p.context, neumeta_trainer_step(trainer));
+        assert_ok(p.context, neumeta_trainer_metric(trainer, NEUMETA_METRIC_PHASE, &phase));
+    }
+    assert_ok(p.context, neumeta_trainer_save(trainer, path));
+    assert_ok(p.context, neumeta_manifold_trained_sizes(p.manifold, before, axes));
+    neumeta_trainer_free(trainer);
+    neumeta_manifold_free(p.manifold);
+    problem_manifold(&p, 12);
+    assert_ok(p.context,
+              neumeta_trainer_create(p.manifold, p.network, schedule, p.dataset, NULL, &trainer));
+    assert_ok(p.context, neumeta_trainer_restore(trainer, path));
+    assert_ok(p.context, neumeta_manifold_trained_sizes(p.manifold, after, axes));
+    ck_assert_mem_eq(before, after, (size_t)axes * sizeof *before);
+    neumeta_trainer_free(trainer);
+    neumeta_options_free(later);
+    neumeta_schedule_free(schedule);
+    free(path);
+    test_directory_remove(folder);
+    problem_free(&p);
 }
 END_TEST
 
@@ -678,6 +720,7 @@ int main(void)
     tcase_add_test(cases, all_channels_have_statistics);
     tcase_add_test(cases, statistics_of_averages_do_not_pass_for_those_of_the_values);
     tcase_add_test(cases, a_manifold_knows_what_it_was_trained_for);
+    tcase_add_test(cases, a_restored_trainer_claims_no_sizes_of_phases_to_come);
     tcase_add_test(cases, it_learns_with_batch_statistics_and_is_judged_with_measured_ones);
     tcase_add_test(cases, a_phase_keeps_the_statistics_that_it_trains_with);
     tcase_add_test(cases, a_checkpoint_without_the_statistics_of_its_phase_is_refused);

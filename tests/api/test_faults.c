@@ -127,6 +127,40 @@ START_TEST(network_files_with_the_wrong_tensors_are_refused_by_name)
 }
 END_TEST
 
+/* A shortcut has no tensor: what reads it shows its width. */
+START_TEST(the_width_of_a_shortcut_is_found)
+{
+    faults *f = fault_start(0);
+    neumeta_topology *topology = NULL;
+    neumeta_network *network = NULL, *loaded = NULL;
+    int32_t wide, out, node;
+    int64_t sizes[2] = {5, 2}, found[2];
+    assert_ok(f->context, neumeta_topology_create(f->context, &topology));
+    assert_ok(f->context,
+              neumeta_topology_add_axis(topology, "wide", NEUMETA_AXIS_WIDTH, 4, 8, 1, &wide));
+    assert_ok(f->context,
+              neumeta_topology_add_axis(topology, "out", NEUMETA_AXIS_WIDTH, 2, 2, 1, &out));
+    assert_ok(f->context, neumeta_topology_begin_block(topology, "block"));
+    assert_ok(f->context, neumeta_topology_add_node(topology, "input", NEUMETA_OP_INPUT, NULL, 0,
+                                                    -1, NULL, &node));
+    assert_ok(f->context, neumeta_topology_add_node(topology, "shortcut", NEUMETA_OP_SHORTCUT,
+                                                    &node, 1, wide, NULL, &node));
+    assert_ok(f->context, neumeta_topology_add_node(topology, "conv", NEUMETA_OP_CONV, &node, 1,
+                                                    out, NULL, &node));
+    assert_ok(f->context, neumeta_topology_seal(topology, node));
+    assert_ok(f->context, neumeta_network_create(topology, sizes, 2, &network));
+    fault_folder(f);
+    assert_ok(f->context, neumeta_network_save(network, f->path));
+    assert_ok(f->context, neumeta_network_load(topology, f->path, NULL, &loaded));
+    assert_ok(f->context, neumeta_network_sizes(loaded, found, 2));
+    ck_assert_mem_eq(found, sizes, sizeof sizes);
+    neumeta_network_free(network);
+    neumeta_network_free(loaded);
+    neumeta_topology_free(topology);
+    fault_free(f);
+}
+END_TEST
+
 START_TEST(name_maps_are_checked)
 {
     static const struct {
@@ -367,6 +401,11 @@ START_TEST(paths_that_lead_nowhere_are_told)
     assert_message_contains(f->context, f->folder);
     assert_status(f->context, neumeta_trainer_restore(f->trainer, nowhere), NEUMETA_ERR_IO);
     ck_assert(network == NULL && manifold == NULL);
+    /* What stands in a sentence must not command a terminal: ESC, DEL, and CSI in UTF-8. */
+    assert_status(f->context,
+                  neumeta_manifold_load(f->context, "no\x1b[31m\x7f\xc2\x9b\xc3\xa9", &manifold),
+                  NEUMETA_ERR_IO);
+    assert_message_contains(f->context, "no?[31m???\xc3\xa9");
     fault_free(f);
 }
 END_TEST
@@ -716,6 +755,7 @@ int main(void)
     Suite *suite = suite_create("faults");
     TCase *cases = tcase_create("faults");
     tcase_add_test(cases, network_files_with_the_wrong_tensors_are_refused_by_name);
+    tcase_add_test(cases, the_width_of_a_shortcut_is_found);
     tcase_add_test(cases, name_maps_are_checked);
     tcase_add_loop_test(cases, truncated_files_are_refused, 0, KINDS);
     tcase_add_loop_test(cases, flipped_bits_are_refused_or_harmless, 0, KINDS);

@@ -336,6 +336,34 @@ START_TEST(fingerprints_name_networks)
 }
 END_TEST
 
+/* Widths of repetitions that are left out are in no file. */
+START_TEST(fingerprints_outlive_files_at_any_depth)
+{
+    test_problem p;
+    int64_t sizes[64];
+    neumeta_network *network = NULL, *loaded = NULL;
+    problem_create(&p, 1, NEUMETA_NORM_FOLD, 0);
+    problem_manifold(&p, 8);
+    const int32_t axes = neumeta_topology_axis_count(p.topology);
+    assert_ok(p.context, neumeta_manifold_sizes_at(p.manifold, 0.5, sizes, axes));
+    for (int32_t a = 0; a < axes; a++) {
+        int32_t kind;
+        int64_t min;
+        assert_ok(p.context, neumeta_topology_axis(p.topology, a, NULL, &kind, &min, NULL, NULL));
+        if (kind == NEUMETA_AXIS_DEPTH)
+            sizes[a] = min;
+    }
+    assert_ok(p.context, neumeta_manifold_materialize(p.manifold, sizes, axes, NULL, &network));
+    assert_ok(p.context, neumeta_network_save(network, path));
+    assert_ok(p.context, neumeta_network_load(p.topology, path, NULL, &loaded));
+    const fingerprint before = fingerprint_of(&p, network), after = fingerprint_of(&p, loaded);
+    ck_assert_mem_eq(before.bytes, after.bytes, sizeof before.bytes);
+    neumeta_network_free(network);
+    neumeta_network_free(loaded);
+    problem_free(&p);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("integrity");
@@ -350,6 +378,7 @@ int main(void)
     tcase_add_test(cases, what_16_bits_cannot_hold_is_refused_by_name);
     tcase_add_test(cases, options_of_files_are_checked);
     tcase_add_test(cases, fingerprints_name_networks);
+    tcase_add_test(cases, fingerprints_outlive_files_at_any_depth);
     suite_add_tcase(suite, cases);
     return test_main(suite);
 }

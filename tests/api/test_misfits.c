@@ -125,6 +125,16 @@ START_TEST(every_phase_is_checked_before_the_first_step)
         f,
         neumeta_trainer_create(f->manifold, f->network, f->schedule, f->dataset, NULL, &f->trainer),
         "phase 'far'");
+    neumeta_schedule_free(f->schedule);
+    attempt_new(f, &f->schedule, neumeta_schedule_create(f->context, &f->schedule));
+    fault_options(f, FAULT_PAIRS("optimizer", "sgd"));
+    attempt(f, neumeta_schedule_add_phase(f->schedule, "first", 1, 2, f->options));
+    fault_options(f, FAULT_PAIRS("optimizer", "adamw", "keep-moments", "1"));
+    attempt(f, neumeta_schedule_add_phase(f->schedule, "other", 1, 2, f->options));
+    refuse(
+        f,
+        neumeta_trainer_create(f->manifold, f->network, f->schedule, f->dataset, NULL, &f->trainer),
+        "phase 'other': KEEP_MOMENTS needs the OPTIMIZER of the phase before");
     fault_free(f);
 }
 END_TEST

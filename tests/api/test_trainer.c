@@ -598,6 +598,67 @@ START_TEST(checkpoints_are_written_while_training_runs)
 }
 END_TEST
 
+/* Whether all steps were made by themselves, or there are none. */
+START_TEST(a_run_ends_with_a_checkpoint_even_without_steps)
+{
+    static const char *const epochs[] = {"0.3", "0"};
+    char *folder = test_directory(), *path = test_path(folder, "end");
+    test_problem problem;
+    neumeta_trainer *trainer = NULL;
+    problem_create(&problem, 1, NEUMETA_NORM_FOLD, 0);
+    problem_manifold(&problem, 16);
+    neumeta_schedule *schedule =
+        problem_schedule(&problem, 1, 9, PAIRS("epochs", epochs[_i], "batch", "16"));
+    neumeta_options *options = problem_options(problem.context, PAIRS("checkpoint-path", path));
+    assert_ok(problem.context, neumeta_trainer_create(problem.manifold, problem.network, schedule,
+                                                      problem.dataset, options, &trainer));
+    while (neumeta_trainer_step(trainer) == NEUMETA_OK)
+        continue;
+    assert_ok(problem.context, neumeta_trainer_run(trainer));
+    assert_ok(problem.context, neumeta_trainer_restore(trainer, path));
+    assert_status(problem.context, neumeta_trainer_step(trainer), NEUMETA_CANCELLED);
+    neumeta_options_free(options);
+    neumeta_schedule_free(schedule);
+    neumeta_trainer_free(trainer);
+    problem_free(&problem);
+    free(path);
+    test_directory_remove(folder);
+}
+END_TEST
+
+/* Averaged running statistics belong to averaged weights: a phase that does nothing loses neither.
+ */
+START_TEST(averages_of_running_statistics_are_kept_with_the_moments)
+{
+    float *values[2];
+    int64_t count = 0;
+    for (int phases = 1; phases <= 2; phases++) {
+        test_problem problem;
+        neumeta_trainer *trainer = NULL;
+        problem_create(&problem, 1, 0, 0);
+        neumeta_schedule *schedule =
+            problem_schedule(&problem, 0, -1, PAIRS("epochs", "0.5", "batch", "16", "ema", "0.9"));
+        neumeta_options *nothing =
+            problem_options(problem.context,
+                            PAIRS("epochs", "0", "batch", "16", "ema", "0.9", "keep-moments", "1"));
+        if (phases == 2)
+            assert_ok(problem.context,
+                      neumeta_schedule_add_phase(schedule, "nothing", 0, -1, nothing));
+        assert_ok(problem.context, neumeta_trainer_create_plain(problem.network, schedule,
+                                                                problem.dataset, NULL, &trainer));
+        assert_ok(problem.context, neumeta_trainer_run(trainer));
+        values[phases - 1] = problem_weights(problem.network, &count);
+        neumeta_trainer_free(trainer);
+        neumeta_options_free(nothing);
+        neumeta_schedule_free(schedule);
+        problem_free(&problem);
+    }
+    assert_equal_bits(values[0], count, values[1], count);
+    free(values[0]);
+    free(values[1]);
+}
+END_TEST
+
 START_TEST(handles_of_a_training_may_be_freed_in_any_order)
 {
     test_problem problem;
@@ -637,6 +698,8 @@ int main(void)
     tcase_add_test(threads, the_thread_count_does_not_change_a_bit);
     tcase_add_test(threads, the_sandwich_rule_shares_items_and_teaches_narrow_sizes);
     tcase_add_test(threads, checkpoints_are_written_while_training_runs);
+    tcase_add_loop_test(cases, a_run_ends_with_a_checkpoint_even_without_steps, 0, 2);
+    tcase_add_test(cases, averages_of_running_statistics_are_kept_with_the_moments);
     tcase_add_test(threads, handles_of_a_training_may_be_freed_in_any_order);
     suite_add_tcase(suite, cases);
     suite_add_tcase(suite, threads);

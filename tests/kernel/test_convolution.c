@@ -320,6 +320,46 @@ START_TEST(shapes_that_cannot_be_are_refused)
 }
 END_TEST
 
+static void assert_roomy(const nmi_kernels *kernels, int32_t precision, nmi_conv_room room,
+                         const nmi_conv_shape *shape)
+{
+    const nmi_conv_path path = nmi_conv_path_of(kernels, precision, shape);
+    ck_assert_msg(nmi_conv_workspace_bytes(path, shape) <= room.workspace_bytes &&
+                      nmi_conv_packed_floats(path, shape) <= room.packed_floats &&
+                      nmi_conv_packed_transposed_floats(path, shape) <= room.transposed_floats &&
+                      nmi_conv_gradient_floats(path, shape) <= room.gradient_floats,
+                  "%s: no room for %d to %d channels, side %d, kernel %d, stride %d", kernels->name,
+                  (int)shape->in_channels, (int)shape->out_channels, (int)shape->in_height,
+                  (int)shape->kernel, (int)shape->stride);
+}
+
+/* Fewer channels may need more: another path, or what matrix tiles leave over. */
+START_TEST(room_for_many_channels_is_room_for_few)
+{
+    static const int64_t channels[] = {7, 8, 17, 33}, sides[] = {4, 8, 32};
+    const nmi_kernels *kernels = kernels_at(_i);
+    for (int n = 0; kernels != NULL && n < 4 * 4 * 3 * 4 * 2 * 2; n++) {
+        const int32_t precision = n % 2 == 0 ? NMI_FP32 : NMI_BF16;
+        const int64_t kernel = 2 * (n / 4 % 4) + 1, side = sides[n / 16 % 3];
+        nmi_conv_shape most = {
+            channels[n / 48 % 4], side,      side, channels[n / 192], 0, 0, kernel,
+            1 + n / 2 % 2,        kernel / 2};
+        ck_assert(nmi_conv_shape_complete(&most));
+        nmi_conv_shape least = most, shape = most;
+        least.in_channels = least.out_channels = 1;
+        const nmi_conv_room room = nmi_conv_room_between(kernels, precision, &least, &most);
+        for (shape.in_channels = 1; shape.in_channels <= most.in_channels; shape.in_channels++)
+            for (shape.out_channels = 1; shape.out_channels <= most.out_channels;
+                 shape.out_channels++)
+                assert_roomy(kernels, precision, room, &shape);
+        const nmi_conv_room exact = nmi_conv_room_between(kernels, precision, &most, &most);
+        ck_assert_uint_eq(
+            exact.workspace_bytes,
+            nmi_conv_workspace_bytes(nmi_conv_path_of(kernels, precision, &most), &most));
+    }
+}
+END_TEST
+
 /* A dense layer is a 1x1 convolution of 1x1 images: that reference serves it too. */
 START_TEST(dense_layers_equal_the_plain_loops)
 {
@@ -380,6 +420,7 @@ int main(void)
     tcase_add_loop_test(tests, the_input_gradient_equals_the_plain_loops, 0, SHAPES * PATHS);
     tcase_add_loop_test(tests, the_weight_gradient_equals_the_plain_loops, 0, SHAPES * PATHS);
     tcase_add_test(tests, shapes_that_cannot_be_are_refused);
+    tcase_add_loop_test(tests, room_for_many_channels_is_room_for_few, 0, LEVELS);
     tcase_add_loop_test(tests, dense_layers_equal_the_plain_loops, 0, 4 * NMI_KERNEL_LEVELS);
     suite_add_tcase(suite, tests);
     return test_main(suite);

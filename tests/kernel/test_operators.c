@@ -163,6 +163,10 @@ START_TEST(losses_of_known_cases)
                             1e-12);
     ck_assert_double_eq_tol(nmi_loss_reconstruction(3, w, target, true, 1.0f, NULL), 2.0, 1e-5);
     int64_t best;
+    const float no_number[] = {1, NAN, 2, NAN, 0, 0};
+    int64_t none[2];
+    nmi_argmax(2, 3, no_number, none);
+    ck_assert(none[0] == -1 && none[1] == -1);
     nmi_argmax(1, 4, expected, &best);
     ck_assert_int_eq(best, 0);
     float p[2];
@@ -243,6 +247,9 @@ START_TEST(arrays_are_clipped_averaged_and_measured)
     }
     x[N - 1] = -INFINITY;
     ck_assert(!nmi_all_finite(N, x));
+    static float clipped[N];
+    memcpy(clipped, x, sizeof x);
+    ck_assert(isnan(nmi_clipped_norm(N, 0.5f, clipped))); /* not hidden by the clipping */
     x[0] = NAN;
     nmi_clip_value(N, 0.5f, x);
     ck_assert(isnan(x[0]) && x[N - 1] == -0.5f);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Storage of weights, memory of inference, and determinism of runs and passes. */
+#include "nmi_networks.h"
 #include "nmi_pass_internal.h"
 #include "nmi_test.h"
 
@@ -176,6 +177,54 @@ START_TEST(a_pass_takes_no_memory_after_its_creation)
     nmi_topology_release(topology);
     neumeta_context_free(context);
     ck_assert_int_eq(allocator.blocks, 0);
+}
+END_TEST
+
+/* Loss directions of a network whose inner convolution has fewer than eight channels, by a pass
+ * that was made for the widest one and by one of its own: at the narrow one another path runs. */
+START_TEST(a_pass_has_room_for_narrower_convolutions)
+{
+    enum { IMAGES = 16, SIDE = 64, CHANNELS = 8, FLOATS = IMAGES * CHANNELS * SIDE * SIDE };
+    nmi_context *context = test_context();
+    assert_ok(context, neumeta_context_set_threads(context, 2));
+    nmi_topology *t = test_topology(context);
+    const int32_t inner = test_axis(t, "inner", NEUMETA_AXIS_WIDTH, 2, 16);
+    const int32_t out = test_axis(t, "out", NEUMETA_AXIS_WIDTH, CHANNELS, CHANNELS);
+    const int32_t first = test_conv(t, "a", test_input(t, CHANNELS, SIDE), inner);
+    nmi_network *network = test_sealed(t, test_conv(t, "b", first, out), 3);
+    float *inputs = malloc(FLOATS * sizeof *inputs), *direction = malloc(FLOATS * sizeof *inputs);
+    float *gradients[2][4] = {{NULL}}, *outputs[2];
+    const int64_t widest[] = {16, CHANNELS}, narrow[] = {5, CHANNELS};
+    nmi_pass *passes[2] = {NULL, NULL};
+    test_fill(inputs, FLOATS, 5, -1, 1);
+    test_fill(direction, FLOATS, 6, -1, 1);
+    assert_ok(context, nmi_network_resize(network, narrow));
+    test_fill(network->tensors[0].data, network->tensors[0].count, 7, -0.1f, 0.1f);
+    ck_assert_int_le(network->topology->tensor_count, 4);
+    for (int p = 0; p < 2; p++) {
+        assert_ok(context, nmi_pass_create(context, network->topology, p == 0 ? widest : narrow,
+                                           IMAGES, NMI_FP32, &passes[p]));
+        outputs[p] = malloc(FLOATS * sizeof *outputs[p]);
+        for (int32_t i = 0; i < network->topology->tensor_count; i++)
+            gradients[p][i] = calloc((size_t)network->tensors[i].count, sizeof(float));
+        const float *found = nmi_pass_forward(passes[p], network, inputs, IMAGES, NULL);
+        memcpy(outputs[p], found, FLOATS * sizeof *found);
+        nmi_pass_backward(passes[p], network, direction, gradients[p]);
+    }
+    ck_assert_mem_eq(outputs[0], outputs[1], FLOATS * sizeof(float));
+    for (int32_t i = 0; i < network->topology->tensor_count; i++)
+        ck_assert_mem_eq(gradients[0][i], gradients[1][i],
+                         (size_t)network->tensors[i].count * sizeof(float));
+    for (int p = 0; p < 2; p++) {
+        for (int32_t i = 0; i < network->topology->tensor_count; i++)
+            free(gradients[p][i]);
+        free(outputs[p]);
+        nmi_pass_free(passes[p]);
+    }
+    free(inputs);
+    free(direction);
+    nmi_network_release(network);
+    nmi_context_release(context);
 }
 END_TEST
 
@@ -385,6 +434,7 @@ int main(void)
     tcase_add_test(tests, resizing_takes_no_memory_and_stays_within_its_room);
     tcase_add_loop_test(tests, memory_of_a_run_is_what_is_announced_and_kept, 0, 2);
     tcase_add_test(tests, a_pass_takes_no_memory_after_its_creation);
+    tcase_add_test(tests, a_pass_has_room_for_narrower_convolutions);
     tcase_add_loop_test(tests, a_forward_again_computes_only_what_changed, 0, 2);
     tcase_add_test(tests, backward_stops_at_the_lowest_trained_block);
     tcase_add_test(tests, runs_do_not_depend_on_batch_or_threads);

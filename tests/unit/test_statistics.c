@@ -91,7 +91,49 @@ START_TEST(moments_are_those_of_a_plain_computation)
 }
 END_TEST
 
+enum { MANY = 5000, WIDTH = 32 }; /* in double i / MANY * MANY is not always i */
+
+typedef struct visits {
+    int64_t counts[MANY];
+} visits;
+
+static int32_t count_visits(void *user, int32_t split, const int64_t *indices, int64_t count,
+                            float *inputs, int64_t *targets)
+{
+    visits *v = user;
+    (void)split;
+    for (int64_t i = 0; i < count; i++) {
+        v->counts[indices[i]]++;
+        targets[i] = -1; /* nobody wants to know */
+    }
+    memset(inputs, 0, (size_t)(count * 8 * WIDTH) * sizeof *inputs);
+    return 0;
+}
+
+START_TEST(all_items_are_all_once)
+{
+    nmi_context *context = test_context();
+    nmi_network *network = make_network(context);
+    nmi_dataset *dataset = NULL;
+    nmi_moments *moments = NULL;
+    visits seen = {{0}};
+    nmi_options *shape = test_options(context, NEUMETA_KEY_INPUT_CHANNELS, 1,
+                                      NEUMETA_KEY_INPUT_HEIGHT, 8, NEUMETA_KEY_INPUT_WIDTH, WIDTH);
+    assert_ok(context, nmi_dataset_create(context, MANY, 0, count_visits, &seen, shape, &dataset));
+    assert_ok(context, nmi_moments_create(network->topology, dataset, MANY, BATCH, &moments));
+    for (int i = 0; i < MANY; i++)
+        ck_assert_int_eq(seen.counts[i], 1);
+    nmi_moments_free(moments);
+    nmi_options_release(shape);
+    nmi_dataset_release(dataset);
+    nmi_network_release(network);
+    nmi_context_release(context);
+}
+END_TEST
+
 /* --- functions -------------------------------------------------------------------------------- */
+
+static const nmi_size_range measured = {.most = 0.75, .depth = 0.5};
 
 static nmi_statistics *make_statistics(const nmi_topology *topology, bool depths, bool older)
 {
@@ -100,7 +142,8 @@ static nmi_statistics *make_statistics(const nmi_topology *topology, bool depths
     for (int32_t a = 0; a < topology->axis_count; a++)
         moves[a] = nmi_graph_axis_is_inner(topology, a) ||
                    (depths && topology->axes[a].kind == NEUMETA_AXIS_DEPTH);
-    assert_ok(topology->object.context, nmi_statistics_create(topology, moves, 0.75, older, &s));
+    assert_ok(topology->object.context,
+              nmi_statistics_create(topology, moves, &measured, older, &s));
     assert_ok(topology->object.context, nmi_statistics_allocate(s));
     return s;
 }
@@ -299,7 +342,7 @@ START_TEST(widths_that_were_not_measured_lie_between_those_that_were)
     nmi_statistics *s = NULL;
     int64_t sizes[2 * WIDTHS], present[WIDTHS], count = 0;
     float means[WIDTHS], variances[WIDTHS];
-    assert_ok(context, nmi_statistics_create(network->topology, moves, 0.75, false, &s));
+    assert_ok(context, nmi_statistics_create(network->topology, moves, &measured, false, &s));
     assert_ok(context, nmi_statistics_allocate(s));
     ck_assert_int_eq(s->channels, 1);
     for (int64_t width = WIDTHS; width >= WIDTHS / 4; width--) {
@@ -335,13 +378,23 @@ START_TEST(functions_cover_the_axes_and_compressions_that_they_were_fitted_for)
     nmi_statistics *s = make_statistics(network->topology, false, false);
     bool moves[64];
     memcpy(moves, s->moves, (size_t)network->topology->axis_count * sizeof *moves);
-    ck_assert(nmi_statistics_cover(s, moves, 0.75));
-    ck_assert(!nmi_statistics_cover(s, moves, 0.76));
+    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75}));
+    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.76}));
+    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75, .depth = 0.5}));
+    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75, .depth = 0.6}));
+    s->measured.least = 0.1;
+    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75}));
+    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.least = 0.2, .most = 0.75}));
+    s->measured = (nmi_size_range){.most = 0.75, .gap = {0.3, 0.4}};
+    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75}));
+    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75, .gap = {0.35, 0.4}}));
+    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75, .gap = {0.3, 0.5}}));
+    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.25}));
     moves[s->norms[2].axes[0]] = false;
-    ck_assert(nmi_statistics_cover(s, moves, 0.5));
+    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.25}));
     for (int32_t a = 0; a < network->topology->axis_count; a++)
         moves[a] = moves[a] || network->topology->axes[a].kind == NEUMETA_AXIS_DEPTH;
-    ck_assert(!nmi_statistics_cover(s, moves, 0.5));
+    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.25}));
     nmi_statistics_free(s);
     nmi_network_release(network);
     nmi_context_release(context);
@@ -353,6 +406,7 @@ int main(void)
     Suite *suite = suite_create("statistics");
     TCase *cases = tcase_create("statistics");
     tcase_add_test(cases, moments_are_those_of_a_plain_computation);
+    tcase_add_test(cases, all_items_are_all_once);
     tcase_add_test(cases, what_the_terms_can_say_is_found);
     tcase_add_test(cases, terms_follow_from_what_is_in_front);
     tcase_add_test(cases, files_of_format_1_have_terms_of_their_own);
