@@ -194,14 +194,24 @@ int data_png_read(const cli *c, const char *path, int64_t *width, int64_t *heigh
 /* Reads the folder that --data names; free both. The dataset borrows from `data`. */
 int cli_data_open(const cli *c, cli_data *data, neumeta_dataset **dataset);
 void cli_data_release(cli_data *data);
+
+/* --- files (cli_files.c) --------------------------------------------------------------------- */
+
 /* "folder/name", for free(). */
 char *cli_path(const char *folder, const char *name);
 bool cli_exists(const char *path);
-/* Whether both names are there and mean one file. */
+/* Whether both names mean one file, or will once it is written. */
 bool cli_same_file(const char *path, const char *other);
 /* Whether a file can be written there later, so that no long work is lost. `replaced`: the library
  * writes it, which makes a new file beside it. */
 int cli_check_output(const cli *c, const char *path, bool replaced);
+/* A file that will be written, and what names it: "--output". */
+typedef struct cli_file {
+    const char *name, *path;
+} cli_file;
+/* Refuses files that would replace each other or one that is read: by an option, or, unless the
+ * command may work `in_place`, as an operand. */
+int cli_check_apart(const cli *c, const cli_file *written, size_t count, bool in_place);
 
 /* --- other programs (cli_process.c) --------------------------------------------------------- */
 

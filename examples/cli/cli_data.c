@@ -2,54 +2,10 @@
 /* Opens a folder of images as a dataset, whatever format its files have. */
 #include "cli.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 const cli_keys cli_data_keys[] = {{NEUMETA_KEY_HELD_OUT, NEUMETA_KEY_AUGMENT_FLIP}, {0, 0}};
-
-char *cli_path(const char *folder, const char *name)
-{
-    size_t size = strlen(folder) + strlen(name) + 2;
-    char *path = malloc(size);
-    if (path != NULL)
-        snprintf(path, size, "%s/%s", folder, name);
-    return path;
-}
-
-bool cli_exists(const char *path)
-{
-    return access(path, F_OK) == 0;
-}
-
-bool cli_same_file(const char *path, const char *other)
-{
-    struct stat one, two;
-    return stat(path, &one) == 0 && stat(other, &two) == 0 && one.st_dev == two.st_dev &&
-           one.st_ino == two.st_ino;
-}
-
-int cli_check_output(const cli *c, const char *path, bool replaced)
-{
-    struct stat about;
-    const char *slash = strrchr(path, '/');
-    size_t length = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
-    char *folder = length > 0 ? strndup(path, length) : strdup(".");
-    if (folder == NULL)
-        return cli_no_memory(c);
-    int code = CLI_OK;
-    bool there = stat(path, &about) == 0;
-    if (there && (replaced ? !S_ISREG(about.st_mode) : S_ISDIR(about.st_mode)))
-        code = cli_fail(c, "%s cannot be written: it is no regular file", path);
-    else if (there && access(path, W_OK) != 0)
-        code = cli_fail(c, "%s cannot be written: %s", path, strerror(errno));
-    else if ((replaced || !there) && access(folder, W_OK | X_OK) != 0)
-        code = cli_fail(c, "%s cannot be written: folder %s: %s", path, folder, strerror(errno));
-    free(folder);
-    return code;
-}
 
 static int32_t fetch(void *user, int32_t split, const int64_t *indices, int64_t count,
                      float *inputs, int64_t *targets)

@@ -173,11 +173,18 @@ static int from_settings(const cli *c, neumeta_schedule **schedule)
     return code;
 }
 
+const char *cli_recipe_file(const cli *c)
+{
+    const char *recipe = cli_text(c, "recipe");
+    const bool named = recipe == NULL || strcmp(recipe, "nm") == 0 || strcmp(recipe, "ht") == 0;
+    return named ? NULL : recipe;
+}
+
 int cli_schedule(const cli *c, const neumeta_topology *topology, bool manifold,
                  neumeta_schedule **schedule)
 {
     const char *recipe = cli_text(c, "recipe");
-    bool named = recipe != NULL && (strcmp(recipe, "nm") == 0 || strcmp(recipe, "ht") == 0);
+    bool named = recipe != NULL && cli_recipe_file(c) == NULL;
     *schedule = NULL;
     if (recipe != NULL && c->phases != NULL)
         return cli_usage(c, "--recipe and \"phases\" of the settings file exclude each other");
@@ -218,10 +225,11 @@ static int add_draw(const cli *c, const json_t *phase, neumeta_options *options)
  * NULL: none are written out. */
 static int read_phases(const cli *c, json_t **root, const json_t **phases)
 {
-    const char *recipe = cli_text(c, "recipe");
-    bool named = recipe == NULL || strcmp(recipe, "nm") == 0 || strcmp(recipe, "ht") == 0;
-    int code = named ? CLI_OK : cli_read_json(c, recipe, root);
-    *phases = named ? c->phases : json_is_object(*root) ? json_object_get(*root, "phases") : *root;
+    const char *file = cli_recipe_file(c);
+    int code = file == NULL ? CLI_OK : cli_read_json(c, file, root);
+    *phases = file == NULL            ? c->phases
+              : json_is_object(*root) ? json_object_get(*root, "phases")
+                                      : *root;
     return code;
 }
 

@@ -236,8 +236,12 @@ static void finish_part(bench *b, const char *name)
 static int run_parts(bench *b, const bool chosen[PARTS])
 {
     const char *results = cli_text(b->c, "results");
+    int code = CLI_OK;
+    if (results != NULL && strcmp(results, "-") != 0)
+        code = cli_check_apart(b->c, &(cli_file){"--results", results}, 1, false);
     /* What cannot be written should not cost minutes first. */
-    int code = results != NULL ? cli_write_rows(b->c, b->all, results) : CLI_OK;
+    if (code == CLI_OK && results != NULL)
+        code = cli_write_rows(b->c, b->all, results);
     if (code != CLI_OK)
         return code;
     cli_catch_signals(); /* or temporary files would stay */

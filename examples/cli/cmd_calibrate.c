@@ -49,7 +49,9 @@ static int run(cli *c)
         return cli_usage(c, "give one manifold file");
     const char *file = c->operands[0], *output = cli_text(c, "output");
     output = output != NULL ? output : file;
-    int code = cli_check_output(c, output, true);
+    int code = cli_check_apart(c, &(cli_file){"--output", output}, 1, true);
+    if (code == CLI_OK)
+        code = cli_check_output(c, output, true);
     if (code == CLI_OK)
         code = cli_data_open(c, &data, &dataset);
     if (code == CLI_OK)

@@ -63,6 +63,8 @@ static int run(cli *c)
     if (code == CLI_OK && input == NULL)
         code = cli_usage(c, "give one manifold or network file");
     if (code == CLI_OK)
+        code = cli_check_apart(c, &(cli_file){"--output", output}, 1, false);
+    if (code == CLI_OK)
         code = cli_check_output(c, output, true);
     if (code == CLI_OK)
         code = cli_header(c, input, &header);

@@ -194,6 +194,12 @@ static int read_split(const cli *c, job *j)
     return CLI_OK;
 }
 
+static int check_results(const cli *c, const char *path)
+{
+    int code = cli_check_apart(c, &(cli_file){"--results", path}, 1, false);
+    return code == CLI_OK ? cli_check_output(c, path, false) : code;
+}
+
 static int run(cli *c)
 {
     cli_data data;
@@ -204,7 +210,7 @@ static int run(cli *c)
         return cli_usage(c, "give at least one network or manifold file");
     int code = read_split(c, &j);
     if (code == CLI_OK && results != NULL && strcmp(results, "-") != 0)
-        code = cli_check_output(c, results, false);
+        code = check_results(c, results);
     if (code == CLI_OK)
         code = cli_data_open(c, &data, &j.dataset);
     if (code != CLI_OK)

@@ -94,9 +94,9 @@ static int run(cli *c)
     if (code == CLI_OK && c->operand_count != 1)
         code = cli_usage(c, "give one manifold file");
     if (code == CLI_OK)
+        code = cli_check_apart(c, &(cli_file){"--output", output}, 1, false);
+    if (code == CLI_OK)
         code = cli_check_output(c, output, true);
-    if (code == CLI_OK && cli_same_file(c->operands[0], output))
-        code = cli_usage(c, "--output names the manifold itself, which the network would replace");
     if (code == CLI_OK)
         code = cli_manifold_open(c, c->operands[0], &model);
     if (code == CLI_OK)

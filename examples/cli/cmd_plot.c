@@ -189,6 +189,8 @@ static int run(cli *c)
     int code = cli_require(c, "output", &output);
     if (code == CLI_OK && c->operand_count == 0)
         code = cli_usage(c, "give at least one file of JSON lines, or - for stdin");
+    if (code == CLI_OK && strcmp(output, "-") != 0)
+        code = cli_check_apart(c, &(cli_file){"--output", output}, 1, false);
     for (int i = 0; i < c->operand_count && code == CLI_OK; i++)
         code = read_file(c, c->operands[i], &plot);
     if (code == CLI_OK && plot.count == 0)

@@ -50,7 +50,9 @@ static int run(cli *c)
     const char *file = c->operands[0], *output = cli_text(c, "output");
     output = output != NULL ? output : file;
     json_t *rows = json_array();
-    int code = cli_check_output(c, output, true);
+    int code = cli_check_apart(c, &(cli_file){"--output", output}, 1, true);
+    if (code == CLI_OK)
+        code = cli_check_output(c, output, true);
     if (code == CLI_OK)
         code = cli_data_open(c, &data, &dataset);
     if (code == CLI_OK)

@@ -35,6 +35,8 @@ static int run(cli *c)
     if (code == CLI_OK && c->operand_count != 1)
         code = cli_usage(c, "give one network file");
     if (code == CLI_OK)
+        code = cli_check_apart(c, &(cli_file){"--output", output}, 1, false);
+    if (code == CLI_OK)
         code = cli_check_output(c, output, true);
     if (code == CLI_OK)
         code = cli_network(c, NULL, "topology", c->operands[0], &network);

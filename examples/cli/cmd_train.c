@@ -82,6 +82,7 @@ static const cli_column columns[] = {
 
 typedef struct job {
     bool manifold_wanted, resuming;
+    bool prepared_used; /* whether `prepared` is this training's */
     const char *output;
     const char *start;           /* file of the manifold to go on from, or NULL */
     char *checkpoint, *prepared; /* files */
@@ -131,8 +132,6 @@ static int check_start(const cli *c, const job *j)
         return cli_usage(c, "--recipe ht starts blocks anew, which would undo what --start brings");
     if (cli_flag(c, "teacher") && !cli_flag(c, "teacher-topology"))
         return cli_usage(c, "--teacher needs --teacher-topology beside --start");
-    if (cli_same_file(j->start, j->output))
-        return cli_usage(c, "--start and --output name the same file");
     return CLI_OK;
 }
 
@@ -169,12 +168,18 @@ static int check_usage(const cli *c, job *j)
 /* Before hours of training: whether what they yield can be written, and what it would destroy. */
 static int check_files(const cli *c, const job *j)
 {
-    if (strcmp(j->checkpoint, j->output) == 0)
-        return cli_usage(c, "--checkpoint and --output name the same file");
+    const cli_file written[] = {
+        {"--output", j->output},
+        {"--checkpoint", j->checkpoint},
+        {"--checkpoint with .reference behind it", j->prepared},
+    };
+    int code = cli_check_apart(c, written, sizeof written / sizeof *written, false);
+    if (code != CLI_OK)
+        return code;
     if (cli_exists(j->checkpoint) && !j->resuming)
         return cli_usage(c, "%s holds an interrupted training; add --resume to go on, or delete it",
                          j->checkpoint);
-    int code = cli_check_output(c, j->output, true);
+    code = cli_check_output(c, j->output, true);
     return code == CLI_OK ? cli_check_output(c, j->checkpoint, true) : code;
 }
 
@@ -205,6 +210,7 @@ static int smooth(const cli *c, job *j)
 {
     double before, after;
     if (j->resuming && cli_exists(j->prepared)) {
+        j->prepared_used = true;
         neumeta_network_free(j->network);
         return cli_check(c, neumeta_network_load(j->topology, j->prepared, NULL, &j->network),
                          j->prepared);
@@ -214,6 +220,7 @@ static int smooth(const cli *c, job *j)
         cli_note(c, "roughness %.4g before smoothing, %.4g after", before, after);
     if (code == CLI_OK)
         code = cli_check(c, neumeta_network_save(j->network, j->prepared), j->prepared);
+    j->prepared_used = code == CLI_OK;
     return code;
 }
 
@@ -379,7 +386,8 @@ static int train(const cli *c, job *j, double hours)
         return stop(c, j, false);
     if (code == CLI_OK) {
         unlink(j->checkpoint);
-        unlink(j->prepared);
+        if (j->prepared_used)
+            unlink(j->prepared);
         report(c, j, true);
     }
     return code;

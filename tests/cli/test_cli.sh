@@ -196,6 +196,50 @@ if [ "$(id -u)" -ne 0 ]; then
     says "fixed cannot be written"
 fi
 
+# --- files that a training would lose ---
+# apart FILE SENTENCE ARGUMENT...: refused, and the file is as before.
+apart()
+{
+    local file=$1 sentence=$2
+    shift 2
+    cp "$file" before
+    gives 2 "$sentence" train $tiny --epochs 0.1 --batch 20 "$@"
+    says "$sentence are the same file"
+    one_sentence
+    passes "$file is left alone" cmp "$file" before
+}
+mkdir folder
+ln -s . folder/here
+ln -s whole.safetensors link.safetensors
+cp whole.safetensors run.reference
+echo '{"phases": [{"name": "all", "epochs": 0.1, "batch": 20}]}' >all.json
+echo '{"augment-shift": 1}' >shift.json
+apart rows "--output and --checkpoint" --output m.st --checkpoint ./m.st
+passes "nothing is trained" test ! -e m.st
+apart rows "--output and --checkpoint" --output folder/x --checkpoint folder/here/x
+apart run.reference "--output and --checkpoint with .reference behind it" --output run.reference \
+    --checkpoint run
+apart run.reference "--reference and --checkpoint with .reference behind it" --output m.st \
+    --reference run.reference --checkpoint run --smooth
+apart whole.safetensors "--reference and --output" --reference whole.safetensors \
+    --output whole.safetensors
+apart whole.safetensors "--reference and --output" --reference link.safetensors \
+    --output ./whole.safetensors
+apart whole.safetensors "--reference and --checkpoint" --reference whole.safetensors --output m.st \
+    --checkpoint whole.safetensors
+apart whole.safetensors "--teacher and --output" --teacher whole.safetensors \
+    --loss-distillation 1 --distillation-teacher network --output whole.safetensors
+apart all.json "--recipe and --output" --recipe all.json --output all.json
+apart shift.json "--settings and --output" --settings shift.json --output shift.json
+gives 0 "a training without --smooth" train $tiny --epochs 0.1 --batch 20 --checkpoint other \
+    --output run.reference
+cp whole.safetensors other.reference
+gives 0 "a training beside a file that is not its own" train $tiny --epochs 0.1 --batch 20 \
+    --checkpoint other --output m.st
+passes "leaves that" cmp whole.safetensors other.reference
+gives 0 "a training with --smooth" train $tiny --epochs 0.1 --batch 20 --smooth --output m.st
+passes "leaves nothing of its own" test ! -e m.st.checkpoint -a ! -e m.st.checkpoint.reference
+
 gives 0 "evaluation" evaluate whole.safetensors $tiny --split test --json --results rows.jsonl
 passes "it learned" test "$(member out 1 accuracy | cut -c 1-3)" != 0.1
 passes "results file equals output" cmp out rows.jsonl
@@ -203,6 +247,10 @@ gives 0 "evaluation as a table" evaluate whole.safetensors $tiny --split held-ou
 prints "accuracy %"
 passes "it says how far it is" grep -q '"event":"progress","evaluating":"whole.safetensors"' err
 passes "as JSON" is_json_lines err
+cp whole.safetensors before
+gives 2 "results over a network" evaluate best.safetensors whole.safetensors $tiny --results ./whole.safetensors
+says "whole.safetensors and --results are the same file"
+passes "it is left alone" cmp whole.safetensors before
 gives 1 "results in no folder" evaluate whole.safetensors $tiny --results none/rows.jsonl
 one_sentence
 gives 1 "evaluation of another topology" evaluate whole.safetensors --data idx \
@@ -285,6 +333,14 @@ one_sentence
 gives 0 "calibrating anew" calibrate n.safetensors --data idx --calibrate-sizes 5 \
     --calibrate-items 30 --gamma-max 0.75 --output again.safetensors
 passes "makes other functions" sh -c '! cmp -s n.safetensors again.safetensors'
+cp n.safetensors place.safetensors
+gives 0 "calibrating in place" calibrate place.safetensors --data idx --calibrate-sizes 5 \
+    --calibrate-items 30 --gamma-max 0.75 --output ./place.safetensors
+passes "makes the same" cmp place.safetensors again.safetensors
+echo '{"calibrate-sizes": 5}' >sizes.json
+gives 2 "calibrating into the settings" calibrate n.safetensors --data idx --settings sizes.json \
+    --output sizes.json
+says "--settings and --output are the same file"
 gives 1 "nothing to calibrate" calibrate m.safetensors --data idx
 says "no norms"
 one_sentence
@@ -328,7 +384,7 @@ says "--teacher needs --teacher-topology beside --start"
 gives 2 "a recipe that starts anew" $goes_on --recipe ht --output x.safetensors
 says "--recipe ht starts blocks anew"
 gives 2 "a start that would be replaced" $goes_on --recipe still.json --output settled.safetensors
-says "--start and --output name the same file"
+says "--start and --output are the same file"
 gives 0 "without a recipe" $goes_on --epochs 0.1 --batch 20 --calibrate-sizes 3 --calibrate-items 20 \
     --storage f16 --output plain.safetensors
 says "too few sizes to leave some out"
@@ -350,7 +406,7 @@ passes "is not" test ! -s err
 gives 0 "evaluation below it" evaluate settled.safetensors --data idx --gamma 0,0.75 --json
 says "1 of 2 networks are smaller"
 gives 2 "a network in the place of its manifold" materialize settled.safetensors --output settled.safetensors
-says "--output names the manifold itself"
+says "settled.safetensors and --output are the same file"
 gives 0 "calibrating as far as trained" calibrate plain.safetensors --data idx --calibrate-sizes 6 \
     --calibrate-items 20 --output again.safetensors
 gives 0 "keeps 16 bits" inspect again.safetensors --tensors
@@ -518,6 +574,10 @@ gives 2 "a network of eight bits" convert half.safetensors --topology lenet --ch
 says "STORAGE i8 is for manifolds"
 gives 0 "convert a network" convert half.safetensors --topology lenet --channels 4 --norm fold --storage bf16 \
     --output small.safetensors
+gives 2 "convert in place" convert ./m16.safetensors --output m16.safetensors
+says "m16.safetensors and --output are the same file"
+gives 2 "smooth in place" smooth whole.safetensors $lenet --output whole.safetensors
+says "whole.safetensors and --output are the same file"
 gives 2 "convert to nothing known" convert m.safetensors --storage f15 --output x.safetensors
 gives 2 "convert nothing" convert --output x.safetensors
 rm -f x.safetensors
