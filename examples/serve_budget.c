@@ -94,6 +94,10 @@ static void make_ladder(neumeta_context *context, neumeta_manifold *manifold, la
     neumeta_topology *topology = NULL;
     must(context, neumeta_manifold_topology(manifold, &topology));
     l->axes = neumeta_topology_axis_count(topology);
+    if (l->axes > AXES_MAX) {
+        fprintf(stderr, "the manifold has %d axes, must have at most %d\n", (int)l->axes, AXES_MAX);
+        exit(EXIT_FAILURE);
+    }
     for (l->count = 0; l->count < LEVELS; l->count++) {
         int64_t *sizes = l->sizes[l->count], flops = 0;
         double latency = 0;

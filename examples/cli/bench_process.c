@@ -184,6 +184,31 @@ static int load_plain(const bench *b, const char *path, neumeta_network **networ
     return code;
 }
 
+/* Whether the manifold takes our images. The library tells no shapes, but a topology's first node
+ * is its input. */
+static int check_input(const bench *b, const char *path)
+{
+    json_t *header = NULL;
+    int code = cli_header(b->c, path, &header);
+    if (code == CLI_OK && strcmp(cli_header_kind(header), "manifold") != 0)
+        code = cli_fail(b->c, "%s is no manifold", path);
+    const char *text = json_string_value(
+        json_object_get(json_object_get(header, "__metadata__"), "neumeta.topology"));
+    json_t *topology = text != NULL ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    const json_t *input = json_array_get(json_object_get(topology, "nodes"), 0);
+    const json_int_t channels = json_integer_value(json_object_get(input, "channels"));
+    const json_int_t height = json_integer_value(json_object_get(input, "height"));
+    const json_int_t width = json_integer_value(json_object_get(input, "width"));
+    if (code == CLI_OK &&
+        (channels != BENCH_CHANNELS || height != BENCH_SIDE || width != BENCH_SIDE))
+        code = cli_fail(b->c, "%s takes images of %lld x %lld x %lld, must be %d x %d x %d", path,
+                        (long long)channels, (long long)height, (long long)width, BENCH_CHANNELS,
+                        BENCH_SIDE, BENCH_SIDE);
+    json_decref(topology);
+    json_decref(header);
+    return code;
+}
+
 static int grow(const bench *b, const char *path, double *seconds, neumeta_network **network)
 {
     int64_t sizes[AXES_MAX];
@@ -218,6 +243,8 @@ int bench_process(const bench *b, const char *path, bool grown)
     int64_t *targets = malloc((size_t)batch * sizeof *targets);
     bool memory = inputs != NULL && outputs != NULL && targets != NULL;
     int code = memory ? CLI_OK : cli_no_memory(b->c);
+    if (code == CLI_OK && grown)
+        code = check_input(b, path);
     if (code == CLI_OK)
         bench_items(batch, inputs, targets);
     const double begin = cli_seconds();

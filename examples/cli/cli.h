@@ -99,7 +99,12 @@ int cli_set_json(const cli *c, neumeta_options *options, const char *where, cons
 char *cli_json_text(const json_t *value);
 int cli_read_json(const cli *c, const char *path, json_t **value);
 
-/* --- saying things (cli_report.c, cli_table.c, cli_watch.c) --- */
+/* --- saying things (cli_print.c, cli_report.c, cli_table.c, cli_watch.c) --- */
+
+/* Makes each control character a '?', in place; returns the text. */
+char *cli_clean(char *text);
+/* One line, with so many digits of real numbers. */
+void cli_put_json(FILE *out, const json_t *value, size_t digits);
 
 #if defined(__GNUC__)
 #define CLI_FORMAT __attribute__((format(printf, 2, 3)))
@@ -118,6 +123,8 @@ int cli_check(const cli *c, neumeta_status status, const char *what);
 int cli_check_hint(const cli *c, neumeta_status status, const char *what, const char *hint);
 /* What is being done, on stderr, unless --quiet. */
 void cli_note(const cli *c, const char *format, ...) CLI_FORMAT;
+/* What is being done, in the place of the terminal's present line; "" clears that. */
+void cli_overwrite(const cli *c, const char *format, ...) CLI_FORMAT;
 double cli_seconds(void); /* since some fixed moment */
 
 /* From now on Ctrl-C and termination set a flag once instead of ending the process: for work that

@@ -9,7 +9,7 @@
 
 const cli_keys cli_storage_keys[] = {{NEUMETA_KEY_STORAGE, NEUMETA_KEY_STORAGE}, {0, 0}};
 
-static const uint64_t header_max = 100u << 20;
+static const uint64_t header_max = 8u << 20; /* as the library's: see docs/formats.md */
 
 /* Bytes of the whole file by its header; 0 if that is wrong. */
 static int64_t announced(uint64_t length, const json_t *header)
@@ -61,6 +61,9 @@ int cli_header(const cli *c, const char *path, json_t **header)
     if (whole > 0)
         return cli_fail(c, "%s is cut short: it has %lld bytes, its header announces %lld", path,
                         (long long)size, (long long)whole);
+    if (length > header_max && length <= (uint64_t)size)
+        return cli_fail(c, "%s has a header of %llu bytes, must be at most %llu", path,
+                        (unsigned long long)length, (unsigned long long)header_max);
     if (length > (uint64_t)size && length <= header_max)
         return cli_fail(c, "%s is no safetensors file, or cut short within its header", path);
     return cli_fail(c, "%s is no safetensors file", path);

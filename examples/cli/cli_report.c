@@ -6,6 +6,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,11 +14,24 @@
 enum { BAR_CELLS = 24 };
 static const double bar_interval = 0.1, line_interval = CLI_LINE_SECONDS;
 
+/* As vprintf() would print it, without control characters, for free(); NULL if memory ran out. */
+static char *make_text(const char *format, va_list values)
+{
+    va_list again;
+    va_copy(again, values);
+    const int length = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    char *text = length >= 0 ? malloc((size_t)length + 1) : NULL;
+    if (text != NULL)
+        vsnprintf(text, (size_t)length + 1, format, values);
+    return text != NULL ? cli_clean(text) : NULL;
+}
+
 static void say(const cli *c, const char *format, va_list values)
 {
-    fprintf(stderr, "neumeta %s: ", c->command->name);
-    vfprintf(stderr, format, values);
-    fputc('\n', stderr);
+    char *text = make_text(format, values);
+    fprintf(stderr, "neumeta %s: %s\n", c->command->name, text != NULL ? text : "out of memory");
+    free(text);
 }
 
 int cli_fail(const cli *c, const char *format, ...)
@@ -79,6 +93,18 @@ void cli_note(const cli *c, const char *format, ...)
     va_start(values, format);
     say(c, format, values);
     va_end(values);
+}
+
+void cli_overwrite(const cli *c, const char *format, ...)
+{
+    va_list values;
+    if (c->quiet)
+        return;
+    va_start(values, format);
+    char *text = make_text(format, values);
+    va_end(values);
+    fprintf(stderr, "\r%s\033[K", text != NULL ? text : "");
+    free(text);
 }
 
 double cli_seconds(void)
@@ -170,8 +196,9 @@ static void show_bar(const cli_progress *progress, const state *s, double now)
 {
     char cells[BAR_CELLS + 1], score[32] = "", left[32] = "";
     if (isfinite(s->fitted)) {
-        fprintf(stderr, "\r%s [%s] %3d %%  %s  fitting to the reference or data\033[K",
-                progress->name, fill_bar(s->fitted, cells), (int)(100 * s->fitted), s->phase_name);
+        cli_overwrite(progress->c, "%s [%s] %3d %%  %s  fitting to the reference or data",
+                      progress->name, fill_bar(s->fitted, cells), (int)(100 * s->fitted),
+                      s->phase_name);
         return;
     }
     if (isfinite(s->score))
@@ -181,9 +208,9 @@ static void show_bar(const cli_progress *progress, const state *s, double now)
         int seconds = (int)((now - progress->begun) * (1 - s->share) / gone);
         snprintf(left, sizeof left, "  %d:%02d left", seconds / 60, seconds % 60);
     }
-    fprintf(stderr, "\r%s [%s] %3d %%  %s  epoch %.1f  loss %.3f  %.0f images/s%s%s\033[K",
-            progress->name, fill_bar(s->share, cells), (int)(100 * s->share), s->phase_name,
-            s->epoch, s->loss, s->speed, score, left);
+    cli_overwrite(progress->c, "%s [%s] %3d %%  %s  epoch %.1f  loss %.3f  %.0f images/s%s%s",
+                  progress->name, fill_bar(s->share, cells), (int)(100 * s->share), s->phase_name,
+                  s->epoch, s->loss, s->speed, score, left);
 }
 
 static void set_finite(json_t *row, const char *name, double value)
@@ -206,8 +233,7 @@ static void show_line(const cli_progress *progress, const state *s, double now)
         set_finite(row, "images_per_second", round(s->speed));
         set_finite(row, "held_out_score", s->score);
     }
-    json_dumpf(row, stderr, JSON_COMPACT | JSON_REAL_PRECISION(6));
-    fputc('\n', stderr);
+    cli_put_json(stderr, row, 6);
     json_decref(row);
 }
 

@@ -7,15 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CELL_MAX = 96 };
-
-static bool is_used(const json_t *rows, const char *key)
-{
-    for (size_t i = 0; i < json_array_size(rows); i++)
-        if (json_object_get(json_array_get(rows, i), key) != NULL)
-            return true;
-    return false;
-}
+enum { CELL_MAX = 96, COLUMNS_MAX = 32 }; /* no table has as many columns */
 
 /* "32 64 128" for {"conv1": 32, ...}: the axes are named once, below the table. */
 static void write_sizes(const json_t *sizes, char cell[CELL_MAX])
@@ -49,41 +41,46 @@ static void write_cell(const json_t *row, const cli_column *column, char cell[CE
         write_sizes(value, cell);
     else
         snprintf(cell, CELL_MAX, "-");
+    cli_clean(cell);
 }
 
-static bool is_left(const json_t *rows, const cli_column *column)
-{
-    const json_t *value = json_object_get(json_array_get(rows, 0), column->key);
-    return json_is_string(value) || json_is_object(value);
-}
+/* How a column is shown. */
+typedef struct layout {
+    bool used; /* some row has it */
+    bool left;
+    int width;
+} layout;
 
-static int column_width(const json_t *rows, const cli_column *column)
+static layout lay_out(const json_t *rows, const cli_column *column)
 {
     char cell[CELL_MAX];
     size_t width = strlen(column->title);
+    const json_t *first = json_object_get(json_array_get(rows, 0), column->key);
+    layout l = {.left = json_is_string(first) || json_is_object(first)};
     for (size_t i = 0; i < json_array_size(rows); i++) {
-        write_cell(json_array_get(rows, i), column, cell);
+        const json_t *row = json_array_get(rows, i);
+        l.used = l.used || json_object_get(row, column->key) != NULL;
+        write_cell(row, column, cell);
         width = strlen(cell) > width ? strlen(cell) : width;
     }
-    return (int)width;
+    /* Nothing follows the last column, so it needs no blanks behind. */
+    l.width = l.left && column[1].key == NULL ? 0 : (int)width;
+    return l;
 }
 
 /* One line of the table; row NULL: the titles. */
-static void print_line(const json_t *rows, const json_t *row, const cli_column *columns)
+static void print_line(const json_t *row, const cli_column *columns, const layout *layouts)
 {
     char cell[CELL_MAX];
     bool first = true;
-    for (const cli_column *column = columns; column->key != NULL; column++) {
-        if (!is_used(rows, column->key))
+    for (size_t i = 0; columns[i].key != NULL; i++) {
+        if (!layouts[i].used)
             continue;
         if (row != NULL)
-            write_cell(row, column, cell);
+            write_cell(row, &columns[i], cell);
         else
-            snprintf(cell, sizeof cell, "%s", column->title);
-        bool left = is_left(rows, column);
-        /* Nothing follows the last column, so it needs no blanks behind. */
-        int width = left && column[1].key == NULL ? 0 : column_width(rows, column);
-        printf(left ? "%s%-*s" : "%s%*s", first ? "" : "  ", width, cell);
+            snprintf(cell, sizeof cell, "%s", columns[i].title);
+        printf(layouts[i].left ? "%s%-*s" : "%s%*s", first ? "" : "  ", layouts[i].width, cell);
         first = false;
     }
     printf("\n");
@@ -97,8 +94,11 @@ static void print_axes(const json_t *rows)
     const char *name;
     json_t *value;
     printf("sizes:");
-    json_object_foreach ((json_t *)sizes, name, value)
-        printf(" %s", name);
+    json_object_foreach ((json_t *)sizes, name, value) {
+        char cell[CELL_MAX];
+        snprintf(cell, sizeof cell, "%s", name);
+        printf(" %s", cli_clean(cell));
+    }
     printf("\n");
 }
 
@@ -109,11 +109,14 @@ void cli_print_rows(const cli *c, const json_t *rows, const cli_column *columns)
         return;
     }
     bool sizes = false;
-    print_line(rows, NULL, columns);
+    layout layouts[COLUMNS_MAX];
+    for (size_t i = 0; columns[i].key != NULL; i++) {
+        layouts[i] = lay_out(rows, &columns[i]);
+        sizes = sizes || strcmp(columns[i].key, "sizes") == 0;
+    }
+    print_line(NULL, columns, layouts);
     for (size_t i = 0; i < json_array_size(rows); i++)
-        print_line(rows, json_array_get(rows, i), columns);
-    for (const cli_column *column = columns; column->key != NULL; column++)
-        sizes = sizes || strcmp(column->key, "sizes") == 0;
+        print_line(json_array_get(rows, i), columns, layouts);
     if (sizes)
         print_axes(rows);
 }
@@ -124,10 +127,8 @@ int cli_write_rows(const cli *c, const json_t *rows, const char *path)
     FILE *out = standard ? stdout : fopen(path, "w");
     if (out == NULL)
         return cli_fail(c, "%s cannot be written: %s", path, strerror(errno));
-    for (size_t i = 0; i < json_array_size(rows); i++) {
-        json_dumpf(json_array_get(rows, i), out, JSON_COMPACT | JSON_REAL_PRECISION(9));
-        fputc('\n', out);
-    }
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        cli_put_json(out, json_array_get(rows, i), 9);
     bool failed = ferror(out) != 0;
     if (!standard)
         failed = fclose(out) != 0 || failed;

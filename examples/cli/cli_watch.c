@@ -17,12 +17,11 @@ int32_t cli_watch_step(void *user, double done)
     cli_watch *w = user;
     const double now = cli_seconds();
     if (!w->c->quiet && w->line) {
-        fprintf(stderr, "\r%s: %s, %d %%\033[K", w->name, w->doing, (int)(100 * done));
+        cli_overwrite(w->c, "%s: %s, %d %%", w->name, w->doing, (int)(100 * done));
     } else if (!w->c->quiet && (now >= w->next || done >= 1)) {
         json_t *row = json_pack("{s:s, s:s, s:f, s:f}", "event", "progress", w->doing, w->name,
                                 "progress", done, "seconds", round(10 * (now - w->start)) / 10);
-        json_dumpf(row, stderr, JSON_COMPACT | JSON_REAL_PRECISION(6));
-        fputc('\n', stderr);
+        cli_put_json(stderr, row, 6);
         json_decref(row);
         w->next = now + CLI_LINE_SECONDS;
     }
@@ -31,7 +30,7 @@ int32_t cli_watch_step(void *user, double done)
 
 int cli_watch_end(const cli_watch *watch, neumeta_status status)
 {
-    if (watch->line && !watch->c->quiet)
-        fprintf(stderr, "\r\033[K");
+    if (watch->line)
+        cli_overwrite(watch->c, "%s", "");
     return status == NEUMETA_CANCELLED ? CLI_CANCELLED : cli_check(watch->c, status, watch->name);
 }

@@ -207,6 +207,7 @@ static void tell_machine(bench *b)
 {
     char name[256];
     bench_processor(name, sizeof name);
+    cli_clean(name);
     b->peak = bench_peak(b->threads);
     const char *kernels = neumeta_context_kernels(b->c->context);
     json_t *row = json_pack("{s:s, s:s, s:i, s:i, s:s, s:s, s:f, s:s}", "part", "machine",

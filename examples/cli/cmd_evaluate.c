@@ -140,7 +140,7 @@ static void show_progress(const cli *c, job *j, const char *file, size_t done, s
     if (c->quiet || (!j->line && now < j->next))
         return;
     if (j->line) {
-        fprintf(stderr, "\r%s: %zu of %zu\033[K", file, done + 1, count);
+        cli_overwrite(c, "%s: %zu of %zu", file, done + 1, count);
         return;
     }
     if (j->next <= 0)
@@ -149,8 +149,7 @@ static void show_progress(const cli *c, job *j, const char *file, size_t done, s
     json_t *row = json_pack("{s:s, s:s, s:I, s:I, s:f}", "event", "progress", "evaluating", file,
                             "done", (json_int_t)done, "networks", (json_int_t)count, "seconds",
                             round(10 * (now - j->start)) / 10);
-    json_dumpf(row, stderr, JSON_COMPACT | JSON_REAL_PRECISION(6));
-    fputc('\n', stderr);
+    cli_put_json(stderr, row, 6);
     json_decref(row);
 }
 
@@ -172,8 +171,8 @@ static int evaluate_file(const cli *c, job *j, const char *file, bool *manifold)
         if (code == CLI_OK && cli_interrupted())
             code = CLI_CANCELLED;
     }
-    if (j->line && !c->quiet)
-        fprintf(stderr, "\r\033[K");
+    if (j->line)
+        cli_overwrite(c, "%s", "");
     cli_sizes_release(&list);
     cli_model_release(&model);
     return code;

@@ -118,11 +118,16 @@ static int show_topology(const cli *c, const neumeta_topology *topology,
 
 /* --- a file ---------------------------------------------------------------------------------- */
 
+/* INT64_MAX: as many or more. */
 static int64_t count_elements(const json_t *shape)
 {
     int64_t elements = 1;
-    for (size_t i = 0; i < json_array_size(shape); i++)
-        elements *= (int64_t)json_integer_value(json_array_get(shape, i));
+    for (size_t i = 0; i < json_array_size(shape); i++) {
+        const int64_t size = (int64_t)json_integer_value(json_array_get(shape, i));
+        if (size <= 0)
+            return 0;
+        elements = elements > INT64_MAX / size ? INT64_MAX : elements * size;
+    }
     return elements;
 }
 
@@ -142,7 +147,8 @@ static json_t *list_tensors(const json_t *header, int64_t *elements)
                                               type != NULL ? type : "?", "shape",
                                               text != NULL ? text : "?"));
         free(text);
-        *elements += count_elements(shape);
+        const int64_t own = count_elements(shape);
+        *elements = own > INT64_MAX - *elements ? INT64_MAX : *elements + own;
     }
     return rows;
 }
@@ -235,7 +241,8 @@ static int show_file(const cli *c, const char *path, json_t *all)
         add_fact(facts, "file", json_string(path));
         add_fact(facts, "kind", json_string(kind[0] != '\0' ? kind : "foreign safetensors"));
         add_fact(facts, "tensors", json_integer((json_int_t)json_array_size(tensors)));
-        add_fact(facts, "values", json_integer(elements));
+        add_fact(facts, "values",
+                 elements < INT64_MAX ? json_integer(elements) : json_string("too many"));
         add_metadata(header, facts);
         if (strcmp(kind, "manifold") == 0)
             code = show_manifold(c, path, all, facts);
@@ -269,8 +276,7 @@ static int run(cli *c)
         json_decref(facts);
     }
     if (code == CLI_OK && c->json) {
-        json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-        printf("\n");
+        cli_put_json(stdout, all, 9);
     }
     json_decref(all);
     return code;

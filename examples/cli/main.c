@@ -2,6 +2,7 @@
 /* The `neumeta` command: finds the subcommand and gives it its arguments and a context. */
 #include "cli.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 const cli_command *const cli_commands[] = {
@@ -9,12 +10,19 @@ const cli_command *const cli_commands[] = {
     &cmd_materialize, &cmd_convert, &cmd_smooth,    &cmd_bench,  &cmd_plot,     NULL,
 };
 
+static void print_words(const char *before, const char *words, const char *after)
+{
+    char *copy = strdup(words);
+    fprintf(stderr, "%s%s%s\n", before, copy != NULL ? cli_clean(copy) : "", after);
+    free(copy);
+}
+
 static void print_log(void *user, int32_t level, const char *message)
 {
     const cli *c = user;
     /* A failure comes as a status too, and is told by cli_check(). */
     if (!c->quiet && level != NEUMETA_LOG_ERROR)
-        fprintf(stderr, "%s\n", message);
+        print_words("", message, "");
 }
 
 static int open_context(cli *c)
@@ -80,6 +88,6 @@ int main(int argc, char **argv)
         cli_help(NULL, argc > 1 ? stdout : stderr);
         return argc > 1 ? CLI_OK : CLI_USAGE;
     }
-    fprintf(stderr, "neumeta: there is no command '%s'; see neumeta --help\n", name);
+    print_words("neumeta: there is no command '", name, "'; see neumeta --help");
     return CLI_USAGE;
 }

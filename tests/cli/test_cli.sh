@@ -12,6 +12,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/neumeta-cli.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 python3 "$source/make_data.py" . || exit 1
+python3 "$source/make_strange.py" . || exit 1
 
 checks=0
 failures=0
@@ -38,6 +39,12 @@ gives()
 says() { passes "it says '$1'" grep -qF -- "$1" err; }
 prints() { passes "it prints '$1'" grep -qF -- "$1" out; }
 one_sentence() { passes "it says one sentence" test "$(wc -l <err)" -eq 1; }
+# No control character but the ends of lines, nor one of the two bytes from U+0080 on.
+is_harmless()
+{
+    python3 -c 'import re, sys
+sys.exit(re.search(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]", open(sys.argv[1], "rb").read()) is not None)' "$1"
+}
 is_json_lines()
 {
     python3 -c 'import json, sys
@@ -265,6 +272,28 @@ echo "nothing" >text.safetensors
 gives 1 "no safetensors file" inspect text.safetensors
 says "is no safetensors file"
 gives 1 "file missing" inspect none.safetensors
+gives 1 "a longer header than the library takes" inspect long.safetensors
+says "long.safetensors has a header of 83886"
+gives 0 "more values than can be counted" inspect huge.safetensors
+passes "are too many" grep -q "^values  *too many" out
+gives 0 "controls of a terminal" inspect controls.safetensors
+passes "are not printed" is_harmless out
+passes "but what they stand in is" grep -q "note  *?\]0;title??\[31mred???31mredü" out
+gives 0 "controls as JSON" inspect controls.safetensors --json
+passes "are escaped" is_harmless out
+passes "and none is lost" python3 -c 'import json
+facts = {row["name"]: row["value"] for row in json.load(open("out"))["facts"]}
+assert facts["note"] == "\x1b]0;title\x07\x1b[31mred\x7f\n\x9b31mred\u00fc"'
+gives 1 "controls in a sentence of the library" inspect kind.safetensors
+passes "are not said" is_harmless err
+gives 1 "controls in a name" inspect $'no\e[31m\u009bfile'
+says "no?[31m?file cannot be opened"
+gives 2 "controls in a command" $'fly\e[31m'
+says "no command 'fly?[31m'"
+# Processor time, so that other work does not count; sanitisers take their share.
+(ulimit -t 8; "$neumeta" inspect many.safetensors >out 2>err)
+passes "a table of 50,000 rows takes no time" test $? -eq 0
+passes "and is whole" test "$(grep -c "^t[0-9]" out)" = 50000
 gives 0 "inspect a network" inspect whole.safetensors --topology lenet --channels 4 \
     --input-channels 1 --tensors
 prints "conv1.weight"
@@ -693,6 +722,12 @@ gives 1 "no network to start with" bench --once none.safetensors
 says "none.safetensors"
 gives 1 "no manifold to grow" bench --grow none.safetensors
 says "none.safetensors"
+gives 1 "a manifold of other images" bench --grow m.safetensors
+says "m.safetensors takes images of 1 x 28 x 28, must be 3 x 32 x 32"
+one_sentence
+echo '{"parts": "run"}' >bench.json
+gives 2 "benchmarks over their settings" bench --settings bench.json --results bench.json
+says "--settings and --results are the same file"
 gives 1 "benchmarks that cannot be written" $bench --parts run --results none/bench.jsonl
 says "none/bench.jsonl cannot be written"
 passes "no file is left" test -z "$(ls neumeta-bench-* 2>/dev/null)"
@@ -710,6 +745,14 @@ gives 2 "points of an unknown line" plot range.jsonl --points rows --output plot
 gives 0 "plot of sizes" plot range.jsonl --x sizes.conv1.width --series gamma --log --output p.svg
 gives 1 "nothing to plot" plot range.jsonl --x sizes.none --output p.svg
 gives 1 "plot of no JSON" plot phases.json --output p.svg
+
+# --- an example that takes manifolds ---
+budget=$(dirname "$neumeta")/serve_budget
+if [ -x "$budget" ]; then
+    "$budget" axes.safetensors >out 2>err
+    passes "more axes than the example has room for: exit code 1" test $? -eq 1
+    says "has 300 axes, must have at most 256"
+fi
 
 echo "$((100 * (checks - failures) / checks))%: Checks: $checks, Failures: $failures, Errors: 0"
 [ $failures -eq 0 ]
