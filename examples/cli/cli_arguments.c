@@ -78,6 +78,12 @@ static int32_t find_key(const cli_command *command, const char *name)
     return 0;
 }
 
+static bool names_path(const cli_option *option)
+{
+    return option->argument != NULL &&
+           (strcmp(option->argument, "FOLDER") == 0 || strstr(option->argument, "FILE") != NULL);
+}
+
 static int add_value(cli *c, const char *name, const char *text, bool from_file)
 {
     if (c->value_count == c->value_capacity) {
@@ -90,6 +96,10 @@ static int add_value(cli *c, const char *name, const char *text, bool from_file)
     }
     const cli_option *option = find_option(c->command, name);
     int32_t key = option == NULL ? find_key(c->command, name) : 0;
+    /* Such as that of a variable that is not set: told before any work. */
+    if (text[0] == '\0' && option != NULL && names_path(option))
+        return cli_usage(c, "--%s is empty, must name a %s", option->name,
+                         strcmp(option->argument, "FOLDER") == 0 ? "folder" : "file");
     char *copy = strdup(text);
     if (copy == NULL)
         return cli_no_memory(c);
@@ -260,6 +270,31 @@ static size_t count_options(const cli_command *command)
     return count;
 }
 
+/* The long option that a word with one dash spells; NULL: none. */
+static const char *meant_option(const char *word, const struct option *table)
+{
+    const size_t length = word[0] == '-' ? strcspn(word + 1, "=") : 0;
+    for (; table->name != NULL; table++)
+        if (strlen(table->name) == length && strncmp(table->name, word + 1, length) == 0)
+            return table->name;
+    return NULL;
+}
+
+/* A letter is in optopt, and getopt_long() stays at its word while that has more of them. */
+static int refuse_option(const cli *c, int argc, char **argv, const struct option *table)
+{
+    if (optopt == 0 || optopt == FIRST_OPTION)
+        return cli_usage(c,
+                         "'%s' is no option of this command, or not the whole of one; see "
+                         "neumeta %s --help",
+                         argv[optind - 1], c->command->name);
+    const bool stays = optind < argc && strchr(argv[optind], optopt) != NULL;
+    const char *meant = stays ? meant_option(argv[optind], table) : NULL;
+    return cli_usage(c, "'-%c' is no option of this command%s%s%s; see neumeta %s --help",
+                     isgraph((unsigned char)optopt) ? optopt : '?', meant != NULL ? ", but --" : "",
+                     meant != NULL ? meant : "", meant != NULL ? " is" : "", c->command->name);
+}
+
 static int scan(cli *c, int argc, char **argv, const struct option *table)
 {
     int code = CLI_OK, index = 0, found;
@@ -270,10 +305,7 @@ static int scan(cli *c, int argc, char **argv, const struct option *table)
         else if (found == 'h')
             code = add_value(c, "help", "1", false);
         else if (found != FIRST_OPTION)
-            code = cli_usage(c,
-                             "'%s' is no option of this command, or not the whole of one; see "
-                             "neumeta %s --help",
-                             argv[optind - 1], c->command->name);
+            code = refuse_option(c, argc, argv, table);
         else
             code = add_value(c, table[index].name, optarg != NULL ? optarg : "1", false);
     }

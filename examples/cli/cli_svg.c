@@ -13,14 +13,15 @@ static const char *const colors[COLORS] = {"#0072b2", "#d55e00", "#009e73", "#cc
                                            "#e69f00", "#56b4e9", "#000000", "#a09000"};
 
 typedef struct scale {
-    double low, high, step; /* of the values; of their logarithms if logarithmic */
+    double low, high, step; /* of the values in this unit; of their logarithms if logarithmic */
+    double unit;            /* above 1 for values so large that sums of them would overflow */
     bool logarithmic;
     int from, to; /* in the picture */
 } scale;
 
 static double place(const scale *s, double value)
 {
-    double v = s->logarithmic ? log10(value) : value;
+    double v = s->logarithmic ? log10(value) : value / s->unit;
     return s->from + (v - s->low) / (s->high - s->low) * (s->to - s->from);
 }
 
@@ -35,6 +36,7 @@ static double round_step(double range, int ticks)
 static scale make_scale(const cli_plot *plot, bool vertical)
 {
     scale s = {.low = INFINITY, .high = -INFINITY, .logarithmic = !vertical && plot->logarithmic};
+    s.unit = 1;
     for (size_t i = 0; i < plot->count; i++)
         for (size_t n = 0; n < plot->series[i].count; n++) {
             double value = vertical ? plot->series[i].y[n] : plot->series[i].x[n];
@@ -42,9 +44,15 @@ static scale make_scale(const cli_plot *plot, bool vertical)
             s.low = fmin(s.low, value);
             s.high = fmax(s.high, value);
         }
-    if (s.high - s.low < 1e-9 * fmax(1, fabs(s.high))) {
-        s.low -= 0.5;
-        s.high += 0.5;
+    const double largest = fmax(fabs(s.low), fabs(s.high));
+    if (largest > 1e300)
+        s.unit = 1e10;
+    s.low /= s.unit;
+    s.high /= s.unit;
+    if (s.high - s.low < 1e-9 * fmax(1, largest / s.unit)) {
+        const double margin = fmax(0.5, 1e-3 * largest / s.unit);
+        s.low -= margin;
+        s.high += margin;
     }
     s.step = round_step(s.high - s.low, vertical ? 7 : 8);
     if (s.logarithmic) {
@@ -80,7 +88,7 @@ static void put_label(FILE *out, double x, double y, const char *attributes, con
     fputs("</text>\n", out);
 }
 
-/* "12", "0.25", "3.5 M" */
+/* "12", "0.25", "3.5 M", "1e+300" */
 static void write_number(double value, double step, char *text, size_t size)
 {
     static const struct {
@@ -92,8 +100,10 @@ static void write_number(double value, double step, char *text, size_t size)
         i++;
     double unit = units[i].unit == 0 ? 1 : units[i].unit == 1e4 ? 1e3 : units[i].unit;
     int decimals = step > 0 ? (int)ceil(-log10(step / unit) - 1e-9) : 0;
-    decimals = decimals < 0 ? 0 : decimals > 6 ? 6 : decimals;
-    snprintf(text, size, "%.*f%s", decimals, value / unit, units[i].letter);
+    if (decimals > 6 || fabs(value) >= 1e15)
+        snprintf(text, size, "%.12g", value);
+    else
+        snprintf(text, size, "%.*f%s", decimals > 0 ? decimals : 0, value / unit, units[i].letter);
 }
 
 static void put_tick(FILE *out, const scale *s, bool vertical, double value, double step)
@@ -116,7 +126,9 @@ static void put_ticks(FILE *out, const scale *s, bool vertical)
         int count = (int)lround((s->high - s->low) / s->step);
         for (int i = 0; i <= count; i++) {
             double value = s->low + i * s->step;
-            put_tick(out, s, vertical, fabs(value) < s->step * 1e-6 ? 0 : value, s->step);
+            value = fabs(value) < s->step * 1e-6 ? 0 : value * s->unit;
+            if (isfinite(value)) /* the outermost may be beyond all numbers */
+                put_tick(out, s, vertical, value, s->step * s->unit);
         }
         return;
     }

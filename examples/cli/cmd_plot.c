@@ -83,6 +83,8 @@ static int add_row(const cli *c, const json_t *row, const char *file, cli_plot *
         return CLI_OK;
     double percent = y_name == NULL || strcmp(y_name, "accuracy") == 0 ? 100 : 1;
     double at_x = json_number_value(x), at_y = percent * json_number_value(y);
+    if (!isfinite(at_y))
+        return cli_fail(c, "%s: %g is too much to show in percent", file, json_number_value(y));
     if (cli_flag(c, "log") && at_x <= 0)
         return cli_fail(c, "%s: a logarithmic axis cannot show %g", file, at_x);
     char *name = by != NULL ? cli_json_text(find_member(row, by)) : base_name(file);

@@ -32,7 +32,7 @@ static const cli_option options[] = {
      "replace batch norm before training: fold, skip-init, sqrt-half, affine or group; a manifold "
      "that keeps it is calibrated at the end"},
     {"smooth", NULL, "reorder channels before training, so that neighbours are alike"},
-    {"recipe", "NAME",
+    {"recipe", "NAME|FILE",
      "schedule of a manifold: nm (all blocks at once, default), ht (block after "
      "block), or a JSON file with \"phases\""},
     {"checkpoint", "FILE", "state of the training, to go on from (default OUTPUT.checkpoint)"},

@@ -62,15 +62,10 @@ static int run_command(const cli_command *command, const char *program, int argc
             code = command->run(&c);
     }
     cli_release(&c);
-    /* A full disk or a closed pipe shows up here at the latest. */
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "neumeta %s: the output could not be written\n", command->name);
-        code = code == CLI_OK ? CLI_FAILED : code;
-    }
     return code;
 }
 
-int main(int argc, char **argv)
+static int run_words(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "--help";
     if (strcmp(name, "--version") == 0) {
@@ -90,4 +85,14 @@ int main(int argc, char **argv)
     }
     print_words("neumeta: there is no command '", name, "'; see neumeta --help");
     return CLI_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    const int code = run_words(argc, argv);
+    /* A full disk or a closed pipe shows up here at the latest. */
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    fprintf(stderr, "neumeta: the output could not be written\n");
+    return code == CLI_OK ? CLI_FAILED : code;
 }

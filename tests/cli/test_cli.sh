@@ -73,12 +73,35 @@ for command in fetch train calibrate search evaluate inspect materialize convert
     gives 2 "unknown option of $command" $command --no-such-option
     says "'--no-such-option' is no option of this command"
 done
+for words in --help --version "help train" "train --help" "train --help-settings"; do
+    "$neumeta" $words >/dev/full 2>err
+    passes "$words on a full disk: exit code 1" test $? -eq 1
+    says "the output could not be written"
+done
 gives 0 "list of settings" train --help-settings
 prints "--learning-rate N"
 prints "lenet has 32"
 prints "the share of the inner widths left out"
 gives 2 "value missing" train --output
 says "--output needs a value"
+gives 2 "a long option with one dash" materialize m.safetensors -output x
+says "'-o' is no option of this command, but --output is; see neumeta materialize --help"
+gives 2 "with its value behind" materialize m.safetensors -gamma=0.5 --output x
+says "'-g' is no option of this command, but --gamma is"
+gives 2 "unknown letters" inspect -xy
+says "'-x' is no option of this command; see"
+gives 2 "an unknown letter" inspect m.safetensors -x
+says "'-x' is no option of this command; see"
+for option in output checkpoint reference start teacher recipe settings; do
+    gives 2 "empty --$option" train --data idx --topology lenet "--$option" ""
+    says "--$option is empty, must name a file"
+    one_sentence
+done
+gives 2 "empty --data" evaluate n.safetensors --data ""
+says "--data is empty, must name a folder"
+echo '{"output": ""}' >nowhere.json
+gives 2 "empty output of a settings file" train --data idx --topology lenet --settings nowhere.json
+says "--output is empty"
 gives 2 "output missing" train --data idx
 says "--output is missing"
 gives 2 "topology missing" train --data idx --output n.safetensors
@@ -743,6 +766,29 @@ gives 0 "points in a settings file" plot range.jsonl rows.jsonl --settings repea
 passes "no line is left" test "$(grep -c 'fill="none" stroke="#[^4]' plot.svg)" = 0
 gives 2 "points of an unknown line" plot range.jsonl --points rows --output plot.svg
 gives 0 "plot of sizes" plot range.jsonl --x sizes.conv1.width --series gamma --log --output p.svg
+cp rows.jsonl before
+gives 2 "a plot over its results" plot range.jsonl rows.jsonl --output ./rows.jsonl
+says "rows.jsonl and --output are the same file"
+passes "they are left alone" cmp rows.jsonl before
+# The ends of all numbers, alone and in pairs.
+set -- -1.7e308 -1e300 -1e308 -5e-324 0 5e-324 0.9 1e300 1.7e308
+while [ $# -gt 0 ]; do
+    for other; do
+        for axis in "" --log; do
+            printf '{"x": %s, "y": %s}\n' $1 $other $other $1 >ends.jsonl
+            "$neumeta" plot ends.jsonl --x x --y y $axis --output ends.svg 2>err || continue
+            grep -qi 'nan\|[^a-z]inf' ends.svg && echo "$1 $other $axis"
+        done
+    done
+    shift
+done >bad
+passes "all finite numbers have places" test ! -s bad
+printf '{"x": 1e300, "y": 1}\n' >ends.jsonl
+gives 0 "one point far away" plot ends.jsonl --x x --y y --output ends.svg
+passes "has a readable scale" grep -q ">1e+300<" ends.svg
+printf '{"x": 1, "accuracy": 1e308}\n' >ends.jsonl
+gives 1 "an accuracy beyond all numbers" plot ends.jsonl --x x --output ends.svg
+says "is too much to show in percent"
 gives 1 "nothing to plot" plot range.jsonl --x sizes.none --output p.svg
 gives 1 "plot of no JSON" plot phases.json --output p.svg
 
