@@ -199,6 +199,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_KEY_GRID_TERMS 77
 #define NEUMETA_KEY_INR_RANK 78
 #define NEUMETA_KEY_SEPARABLE_BLOCKS 79
+#define NEUMETA_KEY_TRUNK_BLOCKS 80
 /* Phases of a schedule */
 #define NEUMETA_KEY_EPOCHS 100
 #define NEUMETA_KEY_BATCH 101
@@ -758,9 +759,10 @@ NEUMETA_API void neumeta_dataset_free(neumeta_dataset *dataset);
  * functions of the sizes, which neumeta_manifold_calibrate() finds after training.
  *
  * @param topology  Sealed; retained.
- * @param options   INR_KIND, MORPH_BLOCKS, MLP_BLOCKS, SEPARABLE_BLOCKS, SEED; for grids GRID_GAUGE,
- *                  GRID_TERMS; for separable INRs INR_RANK; for these and MLPs INR_ENCODING, INR_HIDDEN, INR_LAYERS, INR_OCTAVES, INR_FUNCTION,
- *                  INR_SCALAR, COORDINATE_SCALE, INR_EXTENT_OCTAVES, NOISE, NOISE_CLAMP.
+ * @param options   INR_KIND, MORPH_BLOCKS, MLP_BLOCKS, SEPARABLE_BLOCKS, TRUNK_BLOCKS, SEED; for
+ *                  grids GRID_GAUGE, GRID_TERMS; for separable INRs INR_RANK; for all but grids
+ *                  INR_ENCODING, INR_HIDDEN, INR_LAYERS, INR_OCTAVES, INR_FUNCTION, INR_SCALAR,
+ *                  COORDINATE_SCALE, INR_EXTENT_OCTAVES, NOISE, NOISE_CLAMP.
  * @return NEUMETA_ERR_ARGUMENT; NEUMETA_ERR_STATE if the topology is not sealed;
  *         NEUMETA_ERR_MEMORY.
  */

@@ -54,7 +54,7 @@ static neumeta_status parse_ints(nmi_options *options, const nmi_key *key, const
         size_t length = strcspn(rest, ",");
         const span text = trim(rest, length);
         if (!nmi_number_int(text.first, text.length, &numbers[i]))
-            return fail_syntax(options, key, value, "integers of at most 64 bits with commas between");
+            return fail_syntax(options, key, value, "integers with commas between, of at most 64 bits");
         rest += length + 1;
     }
     return nmi_options_set_ints(options, key->number, numbers, count);

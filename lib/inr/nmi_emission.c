@@ -56,12 +56,14 @@ neumeta_status nmi_manifold_emit_keeping(nmi_manifold *manifold, nmi_network *ne
                                          int32_t precision)
 {
     /* Tiles of bf16 run the MLPs again in about the time that memory takes. */
-    const bool keep = precision == NMI_FP32 && manifold->counts[NMI_INR_MLP] > 0;
+    const bool keep = precision == NMI_FP32;
     const nmi_emission emission = {
         .fields = fields, .noise = noise, .precision = precision, .samples = 1, .keep = keep};
     neumeta_status status = NEUMETA_OK;
-    if (keep && manifold->mlp_keep == NULL)
-        status = nmi_mlp_keep_create(manifold, &manifold->mlp_keep);
+    for (int32_t k = 0; k < NMI_INR_KINDS && keep && status == NEUMETA_OK; k++)
+        if ((k == NMI_INR_MLP || k == NMI_INR_TRUNK) && manifold->counts[k] > 0 &&
+            manifold->mlp_keep[k] == NULL)
+            status = nmi_mlp_keep_create(manifold, k, &manifold->mlp_keep[k]);
     return status == NEUMETA_OK ? emit(manifold, &emission, network) : status;
 }
 

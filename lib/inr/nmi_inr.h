@@ -37,10 +37,14 @@ typedef struct nmi_emission {
 /* Every call works on those tensors of the manifold that have this kind, and on no others. */
 typedef struct nmi_inr_kind {
     const char *name; /* the word of INR_KIND */
+    /* The list of blocks that have it while INR_KIND is another; 0: there is none. */
+    int32_t blocks_key;
+    /* Its tensors have parameters in common, a field of their own behind those of the tensors. */
+    bool shares;
     /* Settles what its tensors have in common, and how many parameters each has. */
     neumeta_status (*plan)(nmi_manifold *manifold);
-    /* The index-th part of a tensor's parameters; false past the last one. */
-    bool (*part)(const nmi_manifold *manifold, int32_t tensor, int32_t index, nmi_inr_part *out);
+    /* The index-th part of a field's parameters; false past the last one. */
+    bool (*part)(const nmi_manifold *manifold, int32_t field, int32_t index, nmi_inr_part *out);
 
     /* Memory for the context's present threads, kept until they change or release(). */
     neumeta_status (*prepare)(nmi_manifold *manifold, bool backward);
@@ -58,7 +62,13 @@ typedef struct nmi_inr_kind {
 } nmi_inr_kind;
 
 /* Kinds by index of INR_KIND. */
-enum { NMI_INR_MLP = 0, NMI_INR_GRID = 1, NMI_INR_SEPARABLE = 2, NMI_INR_KINDS = 3 };
+enum {
+    NMI_INR_MLP = 0,
+    NMI_INR_GRID = 1,
+    NMI_INR_SEPARABLE = 2,
+    NMI_INR_TRUNK = 3,
+    NMI_INR_KINDS = 4
+};
 const nmi_inr_kind *nmi_inr_kind_at(int32_t index);
 
 #endif

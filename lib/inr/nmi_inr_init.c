@@ -15,28 +15,52 @@ const nmi_inr_kind *nmi_inr_kind_at(int32_t index)
         [NMI_INR_MLP] = &nmi_inr_mlp,
         [NMI_INR_GRID] = &nmi_inr_grid,
         [NMI_INR_SEPARABLE] = &nmi_inr_separable,
+        [NMI_INR_TRUNK] = &nmi_inr_trunk,
     };
     return kinds[index];
 }
 
-void nmi_inr_draw(const nmi_manifold *manifold, int32_t tensor, float *parameters)
+double nmi_inr_fresh_variance(const nmi_manifold *manifold, int32_t tensor)
 {
-    const uint64_t own = nmi_random_key(manifold->start_key, NMI_RANDOM_WEIGHTS, (uint64_t)tensor);
+    const nmi_topology *topology = manifold->topology;
+    const bool linear = topology->nodes[topology->tensors[tensor].node].op == NEUMETA_OP_LINEAR;
+    int64_t dims[4];
+    nmi_graph_tensor_dims(topology, manifold->full_sizes, manifold->full_shapes, tensor, dims);
+    return (linear ? 1.0 / 3 : 2.0) / (double)(dims[1] * dims[2] * dims[3]);
+}
+
+double nmi_inr_fresh_value(const nmi_manifold *manifold, int32_t tensor)
+{
+    const nmi_role role = manifold->topology->tensors[tensor].role;
+    return role == NMI_ROLE_AFFINE_WEIGHT || role == NMI_ROLE_NORM_WEIGHT ? 1 : 0;
+}
+
+void nmi_inr_draw(const nmi_manifold *manifold, int32_t field, float *parameters)
+{
+    const uint64_t own = nmi_random_key(manifold->start_key, NMI_RANDOM_WEIGHTS, (uint64_t)field);
     nmi_inr_part part;
-    for (int32_t p = 0; manifold->fields[tensor].kind->part(manifold, tensor, p, &part); p++)
+    for (int32_t p = 0; manifold->fields[field].kind->part(manifold, field, p, &part); p++)
         for (int64_t i = part.offset; i < part.offset + part.count; i++) {
             const double unit = 2 * nmi_random_uniform_at(own, (uint64_t)i) - 1;
             parameters[i] = (float)(part.bound > 0 ? part.bound * unit : part.value);
         }
 }
 
-void nmi_manifold_initialize(nmi_manifold *manifold, int32_t tensor)
+void nmi_manifold_initialize(nmi_manifold *manifold, int32_t field)
 {
-    const nmi_field *field = &manifold->fields[tensor];
-    if (field->morphing)
-        nmi_inr_draw(manifold, tensor, field->parameters);
+    const nmi_field *of = &manifold->fields[field];
+    if (of->morphing)
+        nmi_inr_draw(manifold, field, of->parameters);
     else
-        memset(field->parameters, 0, (size_t)field->parameter_count * sizeof(float));
+        memset(of->parameters, 0, (size_t)of->parameter_count * sizeof(float));
+}
+
+void nmi_inr_copy(nmi_manifold *manifold, int32_t from, int32_t to)
+{
+    const nmi_field *source = &manifold->fields[from];
+    if (from != to)
+        memcpy(manifold->fields[to].parameters, source->parameters,
+               (size_t)source->parameter_count * sizeof(float));
 }
 
 neumeta_status nmi_manifold_clone(nmi_manifold *manifold, int32_t from, int32_t to)

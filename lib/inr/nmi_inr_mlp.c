@@ -12,14 +12,6 @@
 
 /* --- packed weights ---------------------------------------------------------------------- */
 
-/* The slice's lines of the output layer, or a whole layer. */
-static const float *used_weights(const nmi_mlp *mlp, const float *parameters, nmi_mlp_slice slice,
-                                 int64_t layer)
-{
-    return parameters + nmi_mlp_weights_at(mlp, layer) +
-           (layer == mlp->layers ? slice.first * mlp->hidden : 0);
-}
-
 bool nmi_mlp_splits(const nmi_mlp_rows *rows)
 {
     return rows->clean && rows->grid.edge == NMI_EDGE_NONE && rows->grid.inputs >= NMI_SPLIT_INPUTS;
@@ -38,11 +30,15 @@ nmi_split nmi_mlp_split(const nmi_mlp_rows *rows, const nmi_mlp_work *work)
                        .stride = work->encoded_stride};
 }
 
-static void pack_layer(const nmi_mlp_rows *rows, int64_t layer, nmi_mlp_uses uses, float *packed)
+void nmi_mlp_pack_layer(const nmi_mlp_rows *rows, int64_t layer, nmi_mlp_uses uses, float *packed)
 {
     const nmi_mlp *mlp = rows->mlp;
-    const nmi_dense_shape shape = nmi_mlp_shape(mlp, layer, rows->slice.count);
-    const float *weights = used_weights(mlp, rows->parameters, rows->slice, layer);
+    const nmi_dense_shape shape = nmi_mlp_shape(mlp, layer, 0);
+    const float *weights = rows->parameters + nmi_mlp_weights_at(mlp, layer);
+    if (rows->precision == NMI_BF16) {
+        nmi_mlp_bf16_pack(rows, layer, uses, packed);
+        return;
+    }
     if (uses.forward)
         nmi_dense_pack(mlp->kernels, shape, weights, packed + nmi_mlp_packed_at(mlp, layer));
     if (uses.backward && layer > 0)
@@ -50,28 +46,53 @@ static void pack_layer(const nmi_mlp_rows *rows, int64_t layer, nmi_mlp_uses use
                                   packed + nmi_mlp_transposed_at(mlp, layer));
 }
 
+static void pack_output(const nmi_mlp_rows *rows, nmi_mlp_uses uses, float *packed,
+                        float *transposed)
+{
+    const nmi_mlp *mlp = rows->mlp;
+    const nmi_dense_shape shape = nmi_mlp_shape(mlp, mlp->layers, rows->slice.count);
+    const float *weights = nmi_mlp_own(rows) + nmi_mlp_output_at(mlp, rows->slice);
+    if (uses.forward)
+        nmi_dense_pack(mlp->kernels, shape, weights, packed);
+    if (uses.backward)
+        nmi_dense_pack_transposed(mlp->kernels, shape, weights, transposed);
+}
+
+void nmi_mlp_pack_split(const nmi_mlp_rows *rows, float *split)
+{
+    const nmi_mlp *mlp = rows->mlp;
+    nmi_split_pack(mlp->kernels, &mlp->encoding, mlp->hidden, rows->parameters, split);
+}
+
 /* Of a first layer that is taken apart, the products of the whole tensor. */
-static void pack_terms(const nmi_mlp_rows *rows, float *packed, float *terms)
+static void pack_terms(const nmi_mlp_rows *rows, const float *packed, float *terms)
 {
     const nmi_mlp *mlp = rows->mlp;
     const nmi_mlp_work work = nmi_mlp_lay_out(rows, false);
     nmi_split split = nmi_mlp_split(rows, &work);
     split.rows = mlp->block_rows;
-    nmi_split_pack(mlp->kernels, &mlp->encoding, mlp->hidden, rows->parameters, packed);
-    nmi_split_terms(&split, packed, rows->parameters + nmi_mlp_bias_at(mlp, 0), terms);
+    nmi_split_terms(&split, packed, nmi_mlp_own(rows) + nmi_mlp_first_bias_at(mlp), terms);
+}
+
+void nmi_mlp_pack_own(const nmi_mlp_rows *rows, nmi_mlp_uses uses, const float *split,
+                      float *packed_own, float *terms)
+{
+    if (uses.forward && nmi_mlp_splits(rows))
+        pack_terms(rows, split, terms);
+    pack_output(rows, uses, packed_own, packed_own + nmi_mlp_own_transposed_at(rows->mlp));
 }
 
 void nmi_mlp_pack(const nmi_mlp_rows *rows, nmi_mlp_uses uses, float *packed, float *terms)
 {
     const nmi_mlp *mlp = rows->mlp;
-    if (uses.forward && nmi_mlp_splits(rows))
+    if (uses.forward && nmi_mlp_splits(rows)) {
+        nmi_mlp_pack_split(rows, packed);
         pack_terms(rows, packed, terms);
-    for (int64_t m = nmi_mlp_splits(rows) ? 1 : 0; m <= mlp->layers; m++) {
-        if (rows->precision == NMI_BF16 && m < mlp->layers)
-            nmi_mlp_bf16_pack(rows, m, uses, packed);
-        else
-            pack_layer(rows, m, uses, packed);
     }
+    for (int64_t m = nmi_mlp_splits(rows) ? 1 : 0; m < mlp->layers; m++)
+        nmi_mlp_pack_layer(rows, m, uses, packed);
+    pack_output(rows, uses, packed + nmi_mlp_packed_at(mlp, mlp->layers),
+                uses.backward ? packed + nmi_mlp_transposed_at(mlp, mlp->layers) : NULL);
 }
 
 /* --- forward ----------------------------------------------------------------------------- */
@@ -86,7 +107,8 @@ nmi_epilogue nmi_mlp_epilogue(const nmi_mlp_rows *rows, int64_t layer)
 {
     const nmi_mlp *mlp = rows->mlp;
     nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
-    epilogue.bias = rows->parameters + nmi_mlp_bias_at(mlp, layer);
+    epilogue.bias = layer == 0 ? nmi_mlp_own(rows) + nmi_mlp_first_bias_at(mlp)
+                               : rows->parameters + nmi_mlp_bias_at(mlp, layer);
     epilogue.activation = mlp->activation;
     if (layer > 0)
         epilogue.scale = rows->parameters[nmi_mlp_scalar_at(mlp, layer)];
@@ -112,11 +134,11 @@ void nmi_mlp_output(const nmi_mlp_rows *rows, const nmi_mlp_work *work, const fl
 {
     const nmi_mlp *mlp = rows->mlp;
     nmi_epilogue epilogue = NMI_EPILOGUE_NONE;
-    epilogue.bias = rows->parameters + nmi_mlp_bias_at(mlp, mlp->layers) + rows->slice.first;
+    epilogue.bias = nmi_mlp_own(rows) + nmi_mlp_output_bias_at(mlp, rows->slice);
     epilogue.scale = rows->scale;
     nmi_dense_forward(mlp->kernels, nmi_mlp_shape(mlp, mlp->layers, rows->slice.count), rows->rows,
-                      a, work->hidden_stride, rows->packed + nmi_mlp_packed_at(mlp, mlp->layers),
-                      &epilogue, values, rows->slice.count);
+                      a, work->hidden_stride, nmi_mlp_packed_output(rows), &epilogue, values,
+                      rows->slice.count);
 }
 
 /* phi(v) of layer m; of layer 0 it is a_0 itself. */
@@ -191,8 +213,7 @@ void nmi_mlp_output_backward(const nmi_mlp_rows *rows, const nmi_mlp_work *work,
                               work->outputs, taps, lane + nmi_mlp_packed_at(mlp, layer),
                               lane + nmi_mlp_lane_vector_at(mlp, layer));
     nmi_dense_backward_input(mlp->kernels, shape, rows->rows, work->outputs, taps,
-                             rows->packed + nmi_mlp_transposed_at(mlp, layer), false, g,
-                             work->hidden_stride);
+                             nmi_mlp_transposed_output(rows), false, g, work->hidden_stride);
 }
 
 static void first_layer_backward(const nmi_mlp_rows *rows, const nmi_mlp_work *w, const float *dv,
@@ -268,13 +289,15 @@ int64_t nmi_mlp_shares(const nmi_mlp *mlp)
 }
 
 void nmi_mlp_reduce(const nmi_mlp_rows *rows, float *lanes, int64_t stride, int64_t count,
-                    int64_t share, float *gradient)
+                    int64_t share, float *gradient, float *own)
 {
     const nmi_mlp *mlp = rows->mlp;
-    const nmi_mlp_slice slice = rows->slice;
-    const nmi_dense_shape shape = nmi_mlp_shape(mlp, share, slice.count);
+    const nmi_dense_shape shape = nmi_mlp_shape(mlp, share, rows->slice.count);
     const int64_t packed = (int64_t)nmi_dense_packed_floats(mlp->kernels, shape);
     const bool output = share == mlp->layers;
+    float *bias = output       ? own + nmi_mlp_output_bias_at(mlp, rows->slice)
+                  : share == 0 ? own + nmi_mlp_first_bias_at(mlp)
+                               : gradient + nmi_mlp_bias_at(mlp, share);
     float *sum = lanes + nmi_mlp_packed_at(mlp, share);
     float *vector = lanes + nmi_mlp_lane_vector_at(mlp, share);
     for (int64_t lane = 1; lane < count; lane++) {
@@ -285,10 +308,9 @@ void nmi_mlp_reduce(const nmi_mlp_rows *rows, float *lanes, int64_t stride, int6
         nmi_split_unpack_gradient(mlp->kernels, &mlp->encoding, mlp->hidden, sum, gradient);
     else
         nmi_dense_unpack_gradient(mlp->kernels, shape, sum,
-                                  gradient + nmi_mlp_weights_at(mlp, share) +
-                                      (output ? slice.first * mlp->hidden : 0));
-    mlp->kernels->add_scaled(shape.outputs, 1, vector,
-                             gradient + nmi_mlp_bias_at(mlp, share) + (output ? slice.first : 0));
+                                  output ? own + nmi_mlp_output_at(mlp, rows->slice)
+                                         : gradient + nmi_mlp_weights_at(mlp, share));
+    mlp->kernels->add_scaled(shape.outputs, 1, vector, bias);
     if (share > 0 && !output)
         gradient[nmi_mlp_scalar_at(mlp, share)] += vector[mlp->hidden];
 }

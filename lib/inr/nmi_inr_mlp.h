@@ -5,7 +5,8 @@
  *   a = phi(A_0 e + b_0);   a <- a + s_m phi(A_m a + b_m), m = 1 .. layers - 1;   out = A a + b
  *
  * with e the encoded coordinates [P], A_0 [H][P], A_m [H][H], A [D][H], s_m scalars. Parameters are
- * stored A_0, b_0, (A_m, b_m, s_m) for each m, A, b. Forward 2 (P H + (layers - 1) H^2 + H taps)
+ * stored A_0, b_0, (A_m, b_m, s_m) for each m, A, b; those of a trunk without b_0, A and b, which a
+ * tensor has for itself, A with a line for each tap. Forward 2 (P H + (layers - 1) H^2 + H taps)
  * FLOP a row; backward costs about twice that, and once more where what it wants was not kept. Rows
  * without noise do without most of the first layer's share (nmi_split.h).
  *
@@ -29,6 +30,7 @@ typedef struct nmi_mlp {
     int64_t outputs;        /* D: taps of the largest kernel of the manifold */
     int32_t activation;     /* NMI_ACTIVATION_* */
     double scalar;          /* first value of the residual scalars */
+    bool trunk;             /* b_0, A and b are a tensor's own, the rest is common to all */
     int64_t block_rows;     /* rows that run through all layers at once */
     int64_t terms;          /* most inputs and outputs of a tensor, together */
 } nmi_mlp;
@@ -46,6 +48,7 @@ typedef struct nmi_mlp_slice {
 typedef struct nmi_mlp_rows {
     const nmi_mlp *mlp;
     const float *parameters, *packed, *terms;
+    const float *own, *packed_own; /* of a trunk: the tensor's parameters, its A packed */
     nmi_mlp_slice slice;
     nmi_grid grid;
     const nmi_noise *noise; /* NULL: clean */
@@ -58,6 +61,8 @@ typedef struct nmi_mlp_rows {
 } nmi_mlp_rows;
 
 int64_t nmi_mlp_parameter_count(const nmi_mlp *mlp);
+/* Of a trunk: what a tensor of so many taps has for itself. */
+int64_t nmi_mlp_own_count(const nmi_mlp *mlp, int64_t taps);
 /* The index-th part; false past the last one. */
 bool nmi_mlp_part(const nmi_mlp *mlp, int32_t index, nmi_inr_part *out);
 
@@ -72,6 +77,14 @@ typedef struct nmi_mlp_uses {
 size_t nmi_mlp_packed_floats(const nmi_mlp *mlp, bool backward);
 size_t nmi_mlp_terms_floats(const nmi_mlp *mlp);
 void nmi_mlp_pack(const nmi_mlp_rows *rows, nmi_mlp_uses uses, float *packed, float *terms);
+/* The same of a trunk, apart: a layer that all tensors have; A_0 for rows that take it apart; and,
+ * with that, what is a tensor's own. */
+size_t nmi_mlp_packed_split_floats(const nmi_mlp *mlp);
+size_t nmi_mlp_packed_own_floats(const nmi_mlp *mlp);
+void nmi_mlp_pack_layer(const nmi_mlp_rows *rows, int64_t layer, nmi_mlp_uses uses, float *packed);
+void nmi_mlp_pack_split(const nmi_mlp_rows *rows, float *split);
+void nmi_mlp_pack_own(const nmi_mlp_rows *rows, nmi_mlp_uses uses, const float *split,
+                      float *packed_own, float *terms);
 size_t nmi_mlp_work_floats(const nmi_mlp *mlp, bool backward);
 /* What is kept of a block of rows between nmi_mlp_emit_keeping() and nmi_mlp_backward(), which then
  * may have other `work`: in floats only. */
@@ -88,9 +101,10 @@ void nmi_mlp_emit_keeping(const nmi_mlp_rows *rows, float *values);
 void nmi_mlp_backward(const nmi_mlp_rows *rows, const float *value_gradients, float *lane);
 size_t nmi_mlp_lane_floats(const nmi_mlp *mlp);
 /* A share of: gradient += sum of `count` lanes, `stride` floats apart, in order. The lanes are
- * spoilt. Shares 0 .. nmi_mlp_shares() - 1 may run at once. */
+ * spoilt. Shares 0 .. nmi_mlp_shares() - 1 may run at once. What is a tensor's own of a trunk goes
+ * to `own`, which else is `gradient`. */
 int64_t nmi_mlp_shares(const nmi_mlp *mlp);
 void nmi_mlp_reduce(const nmi_mlp_rows *rows, float *lanes, int64_t stride, int64_t count,
-                    int64_t share, float *gradient);
+                    int64_t share, float *gradient, float *own);
 
 #endif

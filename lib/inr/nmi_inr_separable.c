@@ -42,20 +42,16 @@ static neumeta_status plan(nmi_manifold *manifold)
  * linear layers, t is uniform in +-bound. */
 static double factor_bound(const nmi_manifold *manifold, int32_t tensor, const nmi_separable *s)
 {
-    const nmi_topology *topology = manifold->topology;
-    const bool linear = topology->nodes[topology->tensors[tensor].node].op == NEUMETA_OP_LINEAR;
-    const double fan_in = (double)(s->full[1] * s->taps), outputs = 1.0 / 36;
-    const double variance = (linear ? 1.0 / 3 : 2.0) / fan_in;
+    const double variance = nmi_inr_fresh_variance(manifold, tensor), outputs = 1.0 / 36;
     return sqrt(3 * variance / ((double)s->rank * outputs * outputs));
 }
 
 /* A vector's MLP starts about where fresh networks do: factors of affine nodes and norms at 1. */
 static void move_vector(const nmi_manifold *manifold, int32_t tensor, nmi_inr_part *part)
 {
-    const nmi_role role = manifold->topology->tensors[tensor].role;
     if (strcmp(part->name, "inr.out.bias") == 0) {
         part->bound = 0;
-        part->value = role == NMI_ROLE_AFFINE_WEIGHT || role == NMI_ROLE_NORM_WEIGHT ? 1 : 0;
+        part->value = nmi_inr_fresh_value(manifold, tensor);
     }
 }
 
@@ -98,14 +94,13 @@ static neumeta_status clone(nmi_manifold *manifold, int32_t from, int32_t to)
                         manifold->topology->tensors[from].name,
                         manifold->topology->tensors[to].name, (long long)source.taps,
                         (long long)target.taps);
-    if (from != to)
-        memcpy(manifold->fields[to].parameters, manifold->fields[from].parameters,
-               (size_t)source.count * sizeof(float));
+    nmi_inr_copy(manifold, from, to);
     return NEUMETA_OK;
 }
 
 const nmi_inr_kind nmi_inr_separable = {
     .name = "separable",
+    .blocks_key = NEUMETA_KEY_SEPARABLE_BLOCKS,
     .plan = plan,
     .part = part,
     .prepare = nmi_separable_prepare,

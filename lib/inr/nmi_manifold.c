@@ -10,14 +10,6 @@
 
 /* --- which tensors morph ----------------------------------------------------------------- */
 
-/* Lists of blocks that have a kind of their own. */
-static const struct {
-    int32_t key, kind;
-} own_kinds[] = {{NEUMETA_KEY_MLP_BLOCKS, NMI_INR_MLP},
-                 {NEUMETA_KEY_SEPARABLE_BLOCKS, NMI_INR_SEPARABLE}};
-
-enum { OWN_KINDS = sizeof own_kinds / sizeof *own_kinds };
-
 /* Whether a block may get `kind` from this list: it morphs, and no other list has given it one. */
 static neumeta_status check_block(const nmi_manifold *manifold, int32_t key, int32_t kind,
                                   int32_t block, int64_t number)
@@ -67,9 +59,11 @@ static neumeta_status choose_kinds(nmi_manifold *manifold, const nmi_options *op
         manifold->block_kinds[b] = -1;
     neumeta_status status =
         mark_blocks(manifold, options, NEUMETA_KEY_MORPH_BLOCKS, manifold->settings.kind);
-    for (int i = 0; i < OWN_KINDS && status == NEUMETA_OK; i++)
-        if (nmi_options_has(options, own_kinds[i].key))
-            status = mark_blocks(manifold, options, own_kinds[i].key, own_kinds[i].kind);
+    for (int32_t k = 0; k < NMI_INR_KINDS && status == NEUMETA_OK; k++) {
+        const int32_t key = nmi_inr_kind_at(k)->blocks_key;
+        if (key != 0 && nmi_options_has(options, key))
+            status = mark_blocks(manifold, options, key, k);
+    }
     return status;
 }
 
@@ -129,20 +123,35 @@ static void mark_fields(nmi_manifold *manifold)
             varies(&topology->axes[a]) && nmi_manifold_held_tensor(manifold, a) == NULL;
 }
 
+/* Fields behind those of the tensors, whose parameters the kinds count. */
+static void add_shared(nmi_manifold *manifold)
+{
+    manifold->field_count = manifold->topology->tensor_count;
+    for (int32_t k = 0; k < NMI_INR_KINDS; k++) {
+        manifold->shared[k] = -1;
+        if (!nmi_inr_kind_at(k)->shares || manifold->counts[k] == 0)
+            continue;
+        manifold->shared[k] = manifold->field_count++;
+        manifold->fields[manifold->shared[k]] =
+            (nmi_field){.kind = nmi_inr_kind_at(k), .morphing = true, .index = -1};
+    }
+}
+
 /* --- settings ---------------------------------------------------------------------------- */
 
 static const int32_t common_keys[] = {NEUMETA_KEY_INR_KIND, NEUMETA_KEY_MORPH_BLOCKS,
                                       NEUMETA_KEY_SEED};
 static const int32_t grid_keys[] = {NEUMETA_KEY_GRID_GAUGE, NEUMETA_KEY_GRID_TERMS};
 static const int32_t separable_keys[] = {NEUMETA_KEY_INR_RANK};
-static const int32_t block_keys[] = {NEUMETA_KEY_MLP_BLOCKS, NEUMETA_KEY_SEPARABLE_BLOCKS};
+static const int32_t block_keys[] = {NEUMETA_KEY_MLP_BLOCKS, NEUMETA_KEY_SEPARABLE_BLOCKS,
+                                     NEUMETA_KEY_TRUNK_BLOCKS};
 static const int32_t mlp_keys[] = {
     NEUMETA_KEY_INR_ENCODING, NEUMETA_KEY_INR_HIDDEN,         NEUMETA_KEY_INR_LAYERS,
     NEUMETA_KEY_INR_OCTAVES,  NEUMETA_KEY_INR_EXTENT_OCTAVES, NEUMETA_KEY_INR_FUNCTION,
     NEUMETA_KEY_INR_SCALAR,   NEUMETA_KEY_COORDINATE_SCALE,   NEUMETA_KEY_NOISE,
     NEUMETA_KEY_NOISE_CLAMP};
 
-enum { COMMON_KEYS = 3, GRID_KEYS = 2, SEPARABLE_KEYS = 1, BLOCK_KEYS = 2, MLP_KEYS = 10 };
+enum { COMMON_KEYS = 3, GRID_KEYS = 2, SEPARABLE_KEYS = 1, BLOCK_KEYS = 3, MLP_KEYS = 10 };
 
 static neumeta_status check_idle(nmi_context *context, const nmi_options *options,
                                  const int32_t *keys, int32_t count, const char *why)
@@ -157,11 +166,9 @@ static neumeta_status check_idle(nmi_context *context, const nmi_options *option
 /* Whether some block could be of the kind. */
 static bool is_wanted(const nmi_options *options, int32_t kind)
 {
-    bool wanted = nmi_options_choice(options, NEUMETA_KEY_INR_KIND) == kind;
-    for (int i = 0; i < OWN_KINDS; i++)
-        wanted =
-            wanted || (own_kinds[i].kind == kind && nmi_options_has(options, own_kinds[i].key));
-    return wanted;
+    const int32_t key = nmi_inr_kind_at(kind)->blocks_key;
+    return nmi_options_choice(options, NEUMETA_KEY_INR_KIND) == kind ||
+           (key != 0 && nmi_options_has(options, key));
 }
 
 /* Settings of kinds that no block has. */
@@ -171,10 +178,8 @@ static neumeta_status check_kinds(nmi_context *context, const nmi_options *optio
     const bool separable = is_wanted(options, NMI_INR_SEPARABLE);
     char why[128];
     snprintf(why, sizeof why, "INR_KIND is %s", nmi_inr_kind_at(kind)->name);
-    neumeta_status status = NEUMETA_OK;
-    for (int i = 0; i < OWN_KINDS && status == NEUMETA_OK; i++)
-        if (own_kinds[i].kind == kind)
-            status = check_idle(context, options, &own_kinds[i].key, 1, why);
+    const int32_t own = nmi_inr_kind_at(kind)->blocks_key;
+    neumeta_status status = own != 0 ? check_idle(context, options, &own, 1, why) : NEUMETA_OK;
     if (status == NEUMETA_OK && kind != NMI_INR_GRID)
         status = check_idle(context, options, grid_keys, GRID_KEYS, why);
     if (status == NEUMETA_OK && !separable) {
@@ -182,10 +187,11 @@ static neumeta_status check_kinds(nmi_context *context, const nmi_options *optio
                  nmi_inr_kind_at(kind)->name);
         status = check_idle(context, options, separable_keys, SEPARABLE_KEYS, why);
     }
-    if (status == NEUMETA_OK && !separable && !is_wanted(options, NMI_INR_MLP))
+    if (status == NEUMETA_OK && !separable && !is_wanted(options, NMI_INR_MLP) &&
+        !is_wanted(options, NMI_INR_TRUNK))
         status = check_idle(context, options, mlp_keys, MLP_KEYS,
-                            "INR_KIND is grid and MLP_BLOCKS names no block, nor does "
-                            "SEPARABLE_BLOCKS");
+                            "INR_KIND is grid and MLP_BLOCKS names no block, nor do "
+                            "SEPARABLE_BLOCKS and TRUNK_BLOCKS");
     return status;
 }
 
@@ -234,7 +240,8 @@ static neumeta_status take_tables(nmi_manifold *manifold)
 {
     nmi_context *ctx = manifold->object.context;
     const nmi_topology *topology = manifold->topology;
-    manifold->fields = nmi_alloc_zero_array(ctx, topology->tensor_count, sizeof *manifold->fields);
+    manifold->fields = nmi_alloc_zero_array(ctx, topology->tensor_count + (int64_t)NMI_INR_KINDS,
+                                            sizeof *manifold->fields);
     manifold->varies = nmi_alloc_zero_array(ctx, topology->axis_count, sizeof(bool));
     manifold->trained.moves = nmi_alloc_zero_array(ctx, topology->axis_count, sizeof(bool));
     manifold->full_sizes = nmi_alloc_array(ctx, topology->axis_count, sizeof *manifold->full_sizes);
@@ -287,6 +294,7 @@ neumeta_status nmi_manifold_plan(nmi_context *context, nmi_topology *topology,
         status = choose_kinds(manifold, options);
     if (status == NEUMETA_OK) {
         mark_fields(manifold);
+        add_shared(manifold);
         status = plan_kinds(manifold);
     }
     if (status == NEUMETA_OK)
@@ -298,8 +306,8 @@ neumeta_status nmi_manifold_plan(nmi_context *context, nmi_topology *topology,
 
 neumeta_status nmi_manifold_allocate(nmi_manifold *manifold)
 {
-    for (int32_t t = 0; t < manifold->topology->tensor_count; t++) {
-        nmi_field *field = &manifold->fields[t];
+    for (int32_t f = 0; f < manifold->field_count; f++) {
+        nmi_field *field = &manifold->fields[f];
         field->parameters =
             nmi_alloc_zero_array(manifold->object.context, field->parameter_count, sizeof(float));
         if (field->parameters == NULL)
@@ -323,8 +331,8 @@ neumeta_status nmi_manifold_create(nmi_context *context, nmi_topology *topology,
                               ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
                               : context->seed;
     (*out)->start_key = nmi_random_key(seed, NMI_RANDOM_WEIGHTS, 0);
-    for (int32_t t = 0; t < topology->tensor_count; t++)
-        nmi_manifold_initialize(*out, t);
+    for (int32_t f = 0; f < (*out)->field_count; f++)
+        nmi_manifold_initialize(*out, f);
     return NEUMETA_OK;
 }
 
@@ -343,8 +351,8 @@ void nmi_manifold_release(nmi_manifold *manifold)
     nmi_statistics_free(manifold->statistics);
     nmi_front_free(manifold->front);
     nmi_free(context, manifold->trained.moves);
-    for (int32_t t = 0; manifold->fields != NULL && t < manifold->topology->tensor_count; t++)
-        nmi_free(context, manifold->fields[t].parameters);
+    for (int32_t f = 0; f < manifold->field_count; f++)
+        nmi_free(context, manifold->fields[f].parameters);
     nmi_free(context, manifold->fields);
     nmi_channel_map_free(context, &manifold->map);
     nmi_free(context, manifold->block_kinds);
@@ -360,7 +368,9 @@ void nmi_manifold_release(nmi_manifold *manifold)
 
 bool nmi_manifold_has_mlps(const nmi_manifold *manifold)
 {
-    return manifold->counts[NMI_INR_MLP] + manifold->counts[NMI_INR_SEPARABLE] > 0;
+    return manifold->counts[NMI_INR_MLP] + manifold->counts[NMI_INR_SEPARABLE] +
+               manifold->counts[NMI_INR_TRUNK] >
+           0;
 }
 
 bool nmi_manifold_samples(const nmi_manifold *manifold)
@@ -371,9 +381,15 @@ bool nmi_manifold_samples(const nmi_manifold *manifold)
 int64_t nmi_manifold_parameter_count(const nmi_manifold *manifold)
 {
     int64_t total = 0;
-    for (int32_t t = 0; t < manifold->topology->tensor_count; t++)
-        total += manifold->fields[t].parameter_count;
+    for (int32_t f = 0; f < manifold->field_count; f++)
+        total += manifold->fields[f].parameter_count;
     return total;
+}
+
+const char *nmi_manifold_field_name(const nmi_manifold *manifold, int32_t field)
+{
+    return field < manifold->topology->tensor_count ? manifold->topology->tensors[field].name
+                                                    : manifold->fields[field].kind->name;
 }
 
 bool nmi_manifold_has_norms(const nmi_manifold *manifold)
@@ -395,6 +411,7 @@ void nmi_manifold_forget_front(nmi_manifold *manifold)
 {
     nmi_front_free(manifold->front);
     manifold->front = NULL;
-    if (manifold->mlp_keep != NULL)
-        nmi_mlp_keep_start(manifold->mlp_keep, NULL);
+    for (int32_t k = 0; k < NMI_INR_KINDS; k++)
+        if (manifold->mlp_keep[k] != NULL)
+            nmi_mlp_keep_start(manifold->mlp_keep[k], NULL);
 }

@@ -35,12 +35,13 @@ typedef struct nmi_inr_settings {
     double noise, noise_clamp;       /* of training; materialisation may choose others */
 } nmi_inr_settings;
 
-/* How one tensor of the topology is held. Every field is a flat vector of parameters, so that
- * optimisers, averages and checkpoints need not know what is in it. */
+/* How one tensor of the topology is held, or what all tensors of a kind share. Every field is a
+ * flat vector of parameters, so that optimisers, averages and checkpoints need not know what is in
+ * it. */
 typedef struct nmi_field {
     const nmi_inr_kind *kind; /* NULL: held directly, as the tensor's values at full size */
     bool morphing;            /* kind != NULL */
-    int32_t index;            /* l, the number among the tensors of its kind; -1 */
+    int32_t index;            /* l, the number among the tensors of its kind; -1: none, or shared */
     int64_t parameter_count;  /* 0 for running statistics, which are not trained */
     float *parameters;        /* [parameter_count] */
 } nmi_field;
@@ -56,8 +57,10 @@ struct neumeta_manifold {
     nmi_object object;
     nmi_topology *topology; /* retained */
     nmi_inr_settings settings;
-    nmi_field *fields;             /* [tensor_count] */
+    nmi_field *fields;             /* [field_count]: of tensors, then what kinds share */
+    int32_t field_count;           /* tensor_count and more */
     int32_t counts[NMI_INR_KINDS]; /* tensors of each kind; of MLPs: L */
+    int32_t shared[NMI_INR_KINDS]; /* field of what the kind's tensors share; -1: none */
     int32_t *block_kinds;          /* [block_count] NMI_INR_*; -1: held */
     bool *varies;                  /* [axis_count] widths that may be below their maximum */
     int64_t *full_sizes;           /* [axis_count] */
@@ -65,13 +68,14 @@ struct neumeta_manifold {
     uint64_t start_key;            /* of its random start; 0 if it was read from a file */
     nmi_mlp mlp;                   /* what all MLPs have in common */
     nmi_mlp factors;               /* what those of separable INRs have in common */
+    nmi_mlp trunk;                 /* what those that share a trunk have in common */
     nmi_channel_map map;           /* what the channels of narrow networks are */
     nmi_statistics *statistics;    /* of norms, for the present parameters; NULL: not calibrated */
     nmi_trained_range trained;
     nmi_front *front; /* of the present parameters; NULL: not searched */
     /* per-worker buffers, sized when threads are known */
-    struct nmi_mlp_scratch *mlp_scratch;
-    struct nmi_mlp_keep *mlp_keep; /* of the last emission for training; NULL: there was none */
+    struct nmi_mlp_scratch *mlp_scratch[NMI_INR_KINDS];
+    struct nmi_mlp_keep *mlp_keep[NMI_INR_KINDS]; /* of the last emission for training, or NULL */
     struct nmi_grid_scratch *grid_scratch;
     struct nmi_separable_scratch *separable_scratch;
 };
@@ -110,18 +114,21 @@ neumeta_status nmi_manifold_emit_average(nmi_manifold *manifold, nmi_network *ne
 /*
  * Carries weight gradients to parameters: for each tensor t marked in `fields`, adds to
  * parameter_gradients[t] ([parameter_count]) the product of weight_gradients[t] (as the network's
- * tensor) with the derivative of the emission with the same noise. MLPs whose activations were not
- * kept are run again, block by block of rows. Bits do not depend on threads.
- * Tensors that are not live are skipped. Allocates like nmi_manifold_emit().
+ * tensor) with the derivative of the emission with the same noise; and to that of what its kind
+ * shares, which need be there only if some tensor of the kind is marked. MLPs whose activations
+ * were not kept are run again, block by block of rows. Bits do not depend on threads. Tensors that
+ * are not live are skipped. Allocates like nmi_manifold_emit().
  */
 neumeta_status nmi_manifold_backward(nmi_manifold *manifold, const nmi_network *network,
                                      const bool *fields, const nmi_noise *noise, int32_t precision,
                                      float *const *weight_gradients,
                                      float *const *parameter_gradients);
 
-/* INR start, per field. Fresh random parameters, from (start_key, tensor), as their parts say. A
+/* INR start, per field. Fresh random parameters, from (start_key, field), as their parts say. A
  * directly held tensor becomes zero. */
-void nmi_manifold_initialize(nmi_manifold *manifold, int32_t tensor);
+void nmi_manifold_initialize(nmi_manifold *manifold, int32_t field);
+/* The name of the tensor, or of the kind whose tensors share the field. */
+const char *nmi_manifold_field_name(const nmi_manifold *manifold, int32_t field);
 /* Another field's parameters, as far as their shapes differ interpolated: NEUMETA_ERR_UNSUPPORTED
  * unless both are INRs of one kind. */
 neumeta_status nmi_manifold_clone(nmi_manifold *manifold, int32_t from, int32_t to);
@@ -138,7 +145,8 @@ struct nmi_fit {
     int64_t steps; /* for each INR */
     double rate;
     uint64_t key;
-    nmi_watch watch; /* after each step; may be NULL */
+    const bool *settled; /* [tensor_count] INRs that must stay what they are; NULL: none */
+    nmi_watch watch;     /* after each step; may be NULL */
     void *user;
 };
 
@@ -148,8 +156,9 @@ struct nmi_fit {
  * its sizes in turn: `steps` steps of AdamW, whose rate falls along half a cosine to zero, on the
  * mean squared error over up to 8 blocks of rows, relative to the tensor's mean square, with the
  * coordinate noise of training. The draws come from `key`: made again, whatever became of it, it
- * ends alike. NEUMETA_ERR_NUMERIC if it diverges, NEUMETA_CANCELLED if it is stopped: the field at
- * hand is as it was, earlier ones are fitted.
+ * ends alike. Those that share a trunk are fitted at once, the trunk with them unless one of its
+ * tensors is settled. NEUMETA_ERR_NUMERIC if it diverges, NEUMETA_CANCELLED if it is stopped: the
+ * fields at hand are as they were, earlier ones are fitted.
  */
 neumeta_status nmi_manifold_fit(nmi_manifold *manifold, const bool *fields,
                                 const nmi_fit_target *target, const nmi_fit *fit);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Manifolds as safetensors files: topology and settings in the metadata, each INR split into its
- * layers ("conv.weight/inr.0.weight"), directly held tensors under their own names, and what
- * nmi_statistics_file.c and nmi_front_file.c add.
+ * layers ("conv.weight/inr.0.weight", "trunk/inr.0.weight"), directly held tensors under their own
+ * names, and what nmi_statistics_file.c and nmi_front_file.c add.
  */
 #include "nmi_archive.h"
 #include "nmi_emission.h"
@@ -25,18 +25,18 @@ typedef struct entry {
 /* Walks all these entries of a manifold in the order of the file. */
 typedef struct walk {
     const nmi_manifold *manifold;
-    int32_t tensor, part;
+    int32_t field, part;
 } walk;
 
 static bool next_entry(walk *w, entry *out)
 {
     const nmi_topology *topology = w->manifold->topology;
-    for (; w->tensor < topology->tensor_count; w->tensor++, w->part = 0) {
-        const nmi_field *field = &w->manifold->fields[w->tensor];
-        const char *name = topology->tensors[w->tensor].name;
+    for (; w->field < w->manifold->field_count; w->field++, w->part = 0) {
+        const nmi_field *field = &w->manifold->fields[w->field];
+        const char *name = nmi_manifold_field_name(w->manifold, w->field);
         nmi_inr_part part;
         if (field->morphing) {
-            if (!field->kind->part(w->manifold, w->tensor, w->part, &part))
+            if (!field->kind->part(w->manifold, w->field, w->part, &part))
                 continue;
             snprintf(out->name, sizeof out->name, "%s/%s", name, part.name);
             out->rank = part.rank;
@@ -49,7 +49,7 @@ static bool next_entry(walk *w, entry *out)
             continue;
         snprintf(out->name, sizeof out->name, "%s", name);
         out->rank = nmi_graph_tensor_dims(topology, w->manifold->full_sizes,
-                                          w->manifold->full_shapes, w->tensor, out->dims);
+                                          w->manifold->full_shapes, w->field, out->dims);
         out->data = field->parameters;
         return true;
     }
@@ -58,7 +58,7 @@ static bool next_entry(walk *w, entry *out)
 
 static void rewind_walk(walk *w)
 {
-    w->tensor = 0;
+    w->field = 0;
     w->part = 0;
 }
 
@@ -130,13 +130,10 @@ static neumeta_status list_grids(const nmi_manifold *manifold, nmi_options *opti
 /* Blocks of another kind than INR_KIND. */
 static neumeta_status list_own_kinds(const nmi_manifold *manifold, nmi_options *options)
 {
-    const int32_t kind = manifold->settings.kind;
     neumeta_status status = NEUMETA_OK;
-    if (kind != NMI_INR_MLP && manifold->counts[NMI_INR_MLP] > 0)
-        status = list_blocks(manifold, NEUMETA_KEY_MLP_BLOCKS, NMI_INR_MLP, options);
-    if (status == NEUMETA_OK && kind != NMI_INR_SEPARABLE &&
-        manifold->counts[NMI_INR_SEPARABLE] > 0)
-        status = list_blocks(manifold, NEUMETA_KEY_SEPARABLE_BLOCKS, NMI_INR_SEPARABLE, options);
+    for (int32_t k = 0; k < NMI_INR_KINDS && status == NEUMETA_OK; k++)
+        if (k != manifold->settings.kind && manifold->counts[k] > 0)
+            status = list_blocks(manifold, nmi_inr_kind_at(k)->blocks_key, k, options);
     return status;
 }
 

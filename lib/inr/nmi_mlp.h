@@ -16,6 +16,11 @@
 int64_t nmi_mlp_weights_at(const nmi_mlp *mlp, int64_t layer);
 int64_t nmi_mlp_bias_at(const nmi_mlp *mlp, int64_t layer);
 int64_t nmi_mlp_scalar_at(const nmi_mlp *mlp, int64_t layer);
+/* Those of b_0 and of the slice's lines of A and b, in the vector that has them. */
+const float *nmi_mlp_own(const nmi_mlp_rows *rows);
+int64_t nmi_mlp_first_bias_at(const nmi_mlp *mlp);
+int64_t nmi_mlp_output_at(const nmi_mlp *mlp, nmi_mlp_slice slice);
+int64_t nmi_mlp_output_bias_at(const nmi_mlp *mlp, nmi_mlp_slice slice);
 
 /* A layer, of the last one `taps` outputs. */
 nmi_dense_shape nmi_mlp_shape(const nmi_mlp *mlp, int64_t layer, int64_t taps);
@@ -23,6 +28,11 @@ nmi_dense_shape nmi_mlp_shape(const nmi_mlp *mlp, int64_t layer, int64_t taps);
  * their room. */
 int64_t nmi_mlp_packed_at(const nmi_mlp *mlp, int64_t layer);
 int64_t nmi_mlp_transposed_at(const nmi_mlp *mlp, int64_t layer);
+/* The output layer's, both ways. */
+const float *nmi_mlp_packed_output(const nmi_mlp_rows *rows);
+const float *nmi_mlp_transposed_output(const nmi_mlp_rows *rows);
+/* In what is packed for a tensor of a trunk: the output layer transposed, behind itself. */
+int64_t nmi_mlp_own_transposed_at(const nmi_mlp *mlp);
 /* A lane: weight gradients as packed, at the same places, then for each layer one line of bias
  * gradients with the scalar's behind them. */
 int64_t nmi_mlp_lane_vector_room(const nmi_mlp *mlp);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MLPs on the context's workers: their emission, and its backward.
+ * MLPs on the context's workers, those of kind mlp and those that share a trunk: their emission,
+ * and its backward.
  *
  * Tensors are taken in waves of a few, so that rearranged parameters and partial gradients need
  * room for a wave only, however many INRs there are. Within a wave, blocks of rows are the tasks.
  * Backward gives each tensor a fixed number of lanes (partial gradients), each lane a fixed run of
- * blocks, and adds the lanes in order: bits depend on nothing but the sizes.
+ * blocks, and adds the lanes in order: bits depend on nothing but the sizes. What tensors share is
+ * rearranged once, and gets its sums from one tensor after another.
  */
 #include "nmi_mlp_emission.h"
 
@@ -25,28 +27,32 @@ typedef struct slot {
     nmi_mlp_rows rows; /* but for first, rows, work */
     int64_t row_count, blocks, lanes;
     int64_t first_task, task_count;
-    float *values;            /* emission: the tensor */
-    const float *gradients;   /* backward: of the tensor */
-    const nmi_fit_batch *fit; /* or these, from a target */
-    float *kept;              /* blocks of what backward wants; NULL: it runs them again */
-    float *lane, *gradient;   /* lanes, one after another; where their sum goes */
+    float *values;                  /* emission: the tensor */
+    const float *gradients;         /* backward: of the tensor */
+    const nmi_fit_batch *fit;       /* or these, from a target */
+    float *kept;                    /* blocks of what backward wants; NULL: it runs them again */
+    float *lane;                    /* lanes, one after another */
+    float *gradient, *own_gradient; /* where their sum goes */
 } slot;
 
 struct nmi_mlp_scratch {
-    int32_t workers;
+    int32_t kind, workers;
+    const nmi_mlp *mlp;
     bool backward;
     int64_t packed_stride, terms_stride, lane_stride, work_stride; /* floats, whole lines */
     int64_t lane_count;
-    float *packed; /* [SLOTS][packed_stride] */
-    float *terms;  /* [SLOTS][terms_stride] */
-    float *lanes;  /* [lane_count][lane_stride] */
-    float *work;   /* [workers][work_stride] */
+    float *packed; /* [SLOTS][packed_stride]: of a trunk, what is a tensor's own */
+    float *trunk;  /* what all tensors share, packed, and behind it A_0 for rows that split; NULL */
+    int64_t split_at;
+    float *terms; /* [SLOTS][terms_stride] */
+    float *lanes; /* [lane_count][lane_stride] */
+    float *work;  /* [workers][work_stride] */
     /* the present wave */
     const nmi_manifold *manifold;
-    const nmi_noise *noise;
-    int32_t precision;
     int64_t samples;
     bool clean_first;
+    nmi_mlp_uses uses;   /* of the trunk */
+    nmi_mlp_rows common; /* of what all slots have */
     slot slots[SLOTS];
     int32_t slot_count;
     int64_t task_count;
@@ -75,49 +81,78 @@ static void free_scratch(nmi_context *context, struct nmi_mlp_scratch *scratch)
     if (scratch == NULL)
         return;
     nmi_free(context, scratch->packed);
+    nmi_free(context, scratch->trunk);
     nmi_free(context, scratch->terms);
     nmi_free(context, scratch->lanes);
     nmi_free(context, scratch->work);
     nmi_free(context, scratch);
 }
 
-static neumeta_status prepare(nmi_manifold *manifold, bool backward)
+/* Packed weights of a wave, and of a trunk. */
+static neumeta_status take_packed(nmi_context *ctx, struct nmi_mlp_scratch *s)
+{
+    const size_t packed = nmi_mlp_packed_floats(s->mlp, s->backward);
+    const bool trunk = s->mlp->trunk;
+    s->packed_stride = whole_lines(trunk ? nmi_mlp_packed_own_floats(s->mlp) : packed);
+    s->packed = nmi_alloc_matrix(ctx, SLOTS, s->packed_stride, sizeof(float));
+    if (trunk) {
+        s->split_at = whole_lines(packed);
+        s->trunk = nmi_alloc_array(ctx, s->split_at + (int64_t)nmi_mlp_packed_split_floats(s->mlp),
+                                   sizeof(float));
+    }
+    return s->packed != NULL && (s->trunk != NULL || !trunk) ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
+}
+
+static neumeta_status take_lanes(nmi_context *ctx, struct nmi_mlp_scratch *s)
+{
+    if (!s->backward)
+        return NEUMETA_OK;
+    s->lane_stride = whole_lines(nmi_mlp_lane_floats(s->mlp));
+    s->lane_count = (int64_t)s->manifold->counts[s->kind] * FIELD_LANES;
+    if (s->lane_count > WAVE_LANES)
+        s->lane_count = WAVE_LANES;
+    s->lanes = nmi_alloc_matrix(ctx, s->lane_count, s->lane_stride, sizeof(float));
+    return s->lanes != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
+}
+
+neumeta_status nmi_mlp_emission_prepare(nmi_manifold *manifold, int32_t kind, bool backward)
 {
     nmi_context *ctx = manifold->object.context;
-    const nmi_mlp *mlp = &manifold->mlp;
-    struct nmi_mlp_scratch *old = manifold->mlp_scratch;
+    const nmi_mlp *mlp = nmi_manifold_mlp(manifold, kind);
+    struct nmi_mlp_scratch *old = manifold->mlp_scratch[kind];
     const int32_t workers = nmi_worker_count(ctx);
     if (old != NULL && old->workers == workers && (old->backward || !backward))
         return NEUMETA_OK;
-    backward = backward || (old != NULL && old->backward);
 
     struct nmi_mlp_scratch *s = nmi_alloc_zero(ctx, sizeof *s);
     if (s == NULL)
         return NEUMETA_ERR_MEMORY;
+    s->kind = kind;
+    s->mlp = mlp;
     s->workers = workers;
-    s->backward = backward;
+    s->backward = backward || (old != NULL && old->backward);
     s->manifold = manifold;
-    s->packed_stride = whole_lines(nmi_mlp_packed_floats(mlp, backward));
     s->terms_stride = whole_lines(nmi_mlp_terms_floats(mlp));
-    s->work_stride = whole_lines(nmi_mlp_work_floats(mlp, backward)) + nmi_mlp_average_floats(mlp);
-    s->packed = nmi_alloc_matrix(ctx, SLOTS, s->packed_stride, sizeof(float));
+    s->work_stride =
+        whole_lines(nmi_mlp_work_floats(mlp, s->backward)) + nmi_mlp_average_floats(mlp);
     s->terms = nmi_alloc_matrix(ctx, SLOTS, s->terms_stride, sizeof(float));
     s->work = nmi_alloc_matrix(ctx, workers, s->work_stride, sizeof(float));
-    if (backward) {
-        s->lane_stride = whole_lines(nmi_mlp_lane_floats(mlp));
-        s->lane_count = (int64_t)manifold->counts[NMI_INR_MLP] * FIELD_LANES;
-        if (s->lane_count > WAVE_LANES)
-            s->lane_count = WAVE_LANES;
-        s->lanes = nmi_alloc_matrix(ctx, s->lane_count, s->lane_stride, sizeof(float));
-    }
-    if (s->packed == NULL || s->terms == NULL || s->work == NULL ||
-        (backward && s->lanes == NULL)) {
+    if (s->terms == NULL || s->work == NULL || take_packed(ctx, s) != NEUMETA_OK ||
+        take_lanes(ctx, s) != NEUMETA_OK) {
         free_scratch(ctx, s);
         return NEUMETA_ERR_MEMORY;
     }
     free_scratch(ctx, old);
-    manifold->mlp_scratch = s;
+    manifold->mlp_scratch[kind] = s;
     return NEUMETA_OK;
+}
+
+void nmi_mlp_emission_release(nmi_manifold *manifold, int32_t kind)
+{
+    free_scratch(manifold->object.context, manifold->mlp_scratch[kind]);
+    nmi_mlp_keep_free(manifold->mlp_keep[kind]);
+    manifold->mlp_scratch[kind] = NULL;
+    manifold->mlp_keep[kind] = NULL;
 }
 
 /* --- waves ------------------------------------------------------------------------------- */
@@ -129,23 +164,51 @@ static nmi_mlp_slice central_slice(int64_t outputs, int64_t taps)
     return slice;
 }
 
-static void start_wave(struct nmi_mlp_scratch *s, const nmi_noise *noise, int32_t precision,
-                       int64_t samples, bool clean_first)
+static void pack_trunk_task(void *argument, int64_t layer, int32_t worker)
 {
-    s->noise = noise;
-    s->precision = precision;
-    s->samples = samples;
-    s->clean_first = clean_first;
+    const struct nmi_mlp_scratch *s = argument;
+    (void)worker;
+    if (layer < s->mlp->layers)
+        nmi_mlp_pack_layer(&s->common, layer, s->uses, s->trunk);
+    else if (s->common.clean)
+        nmi_mlp_pack_split(&s->common, s->trunk + s->split_at);
+}
+
+/* What all waves of a call have in common; `trunk`: the parameters that its tensors share. */
+static void start(struct nmi_mlp_scratch *s, const nmi_emission *emission, const float *trunk,
+                  bool backward)
+{
+    const bool noisy = emission->noise != NULL && emission->noise->amplitude != 0;
+    s->samples = emission->samples;
+    s->clean_first = emission->clean_first;
+    s->common = (nmi_mlp_rows){
+        .mlp = s->mlp,
+        .parameters = trunk,
+        .packed = s->trunk,
+        .noise = emission->noise,
+        .precision = emission->precision,
+        .clean =
+            emission->samples == 1 && (s->mlp->encoding.kind == NMI_ENCODING_INTEGRATED || !noisy),
+    };
+    s->uses = (nmi_mlp_uses){.forward = true, .backward = backward};
+    if (s->mlp->trunk)
+        nmi_run(s->manifold->object.context, s->mlp->layers + 1, pack_trunk_task, s);
+}
+
+static void start_wave(struct nmi_mlp_scratch *s)
+{
     s->slot_count = 0;
     s->task_count = 0;
 }
 
-/* A slot for the tensor, or NULL if the wave has no room. */
+/* A slot for the tensor, whose own parameters these are, or NULL if the wave has no room. */
 static slot *add_slot(struct nmi_mlp_scratch *s, const nmi_field *field, const nmi_tensor *tensor,
                       const float *parameters, bool backward)
 {
     const nmi_manifold *manifold = s->manifold;
-    const nmi_mlp *mlp = &manifold->mlp;
+    const nmi_mlp *mlp = s->mlp;
+    const int64_t taps = tensor->dims[2] * tensor->dims[3];
+    float *packed = s->packed + s->slot_count * s->packed_stride;
     const int64_t rows = tensor->dims[0] * tensor->dims[1];
     const int64_t blocks = (rows + mlp->block_rows - 1) / mlp->block_rows;
     const int64_t lanes = blocks < FIELD_LANES ? blocks : FIELD_LANES;
@@ -153,23 +216,23 @@ static slot *add_slot(struct nmi_mlp_scratch *s, const nmi_field *field, const n
         return NULL;
     slot *added = &s->slots[s->slot_count];
     memset(added, 0, sizeof *added);
-    added->rows = (nmi_mlp_rows){
-        .mlp = mlp,
-        .parameters = parameters,
-        .packed = s->packed + s->slot_count * s->packed_stride,
-        .terms = s->terms + s->slot_count * s->terms_stride,
-        .slice = central_slice(mlp->outputs, tensor->dims[2] * tensor->dims[3]),
-        .grid = {.tensor = field->index,
-                 .tensors = manifold->counts[NMI_INR_MLP],
-                 .outputs = tensor->dims[0],
-                 .inputs = tensor->dims[1],
-                 .scale = manifold->settings.coordinate_scale},
-        .noise = s->noise,
-        .precision = s->precision,
-        .clean = s->samples == 1 && (mlp->encoding.kind == NMI_ENCODING_INTEGRATED ||
-                                     s->noise == NULL || s->noise->amplitude == 0),
-        .scale = 1.0f / (float)tensor->dims[1],
-    };
+    added->rows = s->common;
+    if (mlp->trunk) {
+        added->rows.own = parameters;
+        added->rows.packed_own = packed;
+        added->rows.slice = (nmi_mlp_slice){0, taps};
+    } else {
+        added->rows.parameters = parameters;
+        added->rows.packed = packed;
+        added->rows.slice = central_slice(mlp->outputs, taps);
+    }
+    added->rows.terms = s->terms + s->slot_count * s->terms_stride;
+    added->rows.scale = 1.0f / (float)tensor->dims[1];
+    added->rows.grid = (nmi_grid){.tensor = field->index,
+                                  .tensors = manifold->counts[s->kind],
+                                  .outputs = tensor->dims[0],
+                                  .inputs = tensor->dims[1],
+                                  .scale = manifold->settings.coordinate_scale};
     added->row_count = rows;
     added->blocks = blocks;
     added->lanes = lanes;
@@ -201,7 +264,7 @@ static nmi_mlp_rows block_rows(const struct nmi_mlp_scratch *s, const slot *tens
     *values = s->work + worker * s->work_stride;
     rows.work = *values + nmi_mlp_average_floats(rows.mlp);
     if (tensor->kept != NULL)
-        rows.kept = tensor->kept + block * nmi_mlp_keep_stride(s->manifold->mlp_keep);
+        rows.kept = tensor->kept + block * nmi_mlp_keep_stride(s->manifold->mlp_keep[s->kind]);
     return rows;
 }
 
@@ -211,10 +274,14 @@ static void pack_task(void *argument, int64_t index, int32_t worker)
     const slot *tensor = &s->slots[index];
     const bool backward = tensor->lane != NULL;
     const nmi_mlp_uses uses = {.forward = !backward || tensor->kept == NULL, .backward = backward};
+    float *packed = s->packed + index * s->packed_stride;
+    float *terms = s->terms + index * s->terms_stride;
     nmi_mlp_rows rows = tensor->rows;
     rows.work = s->work + worker * s->work_stride + nmi_mlp_average_floats(rows.mlp);
-    nmi_mlp_pack(&rows, uses, s->packed + index * s->packed_stride,
-                 s->terms + index * s->terms_stride);
+    if (rows.mlp->trunk)
+        nmi_mlp_pack_own(&rows, uses, s->trunk + s->split_at, packed, terms);
+    else
+        nmi_mlp_pack(&rows, uses, packed, terms);
 }
 
 /* --- forward ----------------------------------------------------------------------------- */
@@ -255,38 +322,46 @@ static void emit_task(void *argument, int64_t index, int32_t worker)
         nmi_mlp_emit_average(&rows, s->samples, s->clean_first, buffer, values);
 }
 
-/* The next tensor from *tensor on that the emission is to write and an MLP holds; NULL: none. */
-static const nmi_field *next_field(const nmi_manifold *manifold, const nmi_emission *emission,
+/* The next tensor from *tensor on that the emission is to write and an MLP of the kind holds; NULL:
+ * none. */
+static const nmi_field *next_field(const struct nmi_mlp_scratch *s, const nmi_emission *emission,
                                    const nmi_network *network, int32_t *tensor)
 {
+    const nmi_manifold *manifold = s->manifold;
     for (; *tensor < manifold->topology->tensor_count; ++*tensor) {
         const nmi_field *field = &manifold->fields[*tensor];
-        if (nmi_emission_has(emission, *tensor) && field->kind == &nmi_inr_mlp &&
+        if (nmi_emission_has(emission, *tensor) && field->kind == nmi_inr_kind_at(s->kind) &&
             network->tensors[*tensor].rank > 0)
             return field;
     }
     return NULL;
 }
 
-static void emit(const nmi_manifold *manifold, const nmi_emission *emission, nmi_network *network)
+static const float *trunk_of(const struct nmi_mlp_scratch *s)
+{
+    return s->mlp->trunk ? s->manifold->fields[s->manifold->shared[s->kind]].parameters : NULL;
+}
+
+void nmi_mlp_emission_emit(const nmi_manifold *manifold, int32_t kind, const nmi_emission *emission,
+                           nmi_network *network)
 {
     nmi_context *ctx = manifold->object.context;
-    struct nmi_mlp_scratch *s = manifold->mlp_scratch;
+    struct nmi_mlp_scratch *s = manifold->mlp_scratch[kind];
+    struct nmi_mlp_keep *keep = manifold->mlp_keep[kind];
     const nmi_field *field;
+    start(s, emission, trunk_of(s), false);
     if (emission->keep)
-        nmi_mlp_keep_start(manifold->mlp_keep, emission->noise);
-    for (int32_t t = 0; next_field(manifold, emission, network, &t) != NULL;) {
-        start_wave(s, emission->noise, emission->precision, emission->samples,
-                   emission->clean_first);
-        for (; (field = next_field(manifold, emission, network, &t)) != NULL; t++) {
+        nmi_mlp_keep_start(keep, emission->noise);
+    for (int32_t t = 0; next_field(s, emission, network, &t) != NULL;) {
+        start_wave(s);
+        for (; (field = next_field(s, emission, network, &t)) != NULL; t++) {
             const nmi_tensor *tensor = &network->tensors[t];
             slot *added = add_slot(s, field, tensor, field->parameters, false);
             if (added == NULL)
                 break;
             added->values = tensor->data;
             if (emission->keep)
-                added->kept =
-                    nmi_mlp_keep_add(manifold->mlp_keep, t, &added->rows.grid, added->blocks);
+                added->kept = nmi_mlp_keep_add(keep, t, &added->rows.grid, added->blocks);
         }
         nmi_run(ctx, s->slot_count, pack_task, s);
         nmi_run(ctx, s->task_count, emit_task, s);
@@ -333,15 +408,17 @@ static void lane_task(void *argument, int64_t index, int32_t worker)
     }
 }
 
+/* A layer of one tensor, or of all of them in turn where they share it: sums have one order. */
 static void reduce_task(void *argument, int64_t index, int32_t worker)
 {
     const struct nmi_mlp_scratch *s = argument;
-    const nmi_mlp *mlp = &s->manifold->mlp;
-    const int64_t shares = nmi_mlp_shares(mlp);
-    const slot *tensor = &s->slots[index / shares];
+    const int64_t shares = nmi_mlp_shares(s->mlp);
+    const int64_t first = s->mlp->trunk ? 0 : index / shares;
+    const int64_t end = s->mlp->trunk ? s->slot_count : first + 1;
     (void)worker;
-    nmi_mlp_reduce(&tensor->rows, tensor->lane, s->lane_stride, tensor->lanes, index % shares,
-                   tensor->gradient);
+    for (const slot *tensor = s->slots + first; tensor < s->slots + end; tensor++)
+        nmi_mlp_reduce(&tensor->rows, tensor->lane, s->lane_stride, tensor->lanes, index % shares,
+                       tensor->gradient, tensor->own_gradient);
 }
 
 static void run_backward(struct nmi_mlp_scratch *s)
@@ -349,75 +426,51 @@ static void run_backward(struct nmi_mlp_scratch *s)
     nmi_context *ctx = s->manifold->object.context;
     nmi_run(ctx, s->slot_count, pack_task, s);
     nmi_run(ctx, s->task_count, lane_task, s);
-    nmi_run(ctx, s->slot_count * nmi_mlp_shares(&s->manifold->mlp), reduce_task, s);
+    nmi_run(ctx, (s->mlp->trunk ? 1 : s->slot_count) * nmi_mlp_shares(s->mlp), reduce_task, s);
 }
 
-static void backward(const nmi_manifold *manifold, const nmi_emission *emission,
-                     const nmi_network *network, float *const *weight_gradients,
-                     float *const *parameter_gradients)
+void nmi_mlp_emission_backward(const nmi_manifold *manifold, int32_t kind,
+                               const nmi_emission *emission, const nmi_network *network,
+                               float *const *weight_gradients, float *const *parameter_gradients)
 {
-    struct nmi_mlp_scratch *s = manifold->mlp_scratch;
+    struct nmi_mlp_scratch *s = manifold->mlp_scratch[kind];
+    struct nmi_mlp_keep *keep = emission->precision == NMI_FP32 ? manifold->mlp_keep[kind] : NULL;
     const nmi_field *field;
-    for (int32_t t = 0; next_field(manifold, emission, network, &t) != NULL;) {
-        start_wave(s, emission->noise, emission->precision, 1, false);
-        for (; (field = next_field(manifold, emission, network, &t)) != NULL; t++) {
+    start(s, emission, trunk_of(s), true);
+    for (int32_t t = 0; next_field(s, emission, network, &t) != NULL;) {
+        start_wave(s);
+        for (; (field = next_field(s, emission, network, &t)) != NULL; t++) {
             slot *added = add_slot(s, field, &network->tensors[t], field->parameters, true);
             if (added == NULL)
                 break;
-            if (emission->precision == NMI_FP32 && manifold->mlp_keep != NULL)
-                added->kept =
-                    nmi_mlp_keep_take(manifold->mlp_keep, t, &added->rows.grid, emission->noise);
+            if (keep != NULL)
+                added->kept = nmi_mlp_keep_take(keep, t, &added->rows.grid, emission->noise);
             added->gradients = weight_gradients[t];
-            added->gradient = parameter_gradients[t];
+            added->own_gradient = parameter_gradients[t];
+            added->gradient = parameter_gradients[s->mlp->trunk ? manifold->shared[kind] : t];
         }
         run_backward(s);
     }
 }
 
-void nmi_mlp_emission_fit(nmi_manifold *manifold, int32_t tensor, const nmi_fit_batch *batch,
-                          float *gradient)
+void nmi_mlp_emission_fit(nmi_manifold *manifold, int32_t kind, const nmi_noise *noise,
+                          const nmi_fit_batch *batches, int32_t count, const float *trunk,
+                          float *trunk_gradient)
 {
-    struct nmi_mlp_scratch *s = manifold->mlp_scratch;
-    start_wave(s, batch->noise, NMI_FP32, 1, false);
-    slot *added = add_slot(s, &manifold->fields[tensor], batch->target, batch->parameters, true);
-    added->fit = batch;
-    added->gradient = gradient;
-    run_backward(s);
+    struct nmi_mlp_scratch *s = manifold->mlp_scratch[kind];
+    start(s, &(nmi_emission){.noise = noise, .precision = NMI_FP32, .samples = 1}, trunk, true);
+    for (int32_t done = 0; done < count;) {
+        start_wave(s);
+        for (; done < count; done++) {
+            const nmi_fit_batch *batch = &batches[done];
+            slot *added = add_slot(s, &manifold->fields[batch->tensor], batch->target,
+                                   batch->parameters, true);
+            if (added == NULL)
+                break;
+            added->fit = batch;
+            added->own_gradient = batch->gradient;
+            added->gradient = s->mlp->trunk ? trunk_gradient : batch->gradient;
+        }
+        run_backward(s);
+    }
 }
-
-/* --- the kind ---------------------------------------------------------------------------- */
-
-static void release(nmi_manifold *manifold)
-{
-    free_scratch(manifold->object.context, manifold->mlp_scratch);
-    nmi_mlp_keep_free(manifold->mlp_keep);
-    manifold->mlp_scratch = NULL;
-    manifold->mlp_keep = NULL;
-}
-
-static bool part(const nmi_manifold *manifold, int32_t tensor, int32_t index, nmi_inr_part *out)
-{
-    (void)tensor;
-    return nmi_mlp_part(&manifold->mlp, index, out);
-}
-
-static neumeta_status clone(nmi_manifold *manifold, int32_t from, int32_t to)
-{
-    const nmi_field *source = &manifold->fields[from];
-    if (from != to)
-        memcpy(manifold->fields[to].parameters, source->parameters,
-               (size_t)source->parameter_count * sizeof(float));
-    return NEUMETA_OK;
-}
-
-const nmi_inr_kind nmi_inr_mlp = {
-    .name = "mlp",
-    .plan = nmi_mlp_plan,
-    .part = part,
-    .prepare = prepare,
-    .release = release,
-    .emit = emit,
-    .backward = backward,
-    .clone = clone,
-    .fit = nmi_mlp_fit,
-};

@@ -19,22 +19,23 @@ struct nmi_mlp_keep {
     nmi_noise noise;
 };
 
-/* Blocks of all MLPs at full sizes. */
-static int64_t count_blocks(const nmi_manifold *manifold)
+/* Blocks of all MLPs of the kind at full sizes. */
+static int64_t count_blocks(const nmi_manifold *manifold, int32_t kind)
 {
     const nmi_topology *topology = manifold->topology;
+    const int64_t rows = nmi_manifold_mlp(manifold, kind)->block_rows;
     int64_t blocks = 0;
     for (int32_t t = 0; t < topology->tensor_count; t++) {
         int64_t dims[4];
-        if (manifold->fields[t].kind != nmi_inr_kind_at(NMI_INR_MLP))
+        if (manifold->fields[t].kind != nmi_inr_kind_at(kind))
             continue;
         nmi_graph_tensor_dims(topology, manifold->full_sizes, manifold->full_shapes, t, dims);
-        blocks += (dims[0] * dims[1] + manifold->mlp.block_rows - 1) / manifold->mlp.block_rows;
+        blocks += (dims[0] * dims[1] + rows - 1) / rows;
     }
     return blocks;
 }
 
-neumeta_status nmi_mlp_keep_create(const nmi_manifold *manifold, nmi_mlp_keep **out)
+neumeta_status nmi_mlp_keep_create(const nmi_manifold *manifold, int32_t kind, nmi_mlp_keep **out)
 {
     enum { LINE = NMI_ALIGNMENT / (int)sizeof(float) };
     nmi_context *ctx = manifold->object.context;
@@ -42,8 +43,8 @@ neumeta_status nmi_mlp_keep_create(const nmi_manifold *manifold, nmi_mlp_keep **
     *out = NULL;
     if (keep == NULL)
         return NEUMETA_ERR_MEMORY;
-    const int64_t floats = (int64_t)nmi_mlp_kept_floats(&manifold->mlp);
-    const int64_t blocks = count_blocks(manifold);
+    const int64_t floats = (int64_t)nmi_mlp_kept_floats(nmi_manifold_mlp(manifold, kind));
+    const int64_t blocks = count_blocks(manifold, kind);
     keep->context = ctx;
     keep->stride = (floats + LINE - 1) / LINE * LINE;
     keep->capacity = NMI_KEEP_BYTES / (int64_t)sizeof(float) / keep->stride;

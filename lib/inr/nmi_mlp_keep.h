@@ -7,14 +7,14 @@
 #ifndef NMI_MLP_KEEP_H
 #define NMI_MLP_KEEP_H
 
-#include "nmi_manifold.h"
+#include "nmi_emission.h"
 
-enum { NMI_KEEP_BYTES = 64 << 20 }; /* of a manifold; one block of 64 channels has 52 MiB */
+enum { NMI_KEEP_BYTES = 64 << 20 }; /* of a kind; one block of 64 channels has 52 MiB */
 
 typedef struct nmi_mlp_keep nmi_mlp_keep;
 
-/* Room for the MLPs of the manifold at full sizes, as far as the bound goes. */
-neumeta_status nmi_mlp_keep_create(const nmi_manifold *manifold, nmi_mlp_keep **out);
+/* Room for the MLPs of a kind at full sizes, as far as the bound goes. */
+neumeta_status nmi_mlp_keep_create(const nmi_manifold *manifold, int32_t kind, nmi_mlp_keep **out);
 void nmi_mlp_keep_free(nmi_mlp_keep *keep); /* NULL is fine */
 
 /* Drops all, for emissions with this noise (NULL: clean). */

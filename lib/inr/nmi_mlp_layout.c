@@ -34,7 +34,7 @@ static int64_t pairs_stride(int64_t columns)
 
 int64_t nmi_mlp_weights_at(const nmi_mlp *mlp, int64_t layer)
 {
-    const int64_t first = mlp->hidden * (mlp->encoding.inputs + 1);
+    const int64_t first = mlp->hidden * (mlp->encoding.inputs + (mlp->trunk ? 0 : 1));
     return layer == 0 ? 0 : first + (layer - 1) * (mlp->hidden * (mlp->hidden + 1) + 1);
 }
 
@@ -60,7 +60,35 @@ int64_t nmi_mlp_scalar_at(const nmi_mlp *mlp, int64_t layer)
 
 int64_t nmi_mlp_parameter_count(const nmi_mlp *mlp)
 {
-    return nmi_mlp_bias_at(mlp, mlp->layers) + mlp->outputs;
+    return mlp->trunk ? nmi_mlp_weights_at(mlp, mlp->layers)
+                      : nmi_mlp_bias_at(mlp, mlp->layers) + mlp->outputs;
+}
+
+int64_t nmi_mlp_own_count(const nmi_mlp *mlp, int64_t taps)
+{
+    return mlp->hidden + taps * (mlp->hidden + 1);
+}
+
+const float *nmi_mlp_own(const nmi_mlp_rows *rows)
+{
+    return rows->mlp->trunk ? rows->own : rows->parameters;
+}
+
+int64_t nmi_mlp_first_bias_at(const nmi_mlp *mlp)
+{
+    return mlp->trunk ? 0 : nmi_mlp_bias_at(mlp, 0);
+}
+
+int64_t nmi_mlp_output_at(const nmi_mlp *mlp, nmi_mlp_slice slice)
+{
+    return mlp->trunk ? mlp->hidden
+                      : nmi_mlp_weights_at(mlp, mlp->layers) + slice.first * mlp->hidden;
+}
+
+int64_t nmi_mlp_output_bias_at(const nmi_mlp *mlp, nmi_mlp_slice slice)
+{
+    return mlp->trunk ? mlp->hidden + slice.count * mlp->hidden
+                      : nmi_mlp_bias_at(mlp, mlp->layers) + slice.first;
 }
 
 bool nmi_mlp_part(const nmi_mlp *mlp, int32_t index, nmi_inr_part *out)
@@ -142,6 +170,34 @@ size_t nmi_mlp_packed_floats(const nmi_mlp *mlp, bool backward)
     if (!backward)
         return (size_t)packed_end(mlp);
     return (size_t)(nmi_mlp_transposed_at(mlp, mlp->layers) + transposed_room(mlp, mlp->layers));
+}
+
+int64_t nmi_mlp_own_transposed_at(const nmi_mlp *mlp)
+{
+    return packed_room(mlp, mlp->layers);
+}
+
+size_t nmi_mlp_packed_split_floats(const nmi_mlp *mlp)
+{
+    return (size_t)packed_room(mlp, 0);
+}
+
+size_t nmi_mlp_packed_own_floats(const nmi_mlp *mlp)
+{
+    return (size_t)(nmi_mlp_own_transposed_at(mlp) + transposed_room(mlp, mlp->layers));
+}
+
+const float *nmi_mlp_packed_output(const nmi_mlp_rows *rows)
+{
+    const nmi_mlp *mlp = rows->mlp;
+    return mlp->trunk ? rows->packed_own : rows->packed + nmi_mlp_packed_at(mlp, mlp->layers);
+}
+
+const float *nmi_mlp_transposed_output(const nmi_mlp_rows *rows)
+{
+    const nmi_mlp *mlp = rows->mlp;
+    return mlp->trunk ? rows->packed_own + nmi_mlp_own_transposed_at(mlp)
+                      : rows->packed + nmi_mlp_transposed_at(mlp, mlp->layers);
 }
 
 size_t nmi_mlp_terms_floats(const nmi_mlp *mlp)

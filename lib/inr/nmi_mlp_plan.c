@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the MLPs of a kind look like, by the manifold's settings and the kind's largest tensors. */
+/* What the MLPs of a kind look like, by the manifold's settings and the kind's largest tensors; and
+ * the kind of which each tensor has an MLP of its own. */
 #include "nmi_mlp_emission.h"
 
 #include <math.h>
@@ -82,12 +83,15 @@ neumeta_status nmi_mlp_describe(nmi_manifold *manifold, int32_t kind, nmi_mlp *m
     mlp->layers = settings->layers;
     mlp->activation = settings->function == 0 ? NMI_ACTIVATION_RELU : NMI_ACTIVATION_ELU;
     mlp->scalar = settings->scalar;
+    mlp->trunk = kind == NMI_INR_TRUNK;
     mlp->block_rows = choose_block_rows(mlp->hidden);
     mlp->terms = largest.outputs + largest.inputs;
     return NEUMETA_OK;
 }
 
-neumeta_status nmi_mlp_plan(nmi_manifold *manifold)
+/* --- the kind mlp ------------------------------------------------------------------------ */
+
+static neumeta_status plan(nmi_manifold *manifold)
 {
     const neumeta_status status = nmi_mlp_describe(manifold, NMI_INR_MLP, &manifold->mlp);
     for (int32_t t = 0; status == NEUMETA_OK && t < manifold->topology->tensor_count; t++)
@@ -95,3 +99,57 @@ neumeta_status nmi_mlp_plan(nmi_manifold *manifold)
             manifold->fields[t].parameter_count = nmi_mlp_parameter_count(&manifold->mlp);
     return status;
 }
+
+static bool part(const nmi_manifold *manifold, int32_t field, int32_t index, nmi_inr_part *out)
+{
+    (void)field;
+    return nmi_mlp_part(&manifold->mlp, index, out);
+}
+
+static neumeta_status prepare(nmi_manifold *manifold, bool backward)
+{
+    return nmi_mlp_emission_prepare(manifold, NMI_INR_MLP, backward);
+}
+
+static void release(nmi_manifold *manifold)
+{
+    nmi_mlp_emission_release(manifold, NMI_INR_MLP);
+}
+
+static void emit(const nmi_manifold *manifold, const nmi_emission *emission, nmi_network *network)
+{
+    nmi_mlp_emission_emit(manifold, NMI_INR_MLP, emission, network);
+}
+
+static void backward(const nmi_manifold *manifold, const nmi_emission *emission,
+                     const nmi_network *network, float *const *weight_gradients,
+                     float *const *parameter_gradients)
+{
+    nmi_mlp_emission_backward(manifold, NMI_INR_MLP, emission, network, weight_gradients,
+                              parameter_gradients);
+}
+
+static neumeta_status clone(nmi_manifold *manifold, int32_t from, int32_t to)
+{
+    nmi_inr_copy(manifold, from, to);
+    return NEUMETA_OK;
+}
+
+static neumeta_status fit(nmi_manifold *manifold, const bool *fields, const nmi_fit_target *target,
+                          const nmi_fit *how)
+{
+    return nmi_mlp_fit(manifold, NMI_INR_MLP, fields, target, how);
+}
+
+const nmi_inr_kind nmi_inr_mlp = {
+    .name = "mlp",
+    .blocks_key = NEUMETA_KEY_MLP_BLOCKS,
+    .plan = plan,
+    .part = part,
+    .prepare = prepare,
+    .release = release,
+    .emit = emit,
+    .backward = backward,
+    .clone = clone,
+    .fit = fit,
+};

@@ -241,7 +241,7 @@ static void backward_side(void *argument, int64_t index, int32_t worker)
         nmi_mlp_backward(&task.rows, gradients + first * task.of.rank, lane);
     }
     for (int64_t share = 0; share < nmi_mlp_shares(&task.of.mlp); share++)
-        nmi_mlp_reduce(&task.rows, lane, s->lane, 1, share, to);
+        nmi_mlp_reduce(&task.rows, lane, s->lane, 1, share, to, to);
 }
 
 /* --- products ---------------------------------------------------------------------------- */

@@ -39,17 +39,22 @@ static int64_t fingerprint_of(const nmi_trainer *trainer)
     return (int64_t)((trainer->fingerprint ^ trainer->teacher_mark) >> 1);
 }
 
-/* "<tensor>/<vector>": names of nodes have at most 255 characters, so it is within the limit that
- * docs/formats.md states. */
+/* "<tensor>/<vector>", or "<kind>/<vector>" of what tensors of a kind share: names of nodes have at
+ * most 255 characters, so it is within the limit that docs/formats.md states. */
 typedef struct vector_name {
     char text[NMI_SAFETENSORS_NAME + 1];
 } vector_name;
 
-static vector_name name_vector(const nmi_trainer *trainer, int32_t tensor, int vector)
+static const char *slot_name(const nmi_trainer *trainer, int32_t slot)
+{
+    return trainer->manifold != NULL ? nmi_manifold_field_name(trainer->manifold, slot)
+                                     : trainer->topology->tensors[slot].name;
+}
+
+static vector_name name_vector(const nmi_trainer *trainer, int32_t slot, int vector)
 {
     vector_name name;
-    snprintf(name.text, sizeof name.text, "%s/%s", trainer->topology->tensors[tensor].name,
-             vector_names[vector]);
+    snprintf(name.text, sizeof name.text, "%s/%s", slot_name(trainer, slot), vector_names[vector]);
     return name;
 }
 
@@ -59,7 +64,7 @@ static neumeta_status add_slots(nmi_trainer *trainer, nmi_safetensors_writer *wr
                                 int64_t *steps)
 {
     neumeta_status status = NEUMETA_OK;
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
+    for (int32_t t = 0; t < trainer->slot_count; t++) {
         nmi_slot *slot = &trainer->slots[t];
         float **vectors[VECTOR_COUNT];
         list_vectors(slot, vectors);
@@ -79,7 +84,7 @@ static neumeta_status write_archive(nmi_trainer *trainer, nmi_safetensors_writer
                                     int64_t *steps, const char *path)
 {
     const int64_t position_dims[] = {POSITION_COUNT}, metrics_dims[] = {METRICS_COUNT};
-    const int64_t steps_dims[] = {trainer->topology->tensor_count};
+    const int64_t steps_dims[] = {trainer->slot_count};
     const nmi_position *at = &trainer->position;
     const int64_t flags = (at->begun ? FLAG_BEGUN : 0) + (at->unjudged ? FLAG_UNJUDGED : 0);
     const int64_t position[POSITION_COUNT] = {at->phase, flags, at->step, at->steps, at->draws};
@@ -114,7 +119,7 @@ neumeta_status nmi_trainer_save(nmi_trainer *trainer, const char *path)
     neumeta_status status = nmi_trainer_check(trainer);
     if (status != NEUMETA_OK)
         return status;
-    int64_t *steps = nmi_alloc_array(context, trainer->topology->tensor_count, sizeof *steps);
+    int64_t *steps = nmi_alloc_array(context, trainer->slot_count, sizeof *steps);
     if (steps == NULL)
         return NEUMETA_ERR_MEMORY;
     nmi_trainer_publish(trainer, false);
@@ -179,11 +184,11 @@ static neumeta_status check_slots(nmi_trainer *trainer, const nmi_safetensors *f
     int32_t known = 3; /* position, metrics, steps */
     if (state->statistics != NULL)
         known += nmi_statistics_entry_count(state->statistics);
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
+    for (int32_t t = 0; t < trainer->slot_count; t++) {
         nmi_slot *slot = &trainer->slots[t];
         if (steps[t] < 0 || steps[t] > INT64_MAX / 2)
             return nmi_fail(context, NEUMETA_ERR_FORMAT, "impossible step count of '%s'",
-                            trainer->topology->tensors[t].name);
+                            slot_name(trainer, t));
         for (int v = 0; v < VECTOR_COUNT && slot->kind != NMI_SLOT_NONE; v++) {
             const vector_name name = name_vector(trainer, t, v);
             nmi_tensor_entry entry;
@@ -229,7 +234,7 @@ static neumeta_status read_state(nmi_trainer *trainer, const nmi_safetensors *fi
                                  saved_state *state)
 {
     const int64_t position_dims[] = {POSITION_COUNT}, metrics_dims[] = {METRICS_COUNT};
-    const int64_t steps_dims[] = {trainer->topology->tensor_count};
+    const int64_t steps_dims[] = {trainer->slot_count};
     neumeta_status status = nmi_archive_check(file, NMI_KIND_CHECKPOINT, false);
     if (status == NEUMETA_OK)
         status = check_fingerprint(trainer, file);
@@ -256,7 +261,7 @@ static neumeta_status read_state(nmi_trainer *trainer, const nmi_safetensors *fi
 static neumeta_status take_missing_vectors(nmi_trainer *trainer, const nmi_safetensors *file)
 {
     nmi_context *context = trainer->object.context;
-    const int32_t count = trainer->topology->tensor_count;
+    const int32_t count = trainer->slot_count;
     neumeta_status status = NEUMETA_OK;
     float **taken = nmi_alloc_zero_array(context, (int64_t)count * VECTOR_COUNT, sizeof *taken);
     if (taken == NULL)
@@ -288,7 +293,7 @@ static neumeta_status take_missing_vectors(nmi_trainer *trainer, const nmi_safet
 
 static void copy_slots(nmi_trainer *trainer, const nmi_safetensors *file, const int64_t *steps)
 {
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
+    for (int32_t t = 0; t < trainer->slot_count; t++) {
         nmi_slot *slot = &trainer->slots[t];
         float **vectors[VECTOR_COUNT];
         list_vectors(slot, vectors);
@@ -343,8 +348,8 @@ neumeta_status nmi_trainer_restore(nmi_trainer *trainer, const char *path)
     neumeta_status status = nmi_trainer_check(trainer);
     if (status != NEUMETA_OK)
         return status;
-    saved_state state = {
-        .steps = nmi_alloc_array(context, trainer->topology->tensor_count, sizeof *state.steps)};
+    saved_state state = {.steps =
+                             nmi_alloc_array(context, trainer->slot_count, sizeof *state.steps)};
     if (state.steps == NULL)
         return NEUMETA_ERR_MEMORY;
     status = nmi_safetensors_open(context, path, &file);

@@ -16,8 +16,8 @@ void nmi_trainer_publish(nmi_trainer *trainer, bool publish)
 {
     if (trainer->published == publish)
         return;
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
-        nmi_slot_swap_average(&trainer->slots[t]);
+    for (int32_t s = 0; s < trainer->slot_count; s++)
+        nmi_slot_swap_average(&trainer->slots[s]);
     if (trainer->manifold == NULL)
         nmi_network_touch(trainer->network);
     trainer->published = publish;
@@ -25,8 +25,8 @@ void nmi_trainer_publish(nmi_trainer *trainer, bool publish)
 
 static bool has_averages(const nmi_trainer *trainer)
 {
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
-        if (trainer->slots[t].average != NULL)
+    for (int32_t s = 0; s < trainer->slot_count; s++)
+        if (trainer->slots[s].average != NULL)
             return true;
     return false;
 }

@@ -73,7 +73,8 @@ struct neumeta_trainer {
     uint64_t fingerprint;  /* of all that a checkpoint must fit and does not hold, */
     uint64_t teacher_mark; /* and of the teacher; 0: none */
 
-    nmi_slot *slots;  /* [tensor_count] */
+    nmi_slot *slots; /* [slot_count]: of tensors, then of what INRs share */
+    int32_t slot_count;
     bool *reached;    /* [tensor_count]: morphing, and added by this or an earlier phase */
     bool *carried;    /* [tensor_count]: trained through an INR by this phase */
     bool *held;       /* [tensor_count]: emitted by the manifold (not copied from the reference) */
@@ -83,7 +84,7 @@ struct neumeta_trainer {
     bool *phase_varies;       /* [phase_count][axis_count]: the same of each phase */
     float **weight_gradients; /* [tensor_count]: of emitted tensors, at full size; NULL: none */
     float **pass_gradients;   /* [tensor_count]: where the pass adds */
-    float **slot_gradients;   /* [tensor_count]: where the INRs add */
+    float **slot_gradients;   /* [slot_count]: where the INRs add */
     int64_t *sizes, *full_sizes;
 
     nmi_batch batch;

@@ -109,7 +109,8 @@ static uint64_t mix_inrs(uint64_t hash, const nmi_manifold *manifold)
         inr->noise,          inr->noise_clamp,     (double)inr->extent_octaves};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         hash = mix_real(hash, values[i]);
-    if (inr->kind == NMI_INR_MLP && manifold->counts[NMI_INR_SEPARABLE] == 0)
+    if (inr->kind == NMI_INR_MLP && manifold->counts[NMI_INR_SEPARABLE] == 0 &&
+        manifold->counts[NMI_INR_TRUNK] == 0)
         return hash;
     for (int32_t b = 0; b < manifold->topology->block_count; b++)
         hash = mix_real(hash, manifold->block_kinds[b]);
@@ -204,7 +205,8 @@ static neumeta_status read_settings(nmi_trainer *trainer, const nmi_schedule *sc
         .manifold = trainer->manifold != NULL,
         .reference = trainer->reference != NULL,
         .copies = trainer->manifold != NULL && !nmi_manifold_has_mlps(trainer->manifold),
-        .solves = trainer->manifold != NULL && trainer->manifold->counts[NMI_INR_MLP] == 0,
+        .solves = trainer->manifold != NULL && trainer->manifold->counts[NMI_INR_MLP] == 0 &&
+                  trainer->manifold->counts[NMI_INR_TRUNK] == 0,
         .held_out = nmi_dataset_count(trainer->dataset, NEUMETA_SPLIT_HELD_OUT) > 0,
     };
     for (int32_t p = 0; p < trainer->phase_count && status == NEUMETA_OK; p++) {
@@ -228,7 +230,7 @@ static nmi_slot_kind kind_of_field(const nmi_topology *topology, const nmi_field
 
 static void describe_slots(nmi_trainer *trainer)
 {
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
+    for (int32_t t = 0; t < trainer->slot_count; t++) {
         nmi_slot *slot = &trainer->slots[t];
         if (trainer->manifold != NULL) {
             nmi_field *field = &trainer->manifold->fields[t];
@@ -251,7 +253,9 @@ static neumeta_status take_tables(nmi_trainer *trainer)
 {
     nmi_context *context = trainer->object.context;
     int64_t tensors = trainer->topology->tensor_count, axes = trainer->topology->axis_count;
-    trainer->slots = nmi_alloc_zero_array(context, tensors, sizeof *trainer->slots);
+    trainer->slot_count = trainer->manifold != NULL ? trainer->manifold->field_count
+                                                    : trainer->topology->tensor_count;
+    trainer->slots = nmi_alloc_zero_array(context, trainer->slot_count, sizeof *trainer->slots);
     trainer->reached = nmi_alloc_zero_array(context, tensors, sizeof(bool));
     trainer->carried = nmi_alloc_zero_array(context, tensors, sizeof(bool));
     trainer->held = nmi_alloc_zero_array(context, tensors, sizeof(bool));
@@ -261,7 +265,7 @@ static neumeta_status take_tables(nmi_trainer *trainer)
     trainer->varies = nmi_alloc_zero_array(context, axes, sizeof(bool));
     trainer->weight_gradients = nmi_alloc_zero_array(context, tensors, sizeof(float *));
     trainer->pass_gradients = nmi_alloc_zero_array(context, tensors, sizeof(float *));
-    trainer->slot_gradients = nmi_alloc_zero_array(context, tensors, sizeof(float *));
+    trainer->slot_gradients = nmi_alloc_zero_array(context, trainer->slot_count, sizeof(float *));
     trainer->sizes = nmi_alloc_zero_array(context, axes, sizeof(int64_t));
     trainer->full_sizes = nmi_alloc_zero_array(context, axes, sizeof(int64_t));
     bool complete = trainer->slots != NULL && trainer->reached != NULL &&
@@ -404,12 +408,11 @@ neumeta_status nmi_trainer_create(nmi_context *context, nmi_manifold *manifold,
 static void free_tables(nmi_trainer *trainer)
 {
     nmi_context *context = trainer->object.context;
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
-        if (trainer->slots != NULL)
-            nmi_slot_free(context, &trainer->slots[t]);
-        if (trainer->weight_gradients != NULL)
-            nmi_free(context, trainer->weight_gradients[t]);
-    }
+    for (int32_t s = 0; trainer->slots != NULL && s < trainer->slot_count; s++)
+        nmi_slot_free(context, &trainer->slots[s]);
+    for (int32_t t = 0; trainer->weight_gradients != NULL && t < trainer->topology->tensor_count;
+         t++)
+        nmi_free(context, trainer->weight_gradients[t]);
     nmi_free(context, trainer->slots);
     nmi_free(context, trainer->reached);
     nmi_free(context, trainer->carried);

@@ -116,6 +116,18 @@ static bool is_trained(const nmi_slot *slot, const nmi_settings *settings, bool 
     }
 }
 
+/* What tensors share trains with any of them. */
+static void mark_shared(nmi_trainer *trainer)
+{
+    const int32_t tensors = trainer->topology->tensor_count;
+    for (int32_t s = tensors; s < trainer->slot_count; s++) {
+        const nmi_field *fields = trainer->manifold->fields;
+        trainer->slots[s].trained = false;
+        for (int32_t t = 0; t < tensors; t++)
+            trainer->slots[s].trained |= trainer->carried[t] && fields[t].kind == fields[s].kind;
+    }
+}
+
 static neumeta_status mark_slots(nmi_trainer *trainer, const nmi_settings *settings)
 {
     const nmi_topology *topology = trainer->topology;
@@ -136,6 +148,7 @@ static neumeta_status mark_slots(nmi_trainer *trainer, const nmi_settings *setti
                               (settings->statistics == NMI_NORM_FITTED &&
                                !nmi_role_is_trainable(topology->tensors[t].role));
     }
+    mark_shared(trainer);
     for (int32_t n = 0; n < topology->node_count; n++) {
         const int32_t block = topology->nodes[n].block;
         const bool trains = trainer->manifold != NULL
@@ -315,6 +328,12 @@ static neumeta_status take_vectors(nmi_trainer *trainer, const nmi_settings *set
         trainer->pass_gradients[t] = trainer->weight_gradients[t];
         trainer->slot_gradients[t] = slot->gradient;
     }
+    for (int32_t s = trainer->topology->tensor_count; s < trainer->slot_count; s++) {
+        nmi_slot *slot = &trainer->slots[s];
+        if (status == NEUMETA_OK && slot->trained)
+            status = nmi_slot_prepare(context, slot, settings);
+        trainer->slot_gradients[s] = slot->trained ? slot->gradient : NULL;
+    }
     return status;
 }
 
@@ -360,8 +379,8 @@ neumeta_status nmi_trainer_begin_phase(nmi_trainer *trainer)
         status = nmi_trainer_start_inrs(trainer);
     if (status != NEUMETA_OK)
         return status;
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
-        nmi_slot *slot = &trainer->slots[t];
+    for (int32_t s = 0; s < trainer->slot_count; s++) {
+        nmi_slot *slot = &trainer->slots[s];
         if (!slot->trained)
             continue;
         if (!settings->keep_moments)
@@ -395,8 +414,8 @@ void nmi_trainer_end_phase(nmi_trainer *trainer)
     int32_t next = trainer->position.phase + 1;
     bool averages_end = next < trainer->phase_count && trainer->phases[next].average <= 0;
     bool best = settings->continue_best && !isnan(trainer->metrics.best_score);
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
-        nmi_slot *slot = &trainer->slots[t];
+    for (int32_t s = 0; s < trainer->slot_count; s++) {
+        nmi_slot *slot = &trainer->slots[s];
         if (best && slot->trained)
             settle(slot, slot->best);
         if (averages_end && slot->average != NULL) {

@@ -63,13 +63,15 @@ static neumeta_status start_cloned(nmi_trainer *trainer, const nmi_settings *set
     return status;
 }
 
-/* The INRs that this phase adds. */
-static void mark_fresh(const nmi_trainer *trainer, bool *fresh)
+/* The INRs that this phase adds, and those of the phases before. */
+static void mark_fresh(const nmi_trainer *trainer, bool *fresh, bool *settled)
 {
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
-        fresh[t] = trainer->reached[t] &&
-                   !nmi_trainer_reached_before(trainer, trainer->position.phase,
-                                               nmi_trainer_block(trainer->topology, t));
+    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
+        const bool before = nmi_trainer_reached_before(trainer, trainer->position.phase,
+                                                       nmi_trainer_block(trainer->topology, t));
+        fresh[t] = trainer->reached[t] && !before;
+        settled[t] = trainer->reached[t] && before;
+    }
 }
 
 /* FIT_SIZES compressions of the widths that vary, evenly from the least to the largest; 1: full. */
@@ -97,7 +99,8 @@ static bool watch_fit(void *user, double done)
 static neumeta_status start_fitted(nmi_trainer *trainer, const nmi_settings *settings)
 {
     nmi_context *context = trainer->object.context;
-    bool *fresh = nmi_alloc_zero_array(context, trainer->topology->tensor_count, sizeof *fresh);
+    const int32_t tensors = trainer->topology->tensor_count;
+    bool *fresh = nmi_alloc_zero_array(context, 2 * (int64_t)tensors, sizeof *fresh);
     int64_t *sizes = nmi_alloc_matrix(context, settings->fit_sizes, trainer->topology->axis_count,
                                       sizeof *sizes);
     neumeta_status status = fresh != NULL && sizes != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
@@ -107,7 +110,8 @@ static neumeta_status start_fitted(nmi_trainer *trainer, const nmi_settings *set
         fit.key = nmi_random_key(trainer->seed, NMI_RANDOM_FIT, (uint64_t)trainer->position.phase);
         fit.watch = watch_fit;
         fit.user = trainer;
-        mark_fresh(trainer, fresh);
+        fit.settled = fresh + tensors;
+        mark_fresh(trainer, fresh, fresh + tensors);
         list_fit_sizes(trainer, settings, sizes);
         status = nmi_manifold_fit(trainer->manifold, fresh, &target, &fit);
         trainer->fitted = NAN;

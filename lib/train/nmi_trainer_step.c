@@ -77,8 +77,8 @@ static bool steps_each_group(const nmi_slot *slot)
 
 static void clear_minibatch_gradients(nmi_trainer *trainer)
 {
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
-        nmi_slot *slot = &trainer->slots[t];
+    for (int32_t s = 0; s < trainer->slot_count; s++) {
+        nmi_slot *slot = &trainer->slots[s];
         if (steps_each_minibatch(slot))
             memset(slot->gradient, 0, (size_t)slot->count * sizeof(float));
     }
@@ -97,8 +97,8 @@ static neumeta_status fail_numeric(const nmi_trainer *trainer, const char *what)
 static neumeta_status step_minibatch_slots(nmi_trainer *trainer)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
-        nmi_slot *slot = &trainer->slots[t];
+    for (int32_t s = 0; s < trainer->slot_count; s++) {
+        nmi_slot *slot = &trainer->slots[s];
         if (!steps_each_minibatch(slot))
             continue;
         bool residual = slot->kind == NMI_SLOT_RESIDUAL;
@@ -155,12 +155,12 @@ static void finish_slot(void *argument, int64_t index, int32_t worker)
 static neumeta_status step_group_slots(nmi_trainer *trainer)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
-    const int32_t count = trainer->topology->tensor_count;
+    const int32_t count = trainer->slot_count;
     group_step step = {.trainer = trainer, .settings = settings, .factor = 1};
     double squared = 0;
     nmi_run(trainer->object.context, count, measure_slot, &step);
-    for (int32_t t = 0; t < count; t++)
-        squared += steps_each_group(&trainer->slots[t]) ? trainer->slots[t].squared : 0;
+    for (int32_t s = 0; s < count; s++)
+        squared += steps_each_group(&trainer->slots[s]) ? trainer->slots[s].squared : 0;
     const double norm = sqrt(squared);
     if (!isfinite(norm))
         return fail_numeric(trainer, "gradient");
@@ -287,9 +287,9 @@ static void start_epoch_metrics(nmi_trainer *trainer)
  * and running statistics with it. The vectors of the group step last, when nothing can fail. */
 static void undo_step(nmi_trainer *trainer, const nmi_metrics *metrics)
 {
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
-        if (trainer->slots[t].trained)
-            nmi_slot_undo(&trainer->slots[t]);
+    for (int32_t s = 0; s < trainer->slot_count; s++)
+        if (trainer->slots[s].trained)
+            nmi_slot_undo(&trainer->slots[s]);
     trainer->metrics = *metrics;
     if (trainer->manifold == NULL)
         nmi_network_touch(trainer->network);
@@ -303,11 +303,11 @@ neumeta_status nmi_trainer_train(nmi_trainer *trainer)
     if (status != NEUMETA_OK)
         return status;
     const nmi_metrics metrics = trainer->metrics;
-    for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
-        if (trainer->slots[t].trained)
-            nmi_slot_remember(&trainer->slots[t]);
+    for (int32_t s = 0; s < trainer->slot_count; s++)
+        if (trainer->slots[s].trained)
+            nmi_slot_remember(&trainer->slots[s]);
     start_epoch_metrics(trainer);
-    nmi_run(trainer->object.context, trainer->topology->tensor_count, clear_slot, trainer);
+    nmi_run(trainer->object.context, trainer->slot_count, clear_slot, trainer);
     for (int64_t index = 0; index < settings->group && status == NEUMETA_OK; index++)
         status = train_minibatch(trainer, index, items);
     if (status == NEUMETA_OK)

@@ -87,8 +87,8 @@ static void keep_if_best(nmi_trainer *trainer, const nmi_settings *settings, dou
     if (!isnan(metrics->best_score) && score <= metrics->best_score)
         return;
     metrics->best_score = score;
-    for (int32_t t = 0; settings->continue_best && t < trainer->topology->tensor_count; t++) {
-        nmi_slot *slot = &trainer->slots[t];
+    for (int32_t s = 0; settings->continue_best && s < trainer->slot_count; s++) {
+        nmi_slot *slot = &trainer->slots[s];
         if (slot->trained)
             memcpy(slot->best, slot->values, (size_t)slot->count * sizeof(float));
     }

@@ -136,6 +136,12 @@ static void run_separable(faults *f)
                             "inr-octaves", "2", "inr-rank", "2"));
 }
 
+static void run_trunk(faults *f)
+{
+    run_kind(f, FAULT_PAIRS("inr-kind", "trunk", "inr-hidden", "4", "inr-layers", "2",
+                            "inr-octaves", "2"));
+}
+
 static void run_recipes(faults *f)
 {
     const int64_t blocks[] = {1, 2};
@@ -323,6 +329,7 @@ static const fault_scenario scenarios[] = {
     {"manifold files", prepare_manifold, run_files, 1},
     {"grids", prepare_grids, run_grids, 1},
     {"separable INRs", prepare_grids, run_separable, 1},
+    {"INRs that share a trunk", prepare_grids, run_trunk, 1},
     {"recipes", prepare_folded, run_recipes, 1},
     {"the creation of a trainer", prepare_manifold, run_creation, 1},
     {"a training run", prepare_training, run_training, 1},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Manifolds of grids through the public calls: they start as their reference, learn, resume, and
- * morph streams and depths; separable INRs resume and morph them, too. */
+ * morph streams and depths; separable INRs and those that share a trunk resume and morph them, too.
+ */
 #include "nmi_training.h"
 
 #include <math.h>
@@ -53,7 +54,7 @@ START_TEST(a_fitted_manifold_starts_as_its_reference_to_the_bit)
 END_TEST
 
 /* Every axis at once: all widths, streams among them, and depths. */
-#define ALL_AXES "size-axes", "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15"
+#define ALL_AXES "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15"
 #define PHASE                                                                                      \
     "epochs", "1.5", "batch", "16", "group", "3", "learning-rate", "2e-3", "ema", "0.9",           \
         "size-draw", "sandwich", "gamma-max", "0.5", "depth-gamma-max", "0.7", "non-uniform",      \
@@ -72,30 +73,67 @@ static int32_t count_depths(const neumeta_topology *topology)
     return depths;
 }
 
-static void make_kind(test_problem *problem, bool grids)
+/* Settings of manifolds of each kind, and what fits them takes few steps. */
+enum { GRIDS, SEPARABLE, TRUNK, KINDS };
+#define SMALL "inr-hidden", "8", "inr-layers", "2", "inr-octaves", "3"
+
+static void make_kind(test_problem *problem, int kind)
 {
-    neumeta_options *options = problem_options(
-        problem->context, grids ? PAIRS("inr-kind", "grid", "grid-terms", "1")
-                                : PAIRS("inr-kind", "separable", "inr-hidden", "8", "inr-layers",
-                                        "2", "inr-octaves", "3", "inr-rank", "5"));
+    const char *const *settings[KINDS] = {
+        [GRIDS] = PAIRS("inr-kind", "grid", "grid-terms", "1"),
+        [SEPARABLE] = PAIRS("inr-kind", "separable", SMALL, "inr-rank", "5"),
+        [TRUNK] = PAIRS("inr-kind", "trunk", SMALL),
+    };
+    neumeta_options *options = problem_options(problem->context, settings[kind]);
     assert_ok(problem->context,
               neumeta_manifold_create(problem->topology, options, &problem->manifold));
     neumeta_options_free(options);
 }
 
-/* Weights at half of every width and depth 2, after training; `pause`: in that step everything is
- * thrown away and made anew from a checkpoint. */
-static float *train(bool grids, int32_t threads, int32_t pause, const char *folder, int64_t *count)
+/* A phase, or one for the first blocks and one that adds the others and leaves the first alone. */
+static neumeta_trainer *make_phases(test_problem *problem, int kind, bool two)
 {
+    neumeta_trainer *trainer = NULL;
+    neumeta_schedule *schedule = NULL;
+    neumeta_options *options = problem_options(
+        problem->context, kind == TRUNK ? PAIRS(PHASE, "fit-steps", "5") : PAIRS(PHASE));
+    assert_ok(problem->context, neumeta_schedule_create(problem->context, &schedule));
+    if (two) {
+        assert_ok(problem->context, neumeta_schedule_add_phase(schedule, "first", 0, 4, options));
+        assert_ok(problem->context, neumeta_options_parse(options, "train-earlier", "0"));
+    } else {
+        assert_ok(problem->context, neumeta_options_parse(options, "size-axes", ALL_AXES));
+    }
+    assert_ok(problem->context,
+              neumeta_schedule_add_phase(schedule, "last", two ? 5 : 0, -1, options));
+    assert_ok(problem->context, neumeta_trainer_create(problem->manifold, problem->network,
+                                                       schedule, problem->dataset, NULL, &trainer));
+    neumeta_schedule_free(schedule);
+    neumeta_options_free(options);
+    return trainer;
+}
+
+/* What is trained, and the step in which everything is thrown away and made anew from a checkpoint;
+ * 0: none. */
+typedef struct training {
+    int kind;
+    bool two_phases;
+    int32_t threads, pause;
+} training;
+
+/* Weights at half of every width and depth 2, after training. */
+static float *train(const training *how, const char *folder, int64_t *count)
+{
+    const int32_t threads = how->threads, pause = how->pause;
     test_problem problem;
     neumeta_network *network = NULL;
     int64_t sizes[64];
     problem_create(&problem, threads, NEUMETA_NORM_FOLD, 32);
-    make_kind(&problem, grids);
+    make_kind(&problem, how->kind);
     const int32_t axes = neumeta_topology_axis_count(problem.topology);
     ck_assert_int_eq(axes, 16);
     ck_assert_int_eq(count_depths(problem.topology), 3);
-    neumeta_trainer *trainer = make_trainer(&problem, PAIRS(PHASE, ALL_AXES));
+    neumeta_trainer *trainer = make_phases(&problem, how->kind, how->two_phases);
     for (int32_t step = 0; step < pause; step++)
         assert_ok(problem.context, neumeta_trainer_step(trainer));
     if (pause > 0) {
@@ -104,8 +142,8 @@ static float *train(bool grids, int32_t threads, int32_t pause, const char *fold
         neumeta_trainer_free(trainer);
         problem_free(&problem);
         problem_create(&problem, threads, NEUMETA_NORM_FOLD, 32);
-        make_kind(&problem, grids);
-        trainer = make_trainer(&problem, PAIRS(PHASE, ALL_AXES));
+        make_kind(&problem, how->kind);
+        trainer = make_phases(&problem, how->kind, how->two_phases);
         assert_ok(problem.context, neumeta_trainer_restore(trainer, path));
         free(path);
     }
@@ -130,10 +168,12 @@ START_TEST(training_on_every_axis_resumes_to_the_bit_at_any_number_of_threads)
 {
     char *folder = test_directory();
     int64_t count = 0, other_count = 0;
-    const bool grids = _i == 0;
-    float *unbroken = train(grids, 1, 0, NULL, &count);
-    for (int32_t pause = 1; pause <= 7; pause += 3) {
-        float *other = train(grids, 2, pause, folder, &other_count);
+    training how = {.kind = _i % KINDS, .two_phases = _i >= KINDS, .threads = 1};
+    float *unbroken = train(&how, NULL, &count);
+    how.threads = 2;
+    for (how.pause = 1; how.pause <= (how.two_phases ? 22 : 7);
+         how.pause += how.two_phases ? 7 : 3) {
+        float *other = train(&how, folder, &other_count);
         ck_assert_int_eq(count, other_count);
         ck_assert_mem_eq(unbroken, other, (size_t)count * sizeof *other);
         free(other);
@@ -299,7 +339,7 @@ int main(void)
     tcase_add_test(tests, settings_without_effect_are_refused);
     tcase_add_test(tests, a_checkpoint_of_other_grids_is_refused);
     tcase_add_loop_test(threads, training_on_every_axis_resumes_to_the_bit_at_any_number_of_threads,
-                        0, 2);
+                        0, KINDS + TRUNK + 1);
     suite_add_tcase(suite, tests);
     suite_add_tcase(suite, threads);
     return test_main(suite);

@@ -106,17 +106,18 @@ static void make_topology(bench *b)
 /* Room for gradients, those of the weights filled. */
 static void make_gradients(bench *b)
 {
-    const int32_t count = b->topology->tensor_count;
+    const int32_t count = b->topology->tensor_count, fields = b->manifold->field_count;
     b->weight_gradients = calloc((size_t)count, sizeof *b->weight_gradients);
-    b->parameter_gradients = calloc((size_t)count, sizeof *b->parameter_gradients);
+    b->parameter_gradients = calloc((size_t)fields, sizeof *b->parameter_gradients);
     for (int32_t t = 0; t < count; t++) {
         const nmi_tensor *tensor = &b->network->tensors[t];
         b->weight_gradients[t] = calloc((size_t)tensor->count, sizeof(float));
         for (int64_t i = 0; i < tensor->count; i++)
             b->weight_gradients[t][i] = (float)(i % 7) - 3;
-        b->parameter_gradients[t] =
-            calloc((size_t)b->manifold->fields[t].parameter_count, sizeof(float));
     }
+    for (int32_t f = 0; f < fields; f++)
+        b->parameter_gradients[f] =
+            calloc((size_t)b->manifold->fields[f].parameter_count, sizeof(float));
 }
 
 static void make_manifold(bench *b, int64_t hidden, int64_t layers, int64_t octaves,
@@ -147,10 +148,10 @@ static void make_manifold(bench *b, int64_t hidden, int64_t layers, int64_t octa
 
 static void end_manifold(bench *b)
 {
-    for (int32_t t = 0; t < b->topology->tensor_count; t++) {
+    for (int32_t t = 0; t < b->topology->tensor_count; t++)
         free(b->weight_gradients[t]);
-        free(b->parameter_gradients[t]);
-    }
+    for (int32_t f = 0; f < b->manifold->field_count; f++)
+        free(b->parameter_gradients[f]);
     free(b->weight_gradients);
     free(b->parameter_gradients);
     nmi_network_release(b->network);
@@ -249,7 +250,8 @@ static void run_whole(bench *b, int repetitions, const char *settings, double ga
     neumeta_topology_free(b->topology);
 }
 
-/* Separable INRs, and MLPs, of about as many parameters as the network has. */
+/* Separable INRs, and MLPs, of about as many parameters as the network has; a trunk of as many
+ * hidden units as the latter, and one of more. */
 static void run_networks(bench *b, int repetitions)
 {
     static const char *const settings[] = {
@@ -259,7 +261,10 @@ static void run_networks(bench *b, int repetitions)
         "INR_KIND=grid GRID_GAUGE=relative GRID_TERMS=1",
         "INR_KIND=separable INR_ENCODING=integrated INR_HIDDEN=24 INR_LAYERS=2 INR_RANK=64",
         "INR_KIND=separable INR_ENCODING=integrated INR_HIDDEN=128 INR_LAYERS=2 INR_RANK=64",
-        "INR_KIND=mlp INR_ENCODING=integrated INR_HIDDEN=48 INR_LAYERS=2"};
+        "INR_KIND=mlp INR_ENCODING=integrated INR_HIDDEN=48 INR_LAYERS=2",
+        "INR_KIND=trunk INR_ENCODING=integrated INR_HIDDEN=48 INR_LAYERS=2",
+        "INR_KIND=mlp INR_ENCODING=integrated INR_HIDDEN=128 INR_LAYERS=3",
+        "INR_KIND=trunk INR_ENCODING=integrated INR_HIDDEN=128 INR_LAYERS=3"};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         run_whole(b, repetitions, settings[i], 0);
         run_whole(b, repetitions, settings[i], 0.5);

@@ -668,6 +668,15 @@ says "grids have no noise"
 gives 2 "grids with a setting of mlps" $grids --inr-hidden 3 --output x.safetensors
 says "INR_HIDDEN has no effect while INR_KIND is grid"
 
+# --- INRs that share a trunk ---
+trunk="train --manifold $tiny --reference whole.safetensors --replace-norm fold --recipe nm
+    --inr-kind trunk --inr-hidden 8 --inr-layers 2 --inr-octaves 3 --inr-init fitted --fit-steps 3"
+gives 0 "a trunk" $trunk --epochs 1 --output t.safetensors
+gives 0 "inspect a trunk" inspect t.safetensors --tensors
+prints "conv2.weight/inr.out.weight"
+prints "trunk/inr.1.scale"
+gives 0 "materialise a trunk" materialize t.safetensors --gamma 0.5 --output half.safetensors
+
 # --- separable INRs, and group norm ---
 separable="train --manifold $tiny --reference whole.safetensors --replace-norm fold --recipe nm
     --inr-kind separable --inr-hidden 8 --inr-layers 2 --inr-octaves 3 --inr-init fitted"

@@ -102,7 +102,7 @@ static void run(const problem *p, int32_t precision, float *values, float *gradi
         nmi_mlp_backward(&rows, dy + rows.first * TAPS, lane);
     }
     for (int64_t share = 0; share < nmi_mlp_shares(&p->mlp); share++)
-        nmi_mlp_reduce(&rows, lane, 0, 1, share, gradient);
+        nmi_mlp_reduce(&rows, lane, 0, 1, share, gradient, gradient);
     free(packed);
     free(terms);
     free(work);

@@ -54,7 +54,7 @@ static void run(problem *p, bool clean)
         nmi_mlp_backward(&rows, dy + rows.first * TAPS, lane);
     }
     for (int64_t share = 0; share < nmi_mlp_shares(&p->mlp); share++)
-        nmi_mlp_reduce(&rows, lane, 0, 1, share, p->gradient);
+        nmi_mlp_reduce(&rows, lane, 0, 1, share, p->gradient, p->gradient);
     free(packed);
     free(terms);
     free(work);

@@ -109,10 +109,10 @@ static inline void check_no_allocation(const char *settings, int64_t stream, boo
     nmi_network *network = make_network(ctx, t, 16, 14);
     const int64_t smaller[3] = {stream, 6, 20};
     float *weights[16] = {NULL}, *gradients[16] = {NULL};
-    for (int32_t i = 0; i < t->tensor_count; i++) {
+    for (int32_t i = 0; i < m->field_count; i++)
         gradients[i] = calloc((size_t)m->fields[i].parameter_count, sizeof(float));
+    for (int32_t i = 0; i < t->tensor_count; i++)
         weights[i] = calloc((size_t)network->tensors[i].count, sizeof(float));
-    }
     assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL, NMI_FP32));
     if (may_take)
         assert_ok(ctx, nmi_manifold_backward(m, network, NULL, NULL, NMI_FP32, weights, gradients));
@@ -122,7 +122,7 @@ static inline void check_no_allocation(const char *settings, int64_t stream, boo
     assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL, NMI_FP32));
     assert_ok(ctx, nmi_manifold_backward(m, network, NULL, NULL, NMI_FP32, weights, gradients));
     ck_assert_int_eq(allocator.calls, calls);
-    for (int32_t i = 0; i < t->tensor_count; i++) {
+    for (int i = 0; i < 16; i++) {
         free(gradients[i]);
         free(weights[i]);
     }
@@ -147,11 +147,14 @@ static inline float *everything(const char *settings, int32_t threads, int64_t i
     float *gradients[16] = {NULL}, *weights[16] = {NULL};
     const nmi_noise noise = {.amplitude = 1, .clamp = 1, .key = 8};
     *total = 0;
-    for (int32_t i = 0; i < t->tensor_count; i++) {
+    for (int32_t i = 0; i < m->field_count; i++) {
         gradients[i] = calloc((size_t)m->fields[i].parameter_count, sizeof(float));
+        *total += 2 * m->fields[i].parameter_count;
+    }
+    for (int32_t i = 0; i < t->tensor_count; i++) {
         weights[i] = calloc((size_t)network->tensors[i].count, sizeof(float));
         test_fill(weights[i], network->tensors[i].count, 5, -1, 1);
-        *total += network->tensors[i].count + 2 * m->fields[i].parameter_count;
+        *total += network->tensors[i].count;
     }
     assert_ok(ctx,
               nmi_manifold_emit_average(m, network, NULL, &noise, NMI_FP32, samples, clean_first));
@@ -163,14 +166,16 @@ static inline float *everything(const char *settings, int32_t threads, int64_t i
                                     &(nmi_fit){.steps = steps, .rate = 1e-3, .key = 4}));
     float *all = calloc((size_t)*total, sizeof(float)), *at = all;
     for (int32_t i = 0; i < t->tensor_count; i++) {
-        const size_t values = (size_t)network->tensors[i].count;
-        const size_t parameters = (size_t)m->fields[i].parameter_count;
-        memcpy(at, network->tensors[i].data, values * sizeof *at);
-        memcpy(at + values, gradients[i], parameters * sizeof *at);
-        memcpy(at + values + parameters, m->fields[i].parameters, parameters * sizeof *at);
-        at += values + 2 * parameters;
-        free(gradients[i]);
+        memcpy(at, network->tensors[i].data, (size_t)network->tensors[i].count * sizeof *at);
+        at += network->tensors[i].count;
         free(weights[i]);
+    }
+    for (int32_t i = 0; i < m->field_count; i++) {
+        const int64_t parameters = m->fields[i].parameter_count;
+        memcpy(at, gradients[i], (size_t)parameters * sizeof *at);
+        memcpy(at + parameters, m->fields[i].parameters, (size_t)parameters * sizeof *at);
+        at += 2 * parameters;
+        free(gradients[i]);
     }
     nmi_network_release(network);
     nmi_network_release(full);
