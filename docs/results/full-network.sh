@@ -10,7 +10,8 @@
 # otherwise trains on all 50,000 and reads the test set once. RECIPE names another file of phases;
 # PRECISION=bf16 trains with products in bf16; THREADS is the number of threads. DEPTHS=3 says that the recipe
 # trains depths, too, down to three blocks a stage: they are tested as well. CALIBRATE_SIZES and CALIBRATE_ITEMS are
-# those of the statistics. Interrupted, it goes on from its checkpoint.
+# those of the statistics. START names a manifold to go on from, in place of REFERENCE; STORAGE is the file's type of
+# numbers. Interrupted, it goes on from its checkpoint.
 set -eu
 neumeta=$1 data=$2 work=$3 topology=$4 reference=$5 teacher=$6 teacher_topology=$7 seed=$8 mode=${9:-final}
 here=$(dirname "$0")
@@ -22,12 +23,17 @@ if [ "$mode" = tune ]; then
     held_out='--held-out 5000' split=held-out
 fi
 
+if [ -n "${START:-}" ]; then
+    set -- --start "$START"
+else
+    set -- --topology "$topology" --reference "$reference" --smooth --smooth-solver importance --inr-kind grid
+fi
 # shellcheck disable=SC2086 # lists of words
-"$neumeta" train --manifold --data "$data" --topology "$topology" $images $held_out --reference "$reference" \
-    --teacher "$teacher" --teacher-topology "$teacher_topology" --smooth --smooth-solver importance \
-    --inr-kind grid --recipe "${RECIPE:-$here/full-network.json}" --augment-shift 4 --augment-flip \
-    --calibrate-sizes "${CALIBRATE_SIZES:-512}" --calibrate-items "${CALIBRATE_ITEMS:-1024}" --precision "${PRECISION:-fp32}" --threads "${THREADS:-0}" \
-    --seed "$seed" --resume --output "$name.safetensors"
+"$neumeta" train --manifold --data "$data" $images $held_out "$@" --teacher "$teacher" \
+    --teacher-topology "$teacher_topology" --recipe "${RECIPE:-$here/full-network.json}" \
+    --augment-shift 4 --augment-flip --calibrate-sizes "${CALIBRATE_SIZES:-512}" \
+    --calibrate-items "${CALIBRATE_ITEMS:-1024}" --precision "${PRECISION:-fp32}" --threads "${THREADS:-0}" \
+    --seed "$seed" --resume --storage "${STORAGE:-f32}" --output "$name.safetensors"
 
 # Every compression by 64ths past the trained range's end, and 100 random sizes within it.
 case $topology in
