@@ -15,7 +15,7 @@ root=$PWD
 seconds=${1:?seconds for each target}
 shift
 engine=${ENGINE:-libfuzzer}
-targets=${*:-$(cd tests/fuzz && ls fuzz_*.c | sed 's/^fuzz_//; s/\.c$//')}
+targets=${*:-$(find tests/fuzz -name 'fuzz_*.c' | sed 's/.*fuzz_//; s/\.c$//' | sort)}
 parts=$engine
 
 . examples/packages.sh
@@ -75,7 +75,8 @@ else
     "$program" -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=2048 -close_fd_mask=3 \
         -print_final_stats=1 -artifact_prefix="$own/found/" "$own/inputs" "$@" >"$own/log" 2>&1
 fi
-spent=$(times | awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); s += 60 * t[1] + t[2] } printf "%.0f", s }')
+times >"$own/times" # not in a pipe, where another shell would tell its own
+spent=$(awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); s += 60 * t[1] + t[2] } printf "%.0f", s }' "$own/times")
 if [ "$engine" = afl ]; then
     stats=$(awk -F ' *: ' '{ v[$1] = $2 } END { print v["execs_done"] + 0, v["edges_found"] + 0 }' "$own/out/default/fuzzer_stats")
 else
