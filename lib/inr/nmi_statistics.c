@@ -51,7 +51,8 @@ static void put_pieces(const nmi_statistics *s, int32_t axis, int64_t most, doub
                        term_list *list)
 {
     const nmi_axis *a = &s->topology->axes[axis];
-    const int64_t last = nmi_axis_size_at(a, s->measured.most), steps = (a->max - last) / a->step;
+    const int64_t last = nmi_axis_size_at(a, s->measured.widths.max),
+                  steps = (a->max - last) / a->step;
     const int64_t pieces = steps < most ? steps : most;
     const double end = 1 - (double)last / (double)a->max;
     for (int64_t j = 1; j <= pieces; j++) {
@@ -174,19 +175,19 @@ void nmi_statistics_chains(const nmi_statistics *statistics, int32_t norm, int t
 }
 
 /* Whether what is drawn leaves out all of the gap in what was measured. */
-static bool avoids_gap(const nmi_size_range *measured, const nmi_size_range *drawn)
+static bool avoids_gap(const nmi_range *measured, const nmi_range *drawn)
 {
     const double *gap = measured->gap;
-    return gap[1] <= 0 || drawn->most < gap[0] || drawn->least > gap[1] ||
+    return gap[1] <= 0 || drawn->max < gap[0] || drawn->min > gap[1] ||
            (drawn->gap[0] <= gap[0] && drawn->gap[1] >= gap[1]);
 }
 
 bool nmi_statistics_cover(const nmi_statistics *statistics, const bool *moves,
                           const nmi_size_range *drawn)
 {
-    const nmi_size_range *measured = &statistics->measured;
-    bool covered = drawn->most <= measured->most && drawn->least >= measured->least &&
-                   drawn->depth <= measured->depth && avoids_gap(measured, drawn);
+    const nmi_range *measured = &statistics->measured.widths, *widths = &drawn->widths;
+    bool covered = widths->max <= measured->max && widths->min >= measured->min &&
+                   drawn->depth <= statistics->measured.depth && avoids_gap(measured, widths);
     for (int32_t a = 0; a < statistics->topology->axis_count && covered; a++)
         covered = statistics->moves[a] || !moves[a];
     return covered;

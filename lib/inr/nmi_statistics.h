@@ -24,6 +24,7 @@
 #define NMI_STATISTICS_H
 
 #include "nmi_network.h"
+#include "nmi_range.h"
 
 /* What the functions yield: means, and logarithms of variances. */
 enum { NMI_MEAN, NMI_LOGARITHM, NMI_TARGETS };
@@ -39,13 +40,6 @@ typedef struct nmi_norm_function {
     int32_t terms[NMI_TARGETS];
     float *coefficients[NMI_TARGETS]; /* [terms][channels]; NULL until nmi_statistics_allocate() */
 } nmi_norm_function;
-
-/* Which sizes were measured, or are to be drawn. */
-typedef struct nmi_size_range {
-    double least, most; /* compressions of widths */
-    double gap[2];      /* none between these two; {0, 0}: no gap */
-    double depth;       /* largest compression of depths; 0: all are full */
-} nmi_size_range;
 
 typedef struct nmi_statistics {
     nmi_context *context; /* borrowed, like the topology, from the manifold */
@@ -64,7 +58,7 @@ typedef struct nmi_statistics {
 } nmi_statistics;
 
 /* What the norms' statistics depend on if the axes in `moves` ([axis_count]) do move, widths by
- * compressions up to `measured->most`. */
+ * compressions up to `measured->widths.max`. */
 neumeta_status nmi_statistics_create(const nmi_topology *topology, const bool *moves,
                                      const nmi_size_range *measured, bool older,
                                      nmi_statistics **out);

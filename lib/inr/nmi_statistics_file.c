@@ -56,26 +56,14 @@ static int32_t choose_type(const nmi_statistics *statistics)
 /* GAMMA_MAX, and what else is not as it usually is. */
 static neumeta_status list_range(const nmi_size_range *range, nmi_options *options)
 {
-    neumeta_status status = nmi_options_set_real(options, NEUMETA_KEY_GAMMA_MAX, range->most);
-    if (status == NEUMETA_OK && range->least > 0)
-        status = nmi_options_set_real(options, NEUMETA_KEY_GAMMA_MIN, range->least);
-    if (status == NEUMETA_OK && range->gap[1] > 0)
-        status = nmi_options_set_reals(options, NEUMETA_KEY_GAMMA_GAP, range->gap, 2);
+    neumeta_status status = nmi_options_set_real(options, NEUMETA_KEY_GAMMA_MAX, range->widths.max);
+    if (status == NEUMETA_OK && range->widths.min > 0)
+        status = nmi_options_set_real(options, NEUMETA_KEY_GAMMA_MIN, range->widths.min);
+    if (status == NEUMETA_OK && range->widths.gap[1] > 0)
+        status = nmi_options_set_reals(options, NEUMETA_KEY_GAMMA_GAP, range->widths.gap, 2);
     if (status == NEUMETA_OK && range->depth > 0)
         status = nmi_options_set_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX, range->depth);
     return status;
-}
-
-static nmi_size_range read_range(const nmi_options *options)
-{
-    int64_t count = 0;
-    const double *gap = nmi_options_reals(options, NEUMETA_KEY_GAMMA_GAP, &count);
-    nmi_size_range range = {.least = nmi_options_real(options, NEUMETA_KEY_GAMMA_MIN),
-                            .most = nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX),
-                            .depth = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX)};
-    for (int64_t i = 0; i < count && i < 2; i++)
-        range.gap[i] = gap[i];
-    return range;
 }
 
 neumeta_status nmi_statistics_add(const nmi_statistics *statistics, nmi_safetensors_writer *writer)
@@ -128,7 +116,9 @@ neumeta_status nmi_statistics_find(const nmi_safetensors *file, const nmi_topolo
             status = nmi_safetensors_within(file, NEUMETA_ERR_FORMAT);
     }
     if (status == NEUMETA_OK) {
-        const nmi_size_range measured = read_range(options);
+        const nmi_size_range measured = {
+            .widths = nmi_range_read(options),
+            .depth = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX)};
         status = nmi_statistics_create(topology, moves, &measured,
                                        nmi_safetensors_index(file, TENSOR_NAME) < 0, out);
     }

@@ -94,7 +94,7 @@ neumeta_status nmi_trained_read(const nmi_safetensors *file, nmi_manifold *manif
     nmi_context *context = manifold->object.context;
     if (nmi_safetensors_text(file, META_TRAINED) == NULL) {
         if (statistics != NULL)
-            nmi_trained_extend(manifold, statistics->moves, statistics->measured.most,
+            nmi_trained_extend(manifold, statistics->moves, statistics->measured.widths.max,
                                statistics->measured.depth);
         return NEUMETA_OK;
     }

@@ -68,14 +68,6 @@ double nmi_calibrate_non_uniform(const nmi_options *options)
                : unset;
 }
 
-nmi_size_range nmi_drawn_range(const nmi_range *widths, double depth_gamma_max)
-{
-    return (nmi_size_range){.least = widths->min,
-                            .most = widths->max,
-                            .gap = {widths->gap[0], widths->gap[1]},
-                            .depth = depth_gamma_max};
-}
-
 /* --- samples ---------------------------------------------------------------------------------- */
 
 static neumeta_status take_parts(parts *c, nmi_dataset *dataset)
@@ -83,7 +75,7 @@ static neumeta_status take_parts(parts *c, nmi_dataset *dataset)
     nmi_context *context = c->manifold->object.context;
     nmi_statistics_samples *s = &c->samples;
     const int64_t items = c->how->items, batch = items < BATCH ? items : BATCH;
-    const nmi_size_range measured = nmi_drawn_range(&c->how->range, c->how->depth_gamma_max);
+    const nmi_size_range measured = {.widths = c->how->range, .depth = c->how->depth_gamma_max};
     neumeta_status status =
         nmi_statistics_create(c->topology, c->how->moves, &measured, false, &c->statistics);
     if (status == NEUMETA_OK)

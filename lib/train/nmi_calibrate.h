@@ -23,9 +23,6 @@ typedef struct nmi_calibration {
     void *user;
 } nmi_calibration;
 
-/* What sizes a phase or a calibration draws, as statistics keep it. */
-nmi_size_range nmi_drawn_range(const nmi_range *widths, double depth_gamma_max);
-
 /* What nmi_calibrate_manifold() does, without its checks of options. */
 neumeta_status nmi_calibrate(nmi_manifold *manifold, nmi_dataset *dataset,
                              const nmi_calibration *how, double *error);

@@ -154,7 +154,7 @@ static neumeta_status start_statistics(nmi_trainer *trainer, const nmi_settings 
         .user = trainer,
     };
     const nmi_statistics *kept = trainer->manifold->statistics;
-    const nmi_size_range drawn = nmi_drawn_range(&settings->range, settings->depth_gamma_max);
+    const nmi_size_range drawn = {.widths = settings->range, .depth = settings->depth_gamma_max};
     if (kept != NULL && nmi_statistics_cover(kept, trainer->varies, &drawn))
         return NEUMETA_OK;
     const neumeta_status status = nmi_calibrate(trainer->manifold, trainer->dataset, &how, &error);

@@ -133,7 +133,7 @@ END_TEST
 
 /* --- functions -------------------------------------------------------------------------------- */
 
-static const nmi_size_range measured = {.most = 0.75, .depth = 0.5};
+static const nmi_size_range measured = {.widths = {.max = 0.75}, .depth = 0.5};
 
 static nmi_statistics *make_statistics(const nmi_topology *topology, bool depths, bool older)
 {
@@ -378,23 +378,28 @@ START_TEST(functions_cover_the_axes_and_compressions_that_they_were_fitted_for)
     nmi_statistics *s = make_statistics(network->topology, false, false);
     bool moves[64];
     memcpy(moves, s->moves, (size_t)network->topology->axis_count * sizeof *moves);
-    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75}));
-    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.76}));
-    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75, .depth = 0.5}));
-    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75, .depth = 0.6}));
-    s->measured.least = 0.1;
-    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75}));
-    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.least = 0.2, .most = 0.75}));
-    s->measured = (nmi_size_range){.most = 0.75, .gap = {0.3, 0.4}};
-    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75}));
-    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75, .gap = {0.35, 0.4}}));
-    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.75, .gap = {0.3, 0.5}}));
-    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.25}));
+    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.75}}));
+    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.76}}));
+    ck_assert(
+        nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.75}, .depth = 0.5}));
+    ck_assert(
+        !nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.75}, .depth = 0.6}));
+    s->measured.widths.min = 0.1;
+    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.75}}));
+    ck_assert(
+        nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.min = 0.2, .max = 0.75}}));
+    s->measured = (nmi_size_range){.widths = {.max = 0.75, .gap = {0.3, 0.4}}};
+    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.75}}));
+    ck_assert(!nmi_statistics_cover(
+        s, moves, &(nmi_size_range){.widths = {.max = 0.75, .gap = {0.35, 0.4}}}));
+    ck_assert(nmi_statistics_cover(s, moves,
+                                   &(nmi_size_range){.widths = {.max = 0.75, .gap = {0.3, 0.5}}}));
+    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.25}}));
     moves[s->norms[2].axes[0]] = false;
-    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.25}));
+    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.25}}));
     for (int32_t a = 0; a < network->topology->axis_count; a++)
         moves[a] = moves[a] || network->topology->axes[a].kind == NEUMETA_AXIS_DEPTH;
-    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.most = 0.25}));
+    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.25}}));
     nmi_statistics_free(s);
     nmi_network_release(network);
     nmi_context_release(context);

@@ -13,6 +13,12 @@ typedef struct nmi_range {
     double gap[2];   /* GAMMA_GAP: nothing from the first to the second; {0, 0}: no gap */
 } nmi_range;
 
+/* Which sizes were measured, or are to be drawn. */
+typedef struct nmi_size_range {
+    nmi_range widths;
+    double depth; /* DEPTH_GAMMA_MAX: largest compression of depths; 0: all are full */
+} nmi_size_range;
+
 nmi_range nmi_range_read(const nmi_options *options);
 /* Whether the settings of a range agree with each other; its ends need not be from `options`. */
 neumeta_status nmi_range_check(nmi_context *context, const nmi_options *options,
