@@ -4,7 +4,10 @@
 #define NMI_MANIFOLDS_H
 
 #include "nmi_manifold.h"
+#include "nmi_optimizer.h"
 #include "nmi_test.h"
+
+#include <stdio.h>
 
 static inline int32_t add(neumeta_topology *t, const char *name, int32_t op, int32_t first,
                           int32_t second, int32_t axis, int64_t kernel)
@@ -210,6 +213,56 @@ static inline char *test_find(const test_file *file, const char *text)
             return file->data + i;
     ck_abort_msg("no %s in the file", text);
     return NULL;
+}
+
+static inline double mean_square(const nmi_network *network, int32_t tensor)
+{
+    const nmi_tensor *values = &network->tensors[tensor];
+    return nmi_squared_norm(values->count, values->data) / (double)values->count;
+}
+
+/* That a random start by these settings has about the variance of fresh networks, on average over
+ * seeds: values of one tensor have much in common at the start, as those of MLPs. */
+static inline void assert_usual_spread(const char *settings)
+{
+    enum { SEEDS = 40 };
+    neumeta_context *ctx = test_context();
+    neumeta_topology *t = make_topology(ctx, false);
+    nmi_network *network = make_network(ctx, t, 16, 14);
+    double conv = 0, linear = 0;
+    for (int seed = 0; seed < SEEDS; seed++) {
+        char text[128];
+        snprintf(text, sizeof text, "%s INR_HIDDEN=64 SEED=%d", settings, seed);
+        nmi_manifold *m = make_manifold(ctx, t, text);
+        assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL, NMI_FP32));
+        conv += mean_square(network, tensor(t, "a.weight")) / (2.0 / (16 * 9)) / SEEDS;
+        linear += mean_square(network, tensor(t, "fc.weight")) / (1.0 / (3 * 16)) / SEEDS;
+        nmi_manifold_release(m);
+    }
+    ck_assert_msg(conv > 0.4 && conv < 2.5, "%g of the variance of a convolution", conv);
+    ck_assert_msg(linear > 0.4 && linear < 2.5, "%g of the variance of a linear layer", linear);
+    nmi_network_release(network);
+    neumeta_topology_free(t);
+    neumeta_context_free(ctx);
+}
+
+/* Settings that no manifold may have, and what its refusal says. */
+typedef struct refused_settings {
+    const char *settings, *message;
+} refused_settings;
+
+static inline void assert_settings_refused(const refused_settings *cases, size_t count)
+{
+    neumeta_context *ctx = test_context();
+    neumeta_topology *t = make_topology(ctx, false);
+    for (size_t i = 0; i < count; i++) {
+        nmi_manifold *m = NULL;
+        assert_status(ctx, try_manifold(ctx, t, cases[i].settings, &m), NEUMETA_ERR_ARGUMENT);
+        assert_message_contains(ctx, cases[i].message);
+        ck_assert_ptr_null(m);
+    }
+    neumeta_topology_free(t);
+    neumeta_context_free(ctx);
 }
 
 #endif

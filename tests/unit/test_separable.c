@@ -67,9 +67,7 @@ END_TEST
 
 START_TEST(settings_of_other_kinds_are_refused)
 {
-    const struct {
-        const char *settings, *message;
-    } cases[] = {
+    const refused_settings cases[] = {
         {"INR_RANK=3", "INR_RANK has no effect while INR_KIND is mlp and SEPARABLE_BLOCKS names"},
         {"INR_KIND=separable GRID_TERMS=1", "GRID_TERMS has no effect while INR_KIND is separable"},
         {"INR_KIND=separable SEPARABLE_BLOCKS=0", "SEPARABLE_BLOCKS has no effect while INR_KIND"},
@@ -77,52 +75,17 @@ START_TEST(settings_of_other_kinds_are_refused)
         {"SEPARABLE_BLOCKS=5", "SEPARABLE_BLOCKS: block 5 does not exist"},
         {"MORPH_BLOCKS=0 SEPARABLE_BLOCKS=1", "block 1 is not among MORPH_BLOCKS"},
     };
-    neumeta_context *ctx = test_context();
-    neumeta_topology *t = make_topology(ctx, false);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        nmi_manifold *m = NULL;
-        assert_status(ctx, try_manifold(ctx, t, cases[i].settings, &m), NEUMETA_ERR_ARGUMENT);
-        assert_message_contains(ctx, cases[i].message);
-        ck_assert_ptr_null(m);
-    }
-    neumeta_topology_free(t);
-    neumeta_context_free(ctx);
+    assert_settings_refused(cases, sizeof cases / sizeof *cases);
 }
 END_TEST
 
 /* --- starts ------------------------------------------------------------------------------ */
 
-static double mean_square(const nmi_network *network, int32_t tensor)
-{
-    const nmi_tensor *values = &network->tensors[tensor];
-    return nmi_squared_norm(values->count, values->data) / (double)values->count;
-}
-
-/* On average over seeds: values of one tensor have much in common at the start, as those of MLPs.
- */
 START_TEST(a_random_start_has_about_the_usual_spread)
 {
-    enum { SEEDS = 40 };
     static const char *const settings[] = {"INR_KIND=separable", "INR_KIND=separable INR_RANK=8",
                                            "INR_KIND=separable INR_ENCODING=integrated"};
-    neumeta_context *ctx = test_context();
-    neumeta_topology *t = make_topology(ctx, false);
-    nmi_network *network = make_network(ctx, t, 16, 14);
-    double conv = 0, linear = 0;
-    for (int seed = 0; seed < SEEDS; seed++) {
-        char text[128];
-        snprintf(text, sizeof text, "%s INR_HIDDEN=64 SEED=%d", settings[_i], seed);
-        nmi_manifold *m = make_manifold(ctx, t, text);
-        assert_ok(ctx, nmi_manifold_emit(m, network, NULL, NULL, NMI_FP32));
-        conv += mean_square(network, tensor(t, "a.weight")) / (2.0 / (16 * 9)) / SEEDS;
-        linear += mean_square(network, tensor(t, "fc.weight")) / (1.0 / (3 * 16)) / SEEDS;
-        nmi_manifold_release(m);
-    }
-    ck_assert_msg(conv > 0.4 && conv < 2.5, "%g of the variance of a convolution", conv);
-    ck_assert_msg(linear > 0.4 && linear < 2.5, "%g of the variance of a linear layer", linear);
-    nmi_network_release(network);
-    neumeta_topology_free(t);
-    neumeta_context_free(ctx);
+    assert_usual_spread(settings[_i]);
 }
 END_TEST
 
