@@ -74,9 +74,7 @@ END_TEST
 
 START_TEST(settings_of_the_other_kind_are_refused)
 {
-    const struct {
-        const char *settings, *message;
-    } cases[] = {
+    const refused_settings cases[] = {
         {GRID "INR_HIDDEN=8", "INR_HIDDEN has no effect while INR_KIND is grid"},
         {GRID "NOISE=0", "NOISE has no effect while INR_KIND is grid and MLP_BLOCKS names no"},
         {GRID "INR_ENCODING=integrated", "INR_ENCODING has no effect"},
@@ -86,16 +84,7 @@ START_TEST(settings_of_the_other_kind_are_refused)
         {GRID "MLP_BLOCKS=2", "MLP_BLOCKS: block 2 does not exist"},
         {GRID "MORPH_BLOCKS=0 MLP_BLOCKS=1", "MLP_BLOCKS: block 1 is not among MORPH_BLOCKS"},
     };
-    neumeta_context *ctx = test_context();
-    neumeta_topology *t = make_topology(ctx, false);
-    nmi_manifold *m = NULL;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_status(ctx, try_manifold(ctx, t, cases[i].settings, &m), NEUMETA_ERR_ARGUMENT);
-        assert_message_contains(ctx, cases[i].message);
-        ck_assert_ptr_null(m);
-    }
-    neumeta_topology_free(t);
-    neumeta_context_free(ctx);
+    assert_settings_refused(cases, sizeof cases / sizeof *cases);
 }
 END_TEST
 
