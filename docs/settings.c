@@ -49,12 +49,12 @@ static const struct group {
     {160, "Trainers", "`neumeta_trainer_create()` and `neumeta_trainer_create_plain()`."},
     {170, "Calibration",
      "`neumeta_manifold_calibrate()`, with GAMMA_MIN, GAMMA_MAX, GAMMA_GAP, NON_UNIFORM, "
-     "DEPTH_GAMMA_MAX, "
-     "SIZE_AXES\n"
-     "and SEED; `neumeta_network_calibrate()` (CALIBRATE_ITEMS); `neumeta_trainer_create()`."},
+     "STREAM_GAMMA_MAX,\nDEPTH_GAMMA_MAX, SIZE_AXES and SEED; `neumeta_network_calibrate()` "
+     "(CALIBRATE_ITEMS); `neumeta_trainer_create()`."},
     {180, "Fronts and budgets",
      "`neumeta_manifold_search()` (SEARCH_EVALUATIONS to FRONT_SCORES, with GAMMA_MAX, "
-     "DEPTH_GAMMA_MAX,\nSIZE_AXES and SEED) and `neumeta_manifold_fit_budget()` (MAX_PARAMETERS to "
+     "STREAM_GAMMA_MAX,\nDEPTH_GAMMA_MAX, SIZE_AXES and SEED) and `neumeta_manifold_fit_budget()` "
+     "(MAX_PARAMETERS to "
      "MIN_SCORE).\n[methods/budgets.md](methods/budgets.md) says what they do."},
     {210, "Files", "`neumeta_manifold_save_as()` and `neumeta_network_save_as()`."},
 };

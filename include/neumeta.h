@@ -248,6 +248,7 @@ typedef int32_t neumeta_status;
 #define NEUMETA_KEY_FIT_SIZES 144
 #define NEUMETA_KEY_DEPTH_GAMMA_MAX 145
 #define NEUMETA_KEY_GAMMA_GAP 146
+#define NEUMETA_KEY_STREAM_GAMMA_MAX 147
 #define NEUMETA_KEY_PRECISION 150
 #define NEUMETA_KEY_VALIDATE_ITEMS 151
 #define NEUMETA_KEY_NORM_STATISTICS 152
@@ -840,8 +841,8 @@ NEUMETA_API neumeta_status neumeta_manifold_materialize(neumeta_manifold *manifo
  *
  * @param dataset  Its training items without the held-out ones are used; targets are not.
  * @param options  CALIBRATE_SIZES, CALIBRATE_ITEMS, GAMMA_MIN, GAMMA_GAP, NON_UNIFORM (unset: 0.5),
- *                 SEED; GAMMA_MAX, DEPTH_GAMMA_MAX and SIZE_AXES, unset: as in training, where that
- *                 is known.
+ *                 SEED; GAMMA_MAX, STREAM_GAMMA_MAX, DEPTH_GAMMA_MAX and SIZE_AXES, unset: as in
+ *                 training, where that is known.
  * @param watch    NULL: nobody. `user` is handed to it.
  * @param error    NULL, or receives how far off the functions are at sizes that were left out of a
  *                 first fit: the root mean square over channels of the mean's error in standard
@@ -878,8 +879,8 @@ NEUMETA_API neumeta_status neumeta_manifold_calibrated(const neumeta_manifold *m
  *                 accuracies over all of them; with FRONT_SCORES 'test', over all test items, which
  *                 take no part in the choice.
  * @param options  SEARCH_EVALUATIONS, SEARCH_ITEMS, WIDTH_MULTIPLE, FRONT_ENTRIES, FRONT_SCORES,
- *                 SEED; GAMMA_MAX, DEPTH_GAMMA_MAX and SIZE_AXES, unset: as in training, where that
- *                 is known.
+ *                 SEED; GAMMA_MAX, STREAM_GAMMA_MAX, DEPTH_GAMMA_MAX and SIZE_AXES, unset: as in
+ *                 training, where that is known.
  * @param watch    NULL: nobody. `user` is handed to it.
  * @return NEUMETA_CANCELLED if `watch` stopped it; NEUMETA_ERR_STATE if nothing is held out, or if
  *         norms are not calibrated; NEUMETA_ERR_SHAPE; NEUMETA_ERR_CALLBACK. The manifold then has

@@ -9,7 +9,7 @@
 static const cli_keys phase_keys[] = {{NEUMETA_KEY_EPOCHS, NEUMETA_KEY_NORM_STATISTICS}, {0, 0}};
 
 static const cli_keys draw_keys[] = {{NEUMETA_KEY_SIZE_AXES, NEUMETA_KEY_NON_UNIFORM},
-                                     {NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_GAMMA_GAP},
+                                     {NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_STREAM_GAMMA_MAX},
                                      {NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS},
                                      {0, 0}};
 

@@ -17,7 +17,7 @@
 
 enum {
     GAMMAS = 9,     /* uniform compressions that the search begins with */
-    DEPTHS = 4,     /* shares of the largest depth cut, with every */
+    CUTS = 4,       /* shares of the largest depth cut, and of streams, with every */
     EVERY = 4,      /* so-manieth of those compressions */
     FINALISTS = 2,  /* for each entry of the front */
     PROPOSALS = 64, /* for one trial */
@@ -31,7 +31,7 @@ typedef struct search {
     int64_t items, all; /* held-out items of a trial, and of a finalist */
     int64_t test;       /* test items of the front's scores; 0: they are the finalists' */
     int64_t multiple;
-    double gamma_max, depth_gamma_max;
+    nmi_size_range range;
     uint64_t seed;
     nmi_watch watch;
     void *user;
@@ -49,7 +49,8 @@ static neumeta_status read_options(search *s, const nmi_options *options)
     static const int32_t keys[] = {
         NEUMETA_KEY_SEARCH_EVALUATIONS, NEUMETA_KEY_SEARCH_ITEMS, NEUMETA_KEY_WIDTH_MULTIPLE,
         NEUMETA_KEY_FRONT_ENTRIES,      NEUMETA_KEY_GAMMA_MAX,    NEUMETA_KEY_DEPTH_GAMMA_MAX,
-        NEUMETA_KEY_SIZE_AXES,          NEUMETA_KEY_FRONT_SCORES, NEUMETA_KEY_SEED};
+        NEUMETA_KEY_SIZE_AXES,          NEUMETA_KEY_FRONT_SCORES, NEUMETA_KEY_SEED,
+        NEUMETA_KEY_STREAM_GAMMA_MAX};
     nmi_context *context = s->manifold->object.context;
     s->evaluations = (int32_t)nmi_options_int(options, NEUMETA_KEY_SEARCH_EVALUATIONS);
     s->entries = (int32_t)nmi_options_int(options, NEUMETA_KEY_FRONT_ENTRIES);
@@ -59,7 +60,7 @@ static neumeta_status read_options(search *s, const nmi_options *options)
     s->items = nmi_options_int(options, NEUMETA_KEY_SEARCH_ITEMS);
     s->items = s->items < s->all ? s->items : s->all;
     s->multiple = nmi_options_int(options, NEUMETA_KEY_WIDTH_MULTIPLE);
-    nmi_trained_reach(s->manifold, options, &s->gamma_max, &s->depth_gamma_max);
+    s->range = nmi_trained_size_range(s->manifold, options);
     s->seed = nmi_options_has(options, NEUMETA_KEY_SEED)
                   ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
                   : context->seed;
@@ -129,15 +130,25 @@ static neumeta_status try_rungs(search *s)
     return status;
 }
 
-static neumeta_status try_uniform(search *s)
+/* Every `step`-th uniform compression of inner widths, at the shares of streams and depths. */
+static neumeta_status try_gammas(search *s, int32_t step, nmi_shares shares)
 {
     neumeta_status status = NEUMETA_OK;
-    for (int32_t d = 0; d <= DEPTHS; d++)
-        for (int32_t g = 0; g < GAMMAS && status == NEUMETA_OK; g += d > 0 ? EVERY : 1) {
-            nmi_variation_uniform(&s->variation, s->gamma_max * g / (GAMMAS - 1),
-                                  s->depth_gamma_max * d / DEPTHS, s->rungs);
-            status = try_rungs(s);
-        }
+    for (int32_t g = 0; g < GAMMAS && status == NEUMETA_OK; g += step) {
+        shares.inner = (double)g / (GAMMAS - 1);
+        nmi_variation_uniform(&s->variation, &shares, s->rungs);
+        status = try_rungs(s);
+    }
+    return status;
+}
+
+static neumeta_status try_uniform(search *s)
+{
+    neumeta_status status = try_gammas(s, 1, (nmi_shares){0});
+    for (int32_t i = 1; i <= CUTS && status == NEUMETA_OK; i++)
+        status = try_gammas(s, EVERY, (nmi_shares){.depths = (double)i / CUTS});
+    for (int32_t i = 1; i <= CUTS && status == NEUMETA_OK; i++)
+        status = try_gammas(s, EVERY, (nmi_shares){.streams = (double)i / CUTS});
     return status;
 }
 
@@ -276,14 +287,12 @@ static neumeta_status take_parts(search *s, const nmi_options *options)
     s->list = nmi_alloc_array(context, s->evaluations, sizeof *s->list);
     s->promises = nmi_alloc_array(context, s->evaluations, sizeof *s->promises);
     s->sizes = nmi_alloc_array(context, topology->axis_count, sizeof *s->sizes);
-    neumeta_status status =
-        moves != NULL && s->rungs != NULL && s->best != NULL && s->list != NULL &&
-                s->promises != NULL && s->sizes != NULL
-            ? nmi_manifold_mark_axes(s->manifold, options, s->depth_gamma_max > 0, moves)
-            : NEUMETA_ERR_MEMORY;
+    neumeta_status status = moves != NULL && s->rungs != NULL && s->best != NULL &&
+                                    s->list != NULL && s->promises != NULL && s->sizes != NULL
+                                ? nmi_manifold_mark_axes(s->manifold, options, &s->range, moves)
+                                : NEUMETA_ERR_MEMORY;
     if (status == NEUMETA_OK)
-        status = nmi_variation_create(topology, moves, s->gamma_max, s->depth_gamma_max,
-                                      s->multiple, &s->variation);
+        status = nmi_variation_create(topology, moves, &s->range, s->multiple, &s->variation);
     if (status == NEUMETA_OK)
         status = nmi_surrogate_create(&s->variation, &s->surrogate);
     if (status == NEUMETA_OK)

@@ -27,11 +27,11 @@ static neumeta_status make_ladder(nmi_context *context, const nmi_axis *axis, in
 }
 
 neumeta_status nmi_variation_create(const nmi_topology *topology, const bool *moves,
-                                    double gamma_max, double depth_gamma_max, int64_t multiple,
+                                    const nmi_size_range *range, int64_t multiple,
                                     nmi_variation *out)
 {
     nmi_context *context = topology->object.context;
-    *out = (nmi_variation){.topology = topology};
+    *out = (nmi_variation){.topology = topology, .range = *range};
     out->ladders = nmi_alloc_zero_array(context, topology->axis_count, sizeof *out->ladders);
     out->moving = nmi_alloc_array(context, topology->axis_count, sizeof *out->moving);
     out->sizes = nmi_alloc_array(context, topology->axis_count, sizeof *out->sizes);
@@ -41,8 +41,7 @@ neumeta_status nmi_variation_create(const nmi_topology *topology, const bool *mo
     neumeta_status status = NEUMETA_OK;
     for (int32_t a = 0; a < topology->axis_count && status == NEUMETA_OK; a++) {
         const nmi_axis *axis = &topology->axes[a];
-        const double gamma = axis->kind == NEUMETA_AXIS_DEPTH ? depth_gamma_max : gamma_max;
-        const int64_t lowest = moves[a] ? nmi_axis_size_at(axis, gamma) : axis->max;
+        const int64_t lowest = moves[a] ? nmi_size_range_least(range, topology, a) : axis->max;
         status = make_ladder(context, axis, lowest, multiple, &out->ladders[a]);
         if (status == NEUMETA_OK && out->ladders[a].count > 1)
             out->moving[out->moving_count++] = a;
@@ -93,14 +92,18 @@ static int32_t nearest_rung(const nmi_ladder *ladder, int64_t size)
     return nearest;
 }
 
-void nmi_variation_uniform(const nmi_variation *variation, double gamma, double depth_gamma,
-                           int32_t *rungs)
+void nmi_variation_uniform(const nmi_variation *variation, const nmi_shares *shares, int32_t *rungs)
 {
-    for (int32_t a = 0; a < variation->topology->axis_count; a++) {
-        const nmi_axis *axis = &variation->topology->axes[a];
-        const bool depth = axis->kind == NEUMETA_AXIS_DEPTH;
+    const nmi_topology *topology = variation->topology;
+    for (int32_t a = 0; a < topology->axis_count; a++) {
+        const double most = nmi_size_range_of(&variation->range, topology, a).max;
+        double share = shares->inner;
+        if (topology->axes[a].kind == NEUMETA_AXIS_DEPTH)
+            share = shares->depths;
+        else if (nmi_graph_axis_is_stream(topology, a))
+            share = shares->streams;
         rungs[a] = nearest_rung(&variation->ladders[a],
-                                nmi_axis_size_at(axis, depth ? depth_gamma : gamma));
+                                nmi_axis_size_at(&topology->axes[a], share * most));
     }
     nmi_variation_settle(variation, rungs);
 }

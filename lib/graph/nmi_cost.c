@@ -129,15 +129,19 @@ bool nmi_graph_tensor_depends(const nmi_topology *topology, int32_t tensor, int3
            follows(topology, topology->nodes[info->node].inputs[0], axis);
 }
 
+static bool is_variable_width(const nmi_axis *axis)
+{
+    return axis->kind == NEUMETA_AXIS_WIDTH && axis->min < axis->max;
+}
+
 bool nmi_graph_axis_is_inner(const nmi_topology *topology, int32_t axis)
 {
-    const nmi_axis *a = &topology->axes[axis];
-    if (a->kind != NEUMETA_AXIS_WIDTH || a->min == a->max)
-        return false;
-    for (int32_t i = 0; i < topology->node_count; i++)
-        if (topology->nodes[i].op == NEUMETA_OP_ADD && follows(topology, i, axis))
-            return false;
-    return true;
+    return is_variable_width(&topology->axes[axis]) && !topology->axes[axis].summed;
+}
+
+bool nmi_graph_axis_is_stream(const nmi_topology *topology, int32_t axis)
+{
+    return is_variable_width(&topology->axes[axis]) && topology->axes[axis].summed;
 }
 
 neumeta_status nmi_graph_block_number(const nmi_topology *topology, int64_t number, int32_t *out)

@@ -19,6 +19,7 @@ typedef struct nmi_axis {
     char *name;
     int32_t kind; /* NEUMETA_AXIS_* */
     int64_t min, max, step;
+    bool summed; /* once sealed: whether the channels of an ADD node follow it */
 } nmi_axis;
 
 typedef struct nmi_node {
@@ -173,6 +174,8 @@ int32_t nmi_graph_node_tensor(const nmi_topology *topology, int32_t node, nmi_ro
 bool nmi_graph_tensor_depends(const nmi_topology *topology, int32_t tensor, int32_t axis);
 /* Width axis with min < max that no ADD node's channels follow: a block's inner width. */
 bool nmi_graph_axis_is_inner(const nmi_topology *topology, int32_t axis);
+/* Width axis with min < max that the channels of an ADD node follow: a residual stream. */
+bool nmi_graph_axis_is_stream(const nmi_topology *topology, int32_t axis);
 void nmi_graph_sizes_at(const nmi_topology *topology, double gamma, int64_t *sizes);
 /* max * (1 - gamma), rounded, clamped into the axis and onto its steps. */
 int64_t nmi_axis_size_at(const nmi_axis *axis, double gamma);

@@ -149,6 +149,17 @@ done:
     return status;
 }
 
+static void mark_sums(nmi_topology *topology)
+{
+    for (int32_t i = 0; i < topology->node_count; i++) {
+        const uint64_t *words = topology->follows + (int64_t)i * topology->follow_words;
+        for (int32_t a = 0; topology->nodes[i].op == NEUMETA_OP_ADD && a < topology->axis_count;
+             a++)
+            if (words[a / 64] >> (a % 64) & 1)
+                topology->axes[a].summed = true;
+    }
+}
+
 neumeta_status nmi_topology_seal(nmi_topology *topology, int32_t output)
 {
     nmi_context *context = topology->object.context;
@@ -172,6 +183,7 @@ neumeta_status nmi_topology_seal(nmi_topology *topology, int32_t output)
     topology->tensor_count = count;
     topology->follows = follows;
     topology->follow_words = words;
+    mark_sums(topology);
     topology->output = output;
     topology->sealed = true;
     return NEUMETA_OK;

@@ -202,7 +202,8 @@ static neumeta_status append_axis(nmi_topology *topology, const char *name, int3
     char *copy = nmi_text_copy(context, name);
     if (copy == NULL)
         return NEUMETA_ERR_MEMORY;
-    axes[topology->axis_count++] = (nmi_axis){copy, kind, min, max, step};
+    axes[topology->axis_count++] =
+        (nmi_axis){.name = copy, .kind = kind, .min = min, .max = max, .step = step};
     return NEUMETA_OK;
 }
 

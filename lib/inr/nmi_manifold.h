@@ -49,8 +49,8 @@ typedef struct nmi_field {
 /* Sizes that training drew: nmi_trained_range.h. */
 typedef struct nmi_trained_range {
     bool known;
-    bool *moves; /* [axis_count] axes that were not always full */
-    double gamma_max, depth_gamma_max;
+    bool *moves;          /* [axis_count] axes that were not always full */
+    nmi_size_range range; /* of which the largest compressions are known */
 } nmi_trained_range;
 
 struct neumeta_manifold {
@@ -170,12 +170,12 @@ void nmi_manifold_hold(nmi_manifold *manifold, const nmi_network *reference);
 neumeta_status nmi_manifold_check_sizes(const nmi_manifold *manifold, const int64_t *sizes);
 /* Name of a directly held tensor that follows the axis, NULL if there is none. */
 const char *nmi_manifold_held_tensor(const nmi_manifold *manifold, int32_t axis);
-/* Which axes vary: those of SIZE_AXES, else depths if `depths` is set and widths that are `usual`,
- * as far as no tensor is fixed that follows them. NEUMETA_ERR_ARGUMENT names an axis that cannot.
- */
+/* Which axes vary: those of SIZE_AXES, else the usual ones, as far as no tensor is fixed that
+ * follows them. NEUMETA_ERR_ARGUMENT names an axis that cannot vary, or a setting that no axis
+ * takes notice of. */
 typedef struct nmi_axis_choice {
     const nmi_topology *topology;
-    bool depths;
+    const nmi_size_range *range;
     bool (*usual)(const void *user, int32_t axis);
     const char *(*fixed_tensor)(const void *user, int32_t axis); /* its name; NULL: none */
     const char *why_fixed;                                       /* "is held directly" */
@@ -183,12 +183,13 @@ typedef struct nmi_axis_choice {
 } nmi_axis_choice;
 neumeta_status nmi_axes_choose(const nmi_axis_choice *choice, const nmi_options *options,
                                bool *moves);
+/* Whether an axis varies in this range unless SIZE_AXES says otherwise. */
+bool nmi_axis_is_usual(const nmi_topology *topology, const nmi_size_range *range, int32_t axis);
 /* The axes whose sizes a call varies, for options that may have SIZE_AXES: those it names, else the
- * widths that training varied or, where that is not known, the inner ones, as far as no directly
- * held tensor follows them; and, if `depths`, the depths.
- * NEUMETA_ERR_ARGUMENT names an axis that cannot vary. */
+ * ones that training varied or, where that is not known, the usual ones, as far as no directly
+ * held tensor follows them; and the kinds that the options give a compression for. */
 neumeta_status nmi_manifold_mark_axes(const nmi_manifold *manifold, const nmi_options *options,
-                                      bool depths, bool *moves);
+                                      const nmi_size_range *range, bool *moves);
 /* nmi_graph_sizes_at() on the axes that no directly held tensor follows. */
 void nmi_manifold_sizes_at(const nmi_manifold *manifold, double gamma, int64_t *sizes);
 

@@ -49,7 +49,7 @@ static neumeta_status check_axis(const nmi_axis_choice *choice, int64_t number)
                         (int)topology->axis_count - 1);
     const nmi_axis *axis = &topology->axes[number];
     const char *fixed = choice->fixed_tensor(choice->user, (int32_t)number);
-    if (axis->kind == NEUMETA_AXIS_DEPTH && !choice->depths)
+    if (axis->kind == NEUMETA_AXIS_DEPTH && choice->range->depths <= 0)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                         "SIZE_AXES names '%s', a depth, which varies only if DEPTH_GAMMA_MAX is "
                         "above 0",
@@ -61,6 +61,52 @@ static neumeta_status check_axis(const nmi_axis_choice *choice, int64_t number)
     return NEUMETA_OK;
 }
 
+/* Streams or depths, which have a setting of their own. */
+typedef struct axis_group {
+    int32_t key;
+    const char *name;
+    bool (*has)(const nmi_topology *topology, int32_t axis);
+} axis_group;
+
+static bool is_depth(const nmi_topology *topology, int32_t axis)
+{
+    return topology->axes[axis].kind == NEUMETA_AXIS_DEPTH;
+}
+
+static const axis_group streams = {NEUMETA_KEY_STREAM_GAMMA_MAX, "stream",
+                                   nmi_graph_axis_is_stream};
+static const axis_group depths = {NEUMETA_KEY_DEPTH_GAMMA_MAX, "depth", is_depth};
+
+/* Whether something takes notice of the group's setting. */
+static neumeta_status check_effect(const nmi_axis_choice *choice, const nmi_options *options,
+                                   const axis_group *group, const bool *moves)
+{
+    const nmi_topology *topology = choice->topology;
+    nmi_context *context = topology->object.context;
+    const char *setting = nmi_key_find(group->key)->name;
+    const char *fixed = NULL;
+    int32_t which = -1;
+    if (nmi_options_real(options, group->key) <= 0)
+        return NEUMETA_OK;
+    for (int32_t a = 0; a < topology->axis_count; a++) {
+        if (group->has(topology, a) && moves[a])
+            return NEUMETA_OK;
+        if (group->has(topology, a) && fixed == NULL &&
+            (fixed = choice->fixed_tensor(choice->user, a)) != NULL)
+            which = a;
+    }
+    if (nmi_options_has(options, NEUMETA_KEY_SIZE_AXES))
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "%s has no effect while SIZE_AXES names no %s", setting, group->name);
+    if (fixed == NULL)
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                        "%s has no effect: the topology has no %s that varies", setting,
+                        group->name);
+    return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                    "%s has no effect: axis '%s' cannot vary, since tensor '%s' follows it and %s",
+                    setting, topology->axes[which].name, fixed, choice->why_fixed);
+}
+
 neumeta_status nmi_axes_choose(const nmi_axis_choice *choice, const nmi_options *options,
                                bool *moves)
 {
@@ -68,50 +114,61 @@ neumeta_status nmi_axes_choose(const nmi_axis_choice *choice, const nmi_options 
     int64_t count = 0;
     const int64_t *given = nmi_options_ints(options, NEUMETA_KEY_SIZE_AXES, &count);
     neumeta_status status = NEUMETA_OK;
-    bool any_depth = count == 0;
-    for (int32_t a = 0; a < topology->axis_count; a++) {
-        const bool depth = topology->axes[a].kind == NEUMETA_AXIS_DEPTH;
-        moves[a] = count == 0 && (depth ? choice->depths : choice->usual(choice->user, a)) &&
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        moves[a] = count == 0 && choice->usual(choice->user, a) &&
                    choice->fixed_tensor(choice->user, a) == NULL;
-    }
     for (int64_t i = 0; i < count && status == NEUMETA_OK; i++) {
         status = check_axis(choice, given[i]);
-        if (status == NEUMETA_OK) {
+        if (status == NEUMETA_OK)
             moves[given[i]] = true;
-            any_depth = any_depth || topology->axes[given[i]].kind == NEUMETA_AXIS_DEPTH;
-        }
     }
-    if (status == NEUMETA_OK && !any_depth &&
-        nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX) > 0)
-        status = nmi_fail(topology->object.context, NEUMETA_ERR_ARGUMENT,
-                          "DEPTH_GAMMA_MAX has no effect while SIZE_AXES names no depth");
-    return status;
+    if (status == NEUMETA_OK)
+        status = check_effect(choice, options, &streams, moves);
+    return status == NEUMETA_OK ? check_effect(choice, options, &depths, moves) : status;
 }
+
+bool nmi_axis_is_usual(const nmi_topology *topology, const nmi_size_range *range, int32_t axis)
+{
+    if (is_depth(topology, axis))
+        return range->depths > 0;
+    return nmi_graph_axis_is_stream(topology, axis) ? range->streams > 0
+                                                    : nmi_graph_axis_is_inner(topology, axis);
+}
+
+/* What a manifold's axes are chosen by. */
+typedef struct chooser {
+    const nmi_manifold *manifold;
+    nmi_size_range given; /* by the options */
+} chooser;
 
 static bool is_trained(const void *user, int32_t axis)
 {
-    const nmi_manifold *manifold = user;
-    return manifold->trained.known ? manifold->trained.moves[axis]
-                                   : nmi_graph_axis_is_inner(manifold->topology, axis);
+    const chooser *c = user;
+    const nmi_topology *topology = c->manifold->topology;
+    const nmi_trained_range *trained = &c->manifold->trained;
+    if (trained->known && (trained->moves[axis] || nmi_graph_axis_is_inner(topology, axis)))
+        return trained->moves[axis];
+    return nmi_axis_is_usual(topology, &c->given, axis);
 }
 
 /* Of widths: depths may vary whatever holds the tensors of blocks that are left out. */
 static const char *held_width(const void *user, int32_t axis)
 {
-    const nmi_manifold *manifold = user;
+    const nmi_manifold *manifold = ((const chooser *)user)->manifold;
     return manifold->topology->axes[axis].kind == NEUMETA_AXIS_WIDTH
                ? nmi_manifold_held_tensor(manifold, axis)
                : NULL;
 }
 
 neumeta_status nmi_manifold_mark_axes(const nmi_manifold *manifold, const nmi_options *options,
-                                      bool depths, bool *moves)
+                                      const nmi_size_range *range, bool *moves)
 {
+    const chooser by = {.manifold = manifold, .given = nmi_size_range_read(options)};
     const nmi_axis_choice choice = {.topology = manifold->topology,
-                                    .depths = depths,
+                                    .range = range,
                                     .usual = is_trained,
                                     .fixed_tensor = held_width,
                                     .why_fixed = "is held directly",
-                                    .user = manifold};
+                                    .user = &by};
     return nmi_axes_choose(&choice, options, moves);
 }

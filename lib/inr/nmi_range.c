@@ -21,15 +21,32 @@ neumeta_status nmi_range_check(nmi_context *context, const nmi_options *options,
     return NEUMETA_OK;
 }
 
-nmi_range nmi_range_read(const nmi_options *options)
+nmi_size_range nmi_size_range_read(const nmi_options *options)
 {
     int64_t count = 0;
     const double *gap = nmi_options_reals(options, NEUMETA_KEY_GAMMA_GAP, &count);
-    nmi_range range = {.min = nmi_options_real(options, NEUMETA_KEY_GAMMA_MIN),
-                       .max = nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX)};
+    nmi_size_range range = {.widths = {.min = nmi_options_real(options, NEUMETA_KEY_GAMMA_MIN),
+                                       .max = nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX)},
+                            .streams = nmi_options_real(options, NEUMETA_KEY_STREAM_GAMMA_MAX),
+                            .depths = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX)};
     for (int64_t i = 0; i < count && i < 2; i++)
-        range.gap[i] = gap[i];
+        range.widths.gap[i] = gap[i];
     return range;
+}
+
+nmi_range nmi_size_range_of(const nmi_size_range *range, const nmi_topology *topology, int32_t axis)
+{
+    if (topology->axes[axis].kind == NEUMETA_AXIS_DEPTH)
+        return (nmi_range){.max = range->depths};
+    if (nmi_graph_axis_is_stream(topology, axis) && range->streams > 0)
+        return (nmi_range){.max = range->streams};
+    return range->widths;
+}
+
+int64_t nmi_size_range_least(const nmi_size_range *range, const nmi_topology *topology,
+                             int32_t axis)
+{
+    return nmi_axis_size_at(&topology->axes[axis], nmi_size_range_of(range, topology, axis).max);
 }
 
 static bool in_gap(const nmi_range *range, const nmi_axis *axis, int64_t size)

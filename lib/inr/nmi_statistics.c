@@ -51,7 +51,7 @@ static void put_pieces(const nmi_statistics *s, int32_t axis, int64_t most, doub
                        term_list *list)
 {
     const nmi_axis *a = &s->topology->axes[axis];
-    const int64_t last = nmi_axis_size_at(a, s->measured.widths.max),
+    const int64_t last = nmi_size_range_least(&s->measured, s->topology, axis),
                   steps = (a->max - last) / a->step;
     const int64_t pieces = steps < most ? steps : most;
     const double end = 1 - (double)last / (double)a->max;
@@ -182,14 +182,22 @@ static bool avoids_gap(const nmi_range *measured, const nmi_range *drawn)
            (drawn->gap[0] <= gap[0] && drawn->gap[1] >= gap[1]);
 }
 
+static bool covers(const nmi_range *measured, const nmi_range *drawn)
+{
+    return drawn->max <= measured->max && drawn->min >= measured->min &&
+           avoids_gap(measured, drawn);
+}
+
 bool nmi_statistics_cover(const nmi_statistics *statistics, const bool *moves,
                           const nmi_size_range *drawn)
 {
-    const nmi_range *measured = &statistics->measured.widths, *widths = &drawn->widths;
-    bool covered = widths->max <= measured->max && widths->min >= measured->min &&
-                   drawn->depth <= statistics->measured.depth && avoids_gap(measured, widths);
-    for (int32_t a = 0; a < statistics->topology->axis_count && covered; a++)
-        covered = statistics->moves[a] || !moves[a];
+    const nmi_topology *topology = statistics->topology;
+    bool covered = true;
+    for (int32_t a = 0; a < topology->axis_count && covered; a++) {
+        const nmi_range measured = nmi_size_range_of(&statistics->measured, topology, a);
+        const nmi_range wanted = nmi_size_range_of(drawn, topology, a);
+        covered = !moves[a] || (statistics->moves[a] && covers(&measured, &wanted));
+    }
     return covered;
 }
 

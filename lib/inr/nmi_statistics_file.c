@@ -61,8 +61,10 @@ static neumeta_status list_range(const nmi_size_range *range, nmi_options *optio
         status = nmi_options_set_real(options, NEUMETA_KEY_GAMMA_MIN, range->widths.min);
     if (status == NEUMETA_OK && range->widths.gap[1] > 0)
         status = nmi_options_set_reals(options, NEUMETA_KEY_GAMMA_GAP, range->widths.gap, 2);
-    if (status == NEUMETA_OK && range->depth > 0)
-        status = nmi_options_set_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX, range->depth);
+    if (status == NEUMETA_OK && range->streams > 0)
+        status = nmi_options_set_real(options, NEUMETA_KEY_STREAM_GAMMA_MAX, range->streams);
+    if (status == NEUMETA_OK && range->depths > 0)
+        status = nmi_options_set_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX, range->depths);
     return status;
 }
 
@@ -89,11 +91,11 @@ neumeta_status nmi_statistics_add(const nmi_statistics *statistics, nmi_safetens
 static neumeta_status mark_axes(const nmi_topology *topology, const nmi_options *options,
                                 bool *moves)
 {
-    static const int32_t keys[] = {NEUMETA_KEY_SIZE_AXES, NEUMETA_KEY_GAMMA_MAX,
-                                   NEUMETA_KEY_GAMMA_MIN, NEUMETA_KEY_GAMMA_GAP,
-                                   NEUMETA_KEY_DEPTH_GAMMA_MAX};
+    static const int32_t keys[] = {NEUMETA_KEY_SIZE_AXES,        NEUMETA_KEY_GAMMA_MAX,
+                                   NEUMETA_KEY_GAMMA_MIN,        NEUMETA_KEY_GAMMA_GAP,
+                                   NEUMETA_KEY_STREAM_GAMMA_MAX, NEUMETA_KEY_DEPTH_GAMMA_MAX};
     nmi_context *ctx = topology->object.context;
-    const neumeta_status status = nmi_options_allow(ctx, options, META_STATISTICS, keys, 5);
+    const neumeta_status status = nmi_options_allow(ctx, options, META_STATISTICS, keys, 6);
     return status == NEUMETA_OK
                ? nmi_options_marks(ctx, options, NEUMETA_KEY_SIZE_AXES, moves, topology->axis_count)
                : status;
@@ -116,9 +118,7 @@ neumeta_status nmi_statistics_find(const nmi_safetensors *file, const nmi_topolo
             status = nmi_safetensors_within(file, NEUMETA_ERR_FORMAT);
     }
     if (status == NEUMETA_OK) {
-        const nmi_size_range measured = {
-            .widths = nmi_range_read(options),
-            .depth = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX)};
+        const nmi_size_range measured = nmi_size_range_read(options);
         status = nmi_statistics_create(topology, moves, &measured,
                                        nmi_safetensors_index(file, TENSOR_NAME) < 0, out);
     }

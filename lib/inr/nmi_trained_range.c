@@ -9,57 +9,71 @@
 
 #define META_TRAINED "neumeta.trained"
 
-void nmi_trained_extend(nmi_manifold *manifold, const bool *moves, double gamma_max,
-                        double depth_gamma_max)
+static double *reach_of(nmi_size_range *range, const nmi_topology *topology, int32_t axis)
 {
-    nmi_trained_range *range = &manifold->trained;
-    for (int32_t a = 0; a < manifold->topology->axis_count; a++)
-        range->moves[a] = range->moves[a] || moves[a];
-    range->gamma_max = fmax(range->gamma_max, gamma_max);
-    range->depth_gamma_max = fmax(range->depth_gamma_max, depth_gamma_max);
-    range->known = true;
+    if (topology->axes[axis].kind == NEUMETA_AXIS_DEPTH)
+        return &range->depths;
+    return nmi_graph_axis_is_stream(topology, axis) ? &range->streams : &range->widths.max;
+}
+
+void nmi_trained_extend(nmi_manifold *manifold, const bool *moves, const nmi_size_range *drawn)
+{
+    const nmi_topology *topology = manifold->topology;
+    nmi_trained_range *trained = &manifold->trained;
+    for (int32_t a = 0; a < topology->axis_count; a++) {
+        double *reach = reach_of(&trained->range, topology, a);
+        if (moves[a])
+            *reach = fmax(*reach, nmi_size_range_of(drawn, topology, a).max);
+        trained->moves[a] = trained->moves[a] || moves[a];
+    }
+    trained->known = true;
 }
 
 void nmi_trained_least(const nmi_manifold *manifold, int64_t *sizes)
 {
-    const nmi_trained_range *range = &manifold->trained;
-    for (int32_t a = 0; a < manifold->topology->axis_count; a++) {
-        const nmi_axis *axis = &manifold->topology->axes[a];
-        const bool depth = axis->kind == NEUMETA_AXIS_DEPTH;
-        sizes[a] = range->moves[a]
-                       ? nmi_axis_size_at(axis, depth ? range->depth_gamma_max : range->gamma_max)
-                       : axis->max;
-    }
+    const nmi_topology *topology = manifold->topology;
+    const nmi_trained_range *trained = &manifold->trained;
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        sizes[a] = trained->moves[a] ? nmi_size_range_least(&trained->range, topology, a)
+                                     : topology->axes[a].max;
 }
 
-void nmi_trained_reach(const nmi_manifold *manifold, const nmi_options *options, double *gamma_max,
-                       double *depth_gamma_max)
+/* What is 0 was not trained. */
+static void take_trained(const nmi_options *options, int32_t key, double trained, double *reach)
 {
-    const bool known = manifold->trained.known;
-    *gamma_max = known && !nmi_options_has(options, NEUMETA_KEY_GAMMA_MAX)
-                     ? manifold->trained.gamma_max
-                     : nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX);
-    *depth_gamma_max = known && !nmi_options_has(options, NEUMETA_KEY_DEPTH_GAMMA_MAX)
-                           ? manifold->trained.depth_gamma_max
-                           : nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX);
+    if (trained > 0 && !nmi_options_has(options, key))
+        *reach = trained;
+}
+
+nmi_size_range nmi_trained_size_range(const nmi_manifold *manifold, const nmi_options *options)
+{
+    const nmi_size_range *trained = &manifold->trained.range;
+    nmi_size_range range = nmi_size_range_read(options);
+    take_trained(options, NEUMETA_KEY_GAMMA_MAX, trained->widths.max, &range.widths.max);
+    take_trained(options, NEUMETA_KEY_STREAM_GAMMA_MAX, trained->streams, &range.streams);
+    take_trained(options, NEUMETA_KEY_DEPTH_GAMMA_MAX, trained->depths, &range.depths);
+    return range;
 }
 
 /* --- files ------------------------------------------------------------------------------------ */
 
 neumeta_status nmi_trained_add(const nmi_manifold *manifold, nmi_safetensors_writer *writer)
 {
-    const nmi_trained_range *range = &manifold->trained;
+    const nmi_trained_range *trained = &manifold->trained;
+    const nmi_size_range *range = &trained->range;
     nmi_options *options = NULL;
-    if (!range->known)
+    if (!trained->known)
         return NEUMETA_OK;
     neumeta_status status = nmi_options_create(manifold->object.context, &options);
     if (status == NEUMETA_OK)
-        status = nmi_options_set_marks(options, NEUMETA_KEY_SIZE_AXES, range->moves,
+        status = nmi_options_set_marks(options, NEUMETA_KEY_SIZE_AXES, trained->moves,
                                        manifold->topology->axis_count);
     if (status == NEUMETA_OK)
-        status = nmi_options_set_real(options, NEUMETA_KEY_GAMMA_MAX, range->gamma_max);
+        status = nmi_options_set_real(options, NEUMETA_KEY_GAMMA_MAX, range->widths.max);
+    if (status == NEUMETA_OK && range->streams > 0)
+        status = nmi_options_set_real(options, NEUMETA_KEY_STREAM_GAMMA_MAX, range->streams);
     if (status == NEUMETA_OK)
-        status = nmi_options_set_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX, range->depth_gamma_max);
+        status = nmi_options_set_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX, range->depths);
     if (status == NEUMETA_OK)
         status = nmi_archive_add_options(writer, META_TRAINED, options);
     nmi_options_release(options);
@@ -69,21 +83,22 @@ neumeta_status nmi_trained_add(const nmi_manifold *manifold, nmi_safetensors_wri
 static neumeta_status read_range(const nmi_safetensors *file, nmi_manifold *manifold, bool *moves)
 {
     static const int32_t keys[] = {NEUMETA_KEY_SIZE_AXES, NEUMETA_KEY_GAMMA_MAX,
-                                   NEUMETA_KEY_DEPTH_GAMMA_MAX};
+                                   NEUMETA_KEY_STREAM_GAMMA_MAX, NEUMETA_KEY_DEPTH_GAMMA_MAX};
     nmi_context *context = manifold->object.context;
     nmi_options *options = NULL;
     neumeta_status status = nmi_archive_options(file, META_TRAINED, &options);
     if (status != NEUMETA_OK)
         return status;
-    status = nmi_options_allow(context, options, META_TRAINED, keys, 3);
+    status = nmi_options_allow(context, options, META_TRAINED, keys, 4);
     if (status == NEUMETA_OK)
         status = nmi_options_marks(context, options, NEUMETA_KEY_SIZE_AXES, moves,
                                    manifold->topology->axis_count);
     if (status == NEUMETA_ERR_ARGUMENT)
         status = nmi_safetensors_within(file, NEUMETA_ERR_FORMAT);
-    if (status == NEUMETA_OK)
-        nmi_trained_extend(manifold, moves, nmi_options_real(options, NEUMETA_KEY_GAMMA_MAX),
-                           nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX));
+    if (status == NEUMETA_OK) {
+        const nmi_size_range range = nmi_size_range_read(options);
+        nmi_trained_extend(manifold, moves, &range);
+    }
     nmi_options_release(options);
     return status;
 }
@@ -94,8 +109,7 @@ neumeta_status nmi_trained_read(const nmi_safetensors *file, nmi_manifold *manif
     nmi_context *context = manifold->object.context;
     if (nmi_safetensors_text(file, META_TRAINED) == NULL) {
         if (statistics != NULL)
-            nmi_trained_extend(manifold, statistics->moves, statistics->measured.widths.max,
-                               statistics->measured.depth);
+            nmi_trained_extend(manifold, statistics->moves, &statistics->measured);
         return NEUMETA_OK;
     }
     bool *moves = nmi_alloc_zero_array(context, manifold->topology->axis_count, sizeof *moves);

@@ -9,16 +9,14 @@
 #include "nmi_manifold.h"
 #include "nmi_safetensors.h"
 
-/* Notes that training drew sizes of these axes ([axis_count]), widths by compressions up to
- * `gamma_max` and depths up to `depth_gamma_max`, besides what was noted before. */
-void nmi_trained_extend(nmi_manifold *manifold, const bool *moves, double gamma_max,
-                        double depth_gamma_max);
+/* Notes that training drew sizes of these axes ([axis_count]) in this range, besides what was noted
+ * before. */
+void nmi_trained_extend(nmi_manifold *manifold, const bool *moves, const nmi_size_range *drawn);
 
 /* The smallest size of each axis that was drawn; the manifold's range must be known. */
 void nmi_trained_least(const nmi_manifold *manifold, int64_t *sizes);
-/* GAMMA_MAX and DEPTH_GAMMA_MAX of options; of the manifold's range where they are not set. */
-void nmi_trained_reach(const nmi_manifold *manifold, const nmi_options *options, double *gamma_max,
-                       double *depth_gamma_max);
+/* The range of options; its largest compressions are those of training where they are not set. */
+nmi_size_range nmi_trained_size_range(const nmi_manifold *manifold, const nmi_options *options);
 
 /* Metadata of a manifold's file. Of one without, the range is that of its statistics, if any. */
 neumeta_status nmi_trained_add(const nmi_manifold *manifold, nmi_safetensors_writer *writer);

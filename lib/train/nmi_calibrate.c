@@ -44,20 +44,20 @@ static neumeta_status read_options(const nmi_manifold *manifold, const nmi_optio
     static const int32_t keys[] = {
         NEUMETA_KEY_CALIBRATE_SIZES, NEUMETA_KEY_CALIBRATE_ITEMS, NEUMETA_KEY_GAMMA_MIN,
         NEUMETA_KEY_GAMMA_MAX,       NEUMETA_KEY_NON_UNIFORM,     NEUMETA_KEY_SIZE_AXES,
-        NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_GAMMA_GAP,       NEUMETA_KEY_SEED};
+        NEUMETA_KEY_DEPTH_GAMMA_MAX, NEUMETA_KEY_GAMMA_GAP,       NEUMETA_KEY_SEED,
+        NEUMETA_KEY_STREAM_GAMMA_MAX};
     neumeta_status status = nmi_options_allow(context, options, "manifold calibrate", keys,
                                               (int32_t)(sizeof keys / sizeof *keys));
     if (status != NEUMETA_OK)
         return status;
     how->sizes = nmi_options_int(options, NEUMETA_KEY_CALIBRATE_SIZES);
     how->items = nmi_options_int(options, NEUMETA_KEY_CALIBRATE_ITEMS);
-    how->range = nmi_range_read(options);
-    nmi_trained_reach(manifold, options, &how->range.max, &how->depth_gamma_max);
+    how->range = nmi_trained_size_range(manifold, options);
     how->non_uniform = nmi_calibrate_non_uniform(options);
     how->seed = nmi_options_has(options, NEUMETA_KEY_SEED)
                     ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
                     : context->seed;
-    return nmi_range_check(context, options, &how->range);
+    return nmi_range_check(context, options, &how->range.widths);
 }
 
 double nmi_calibrate_non_uniform(const nmi_options *options)
@@ -75,9 +75,8 @@ static neumeta_status take_parts(parts *c, nmi_dataset *dataset)
     nmi_context *context = c->manifold->object.context;
     nmi_statistics_samples *s = &c->samples;
     const int64_t items = c->how->items, batch = items < BATCH ? items : BATCH;
-    const nmi_size_range measured = {.widths = c->how->range, .depth = c->how->depth_gamma_max};
     neumeta_status status =
-        nmi_statistics_create(c->topology, c->how->moves, &measured, false, &c->statistics);
+        nmi_statistics_create(c->topology, c->how->moves, &c->how->range, false, &c->statistics);
     if (status == NEUMETA_OK)
         status = nmi_statistics_allocate(c->statistics);
     if (status != NEUMETA_OK)
@@ -182,10 +181,8 @@ neumeta_status nmi_calibrate(nmi_manifold *manifold, nmi_dataset *dataset,
 {
     parts c = {.manifold = manifold, .topology = manifold->topology, .how = how};
     c.samples.count = how->sizes;
-    c.draw = (nmi_settings){.draw = NMI_DRAW_SANDWICH,
-                            .range = how->range,
-                            .non_uniform = how->non_uniform,
-                            .depth_gamma_max = how->depth_gamma_max};
+    c.draw = (nmi_settings){
+        .draw = NMI_DRAW_SANDWICH, .range = how->range, .non_uniform = how->non_uniform};
     neumeta_status status = take_parts(&c, dataset);
     if (status == NEUMETA_OK)
         status = measure_sizes(&c);
@@ -208,9 +205,8 @@ neumeta_status nmi_calibrate_manifold(nmi_manifold *manifold, nmi_dataset *datas
         return status;
     bool *moves = nmi_alloc_zero_array(context, manifold->topology->axis_count, sizeof *moves);
     how.moves = moves;
-    status = moves != NULL
-                 ? nmi_manifold_mark_axes(manifold, options, how.depth_gamma_max > 0, moves)
-                 : NEUMETA_ERR_MEMORY;
+    status = moves != NULL ? nmi_manifold_mark_axes(manifold, options, &how.range, moves)
+                           : NEUMETA_ERR_MEMORY;
     if (status == NEUMETA_OK)
         status = nmi_calibrate(manifold, dataset, &how, error);
     nmi_free(context, moves);

@@ -15,8 +15,8 @@ double nmi_calibrate_non_uniform(const nmi_options *options);
 
 typedef struct nmi_calibration {
     int64_t sizes, items; /* CALIBRATE_SIZES, CALIBRATE_ITEMS */
-    nmi_range range;
-    double non_uniform, depth_gamma_max;
+    nmi_size_range range;
+    double non_uniform;
     const bool *moves; /* [axis_count] */
     uint64_t seed;
     nmi_watch watch; /* between sizes; may be NULL */
@@ -31,8 +31,8 @@ neumeta_status nmi_calibrate(nmi_manifold *manifold, nmi_dataset *dataset,
  * Measures the manifold's norms at drawn sizes and fits the functions that materialisation takes
  * their statistics from. `error` receives nmi_statistics_error() of a first fit without every fifth
  * size. Options: CALIBRATE_SIZES, CALIBRATE_ITEMS, GAMMA_MIN, GAMMA_MAX, GAMMA_GAP,
- * NON_UNIFORM, DEPTH_GAMMA_MAX, SIZE_AXES, SEED. On failure and NEUMETA_CANCELLED the manifold is
- * as it was. Bits do not depend on threads.
+ * NON_UNIFORM, STREAM_GAMMA_MAX, DEPTH_GAMMA_MAX, SIZE_AXES, SEED. On failure and NEUMETA_CANCELLED
+ * the manifold is as it was. Bits do not depend on threads.
  */
 neumeta_status nmi_calibrate_manifold(nmi_manifold *manifold, nmi_dataset *dataset,
                                       const nmi_options *options, nmi_watch watch, void *user,

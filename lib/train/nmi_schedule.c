@@ -39,8 +39,8 @@ static neumeta_status check_options(nmi_context *context, const nmi_options *opt
         if (key->number < FIRST_PHASE_KEY || key->number > LAST_PHASE_KEY)
             return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "%s is not a setting of a phase",
                             key->name);
-    const nmi_range range = nmi_range_read(options);
-    neumeta_status status = nmi_range_check(context, options, &range);
+    const nmi_size_range range = nmi_size_range_read(options);
+    neumeta_status status = nmi_range_check(context, options, &range.widths);
     if (status != NEUMETA_OK)
         return status;
     int64_t count = 0;

@@ -19,6 +19,7 @@ static const int32_t manifold_keys[] = {
     NEUMETA_KEY_GAMMA_MAX,
     NEUMETA_KEY_GAMMA_GAP,
     NEUMETA_KEY_NON_UNIFORM,
+    NEUMETA_KEY_STREAM_GAMMA_MAX,
     NEUMETA_KEY_DEPTH_GAMMA_MAX,
     NEUMETA_KEY_INR_INIT,
     NEUMETA_KEY_FIT_STEPS,
@@ -176,9 +177,8 @@ static void read_objective(const nmi_options *options, nmi_settings *s)
     s->teacher = nmi_options_choice(options, NEUMETA_KEY_DISTILLATION_TEACHER);
     s->smoothing = nmi_options_real(options, NEUMETA_KEY_LABEL_SMOOTHING);
     s->draw = nmi_options_choice(options, NEUMETA_KEY_SIZE_DRAW);
-    s->range = nmi_range_read(options);
+    s->range = nmi_size_range_read(options);
     s->non_uniform = nmi_options_real(options, NEUMETA_KEY_NON_UNIFORM);
-    s->depth_gamma_max = nmi_options_real(options, NEUMETA_KEY_DEPTH_GAMMA_MAX);
     s->start = nmi_options_choice(options, NEUMETA_KEY_INR_INIT);
     s->fit_steps = nmi_options_int(options, NEUMETA_KEY_FIT_STEPS);
     s->fit_rate = nmi_options_real(options, NEUMETA_KEY_FIT_RATE);
@@ -265,34 +265,52 @@ bool nmi_settings_is_sandwich(const nmi_settings *settings)
     return settings->draw == NMI_DRAW_SANDWICH || settings->draw == NMI_DRAW_CORNERS;
 }
 
+/* Kinds of axes, each with one random number in common where sizes are uniform. */
+enum { KIND_WIDTH, KIND_DEPTH, KIND_STREAM, KINDS };
+
+/* Streams without a range of their own go with inner widths. */
+static int32_t axis_kind(const nmi_settings *settings, const nmi_topology *topology, int32_t axis)
+{
+    if (topology->axes[axis].kind == NEUMETA_AXIS_DEPTH)
+        return KIND_DEPTH;
+    return settings->range.streams > 0 && nmi_graph_axis_is_stream(topology, axis) ? KIND_STREAM
+                                                                                   : KIND_WIDTH;
+}
+
 /* Axes of a size of a group that are at an end of their range. */
 typedef struct group_ends {
-    bool widths, depths; /* at the smallest */
+    bool smallest[KINDS];
     bool fixed; /* nothing is random: an axis that is not at the smallest is at the largest */
 } group_ends;
 
-static bool any_varies(const nmi_topology *topology, const bool *varies, bool depth)
+/* A corner is small in some of the kinds that vary: each choice of them but none is as probable.
+ * They come in the order of a Gray code. */
+static void draw_corner(const bool vary[KINDS], double draw, bool smallest[KINDS])
 {
-    for (int32_t a = 0; a < topology->axis_count; a++)
-        if (varies[a] && (topology->axes[a].kind == NEUMETA_AXIS_DEPTH) == depth)
-            return true;
-    return false;
+    int32_t count = 0, bit = 0;
+    for (int32_t k = 0; k < KINDS; k++)
+        count += vary[k];
+    const int32_t choices = (1 << count) - 1;
+    const int32_t number = 1 + (int32_t)(draw * choices), choice = number ^ (number >> 1);
+    for (int32_t k = 0; k < KINDS; k++)
+        if (vary[k])
+            smallest[k] = (choice >> bit++ & 1) != 0;
 }
 
-/* A corner must be small in something: so without depths, or without widths, there is one. */
 static group_ends draw_ends(const nmi_settings *settings, const nmi_topology *topology,
                             const bool *varies, int64_t index, uint64_t key)
 {
     group_ends ends = {.fixed = nmi_settings_is_sandwich(settings) && index < 2};
+    bool vary[KINDS] = {false};
     if (!ends.fixed || index == 0)
         return ends;
-    ends.widths = ends.depths = true;
-    if (settings->draw != NMI_DRAW_CORNERS || !any_varies(topology, varies, false) ||
-        !any_varies(topology, varies, true))
-        return ends;
-    const double corner = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 2), 0) * 3;
-    ends.widths = corner < 2;
-    ends.depths = corner >= 1;
+    for (int32_t k = 0; k < KINDS; k++)
+        ends.smallest[k] = true;
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        vary[axis_kind(settings, topology, a)] |= varies[a];
+    if (settings->draw == NMI_DRAW_CORNERS)
+        draw_corner(vary, nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 2), 0),
+                    ends.smallest);
     return ends;
 }
 
@@ -300,23 +318,24 @@ void nmi_settings_draw_sizes(const nmi_settings *settings, const nmi_topology *t
                              const bool *varies, int64_t index, uint64_t key, int64_t *sizes)
 {
     nmi_random random = nmi_random_start(key);
-    double common = nmi_random_uniform(&random);
+    double common[KINDS];
+    common[KIND_WIDTH] = nmi_random_uniform(&random);
     bool own = nmi_random_uniform(&random) < settings->non_uniform;
-    double common_depth = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 1), 0);
-    const nmi_range depths = {.min = 0, .max = settings->depth_gamma_max};
+    common[KIND_DEPTH] = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 1), 0);
+    common[KIND_STREAM] = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 3), 0);
     const group_ends ends = draw_ends(settings, topology, varies, index, key);
     nmi_graph_full_sizes(topology, sizes);
     if (settings->draw == NMI_DRAW_FULL_FIRST && index == 0)
         return;
     for (int32_t a = 0; a < topology->axis_count; a++) {
-        const nmi_axis *axis = &topology->axes[a];
-        const bool depth = axis->kind == NEUMETA_AXIS_DEPTH;
-        double draw = depth ? common_depth : common;
+        const int32_t kind = axis_kind(settings, topology, a);
+        double draw = common[kind];
         if (ends.fixed)
-            draw = (depth ? ends.depths : ends.widths) ? 0 : 1;
+            draw = ends.smallest[kind] ? 0 : 1;
         else if (own)
             draw = nmi_random_uniform(&random);
+        const nmi_range range = nmi_size_range_of(&settings->range, topology, a);
         if (varies[a])
-            sizes[a] = nmi_range_size(depth ? &depths : &settings->range, axis, draw);
+            sizes[a] = nmi_range_size(&range, &topology->axes[a], draw);
     }
 }

@@ -31,8 +31,8 @@ typedef struct nmi_settings {
     int32_t teacher;
     double smoothing;
     int32_t draw;
-    nmi_range range; /* of widths */
-    double non_uniform, depth_gamma_max;
+    nmi_size_range range;
+    double non_uniform;
     int32_t start;
     int64_t fit_steps;
     double fit_rate;

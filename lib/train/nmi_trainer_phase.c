@@ -159,11 +159,17 @@ static neumeta_status mark_slots(nmi_trainer *trainer, const nmi_settings *setti
     return status;
 }
 
+/* What the axes of a phase are chosen by. */
+typedef struct phase_axes {
+    const nmi_trainer *trainer;
+    const nmi_settings *settings;
+} phase_axes;
+
 /* NULL if every trained tensor that follows the axis comes from an INR that was reached; else the
  * name of one that does not. */
 static const char *fixed_tensor(const void *user, int32_t axis)
 {
-    const nmi_trainer *trainer = user;
+    const nmi_trainer *trainer = ((const phase_axes *)user)->trainer;
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++)
         if (!trainer->reached[t] && nmi_role_is_trainable(trainer->topology->tensors[t].role) &&
             nmi_graph_tensor_depends(trainer->topology, t, axis))
@@ -171,20 +177,21 @@ static const char *fixed_tensor(const void *user, int32_t axis)
     return NULL;
 }
 
-static bool is_inner(const void *user, int32_t axis)
+static bool is_usual(const void *user, int32_t axis)
 {
-    const nmi_trainer *trainer = user;
-    return nmi_graph_axis_is_inner(trainer->topology, axis);
+    const phase_axes *phase = user;
+    return nmi_axis_is_usual(phase->trainer->topology, &phase->settings->range, axis);
 }
 
 static neumeta_status mark_axes(nmi_trainer *trainer, const nmi_settings *settings)
 {
+    const phase_axes phase = {trainer, settings};
     const nmi_axis_choice choice = {.topology = trainer->topology,
-                                    .depths = settings->depth_gamma_max > 0,
-                                    .usual = is_inner,
+                                    .range = &settings->range,
+                                    .usual = is_usual,
                                     .fixed_tensor = fixed_tensor,
                                     .why_fixed = "does not morph yet",
-                                    .user = trainer};
+                                    .user = &phase};
     if (trainer->manifold == NULL) {
         memset(trainer->varies, 0, (size_t)trainer->topology->axis_count * sizeof(bool));
         return NEUMETA_OK;
@@ -346,7 +353,7 @@ void nmi_trainer_note_ranges(nmi_trainer *trainer)
     for (int32_t p = 0; p < trainer->phase_count && p < begun; p++)
         if (nmi_trainer_steps_of_phase(trainer, p) > 0)
             nmi_trained_extend(trainer->manifold, trainer->phase_varies + (int64_t)p * axes,
-                               trainer->phases[p].range.max, trainer->phases[p].depth_gamma_max);
+                               &trainer->phases[p].range);
 }
 
 neumeta_status nmi_trainer_prepare(nmi_trainer *trainer)

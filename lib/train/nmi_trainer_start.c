@@ -79,12 +79,13 @@ static void list_fit_sizes(const nmi_trainer *trainer, const nmi_settings *setti
 {
     const nmi_topology *topology = trainer->topology;
     double steps = settings->fit_sizes > 1 ? (double)(settings->fit_sizes - 1) : 1;
-    double width = settings->range.max - settings->range.min;
+    const nmi_range *range = &settings->range.widths;
+    double width = range->max - range->min;
     for (int32_t i = 0; i < settings->fit_sizes; i++)
         for (int32_t a = 0; a < topology->axis_count; a++)
             sizes[i * topology->axis_count + a] =
                 settings->fit_sizes > 1
-                    ? nmi_trainer_size_at(trainer, a, settings->range.min + width * i / steps)
+                    ? nmi_trainer_size_at(trainer, a, range->min + width * i / steps)
                     : trainer->full_sizes[a];
 }
 
@@ -146,7 +147,6 @@ static neumeta_status start_statistics(nmi_trainer *trainer, const nmi_settings 
         .sizes = trainer->calibrate_sizes,
         .items = trainer->calibrate_items,
         .range = settings->range,
-        .depth_gamma_max = settings->depth_gamma_max,
         .non_uniform = nmi_calibrate_non_uniform(settings->options),
         .moves = trainer->varies,
         .seed = nmi_random_key(trainer->seed, NMI_RANDOM_SIZES, (uint64_t)trainer->position.phase),
@@ -154,8 +154,7 @@ static neumeta_status start_statistics(nmi_trainer *trainer, const nmi_settings 
         .user = trainer,
     };
     const nmi_statistics *kept = trainer->manifold->statistics;
-    const nmi_size_range drawn = {.widths = settings->range, .depth = settings->depth_gamma_max};
-    if (kept != NULL && nmi_statistics_cover(kept, trainer->varies, &drawn))
+    if (kept != NULL && nmi_statistics_cover(kept, trainer->varies, &settings->range))
         return NEUMETA_OK;
     const neumeta_status status = nmi_calibrate(trainer->manifold, trainer->dataset, &how, &error);
     trainer->fitted = NAN;

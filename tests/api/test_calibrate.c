@@ -486,6 +486,78 @@ START_TEST(a_manifold_knows_what_it_was_trained_for)
 }
 END_TEST
 
+static int32_t axis_named(const neumeta_topology *topology, const char *wanted)
+{
+    const char *name = NULL;
+    int32_t axis = 0;
+    while (neumeta_topology_axis(topology, axis, &name, NULL, NULL, NULL, NULL) == NEUMETA_OK &&
+           strcmp(name, wanted) != 0)
+        axis++;
+    return axis;
+}
+
+/* Streams vary in a range of their own: training, calibration, files and the search know it. */
+START_TEST(streams_are_drawn_and_met)
+{
+    test_problem p;
+    int64_t least[AXES], loaded[AXES], sizes[AXES], narrow = 0;
+    double loss = NAN;
+    char *folder = test_directory(), *path = test_path(folder, "m");
+    neumeta_network *network = NULL;
+    problem_create(&p, 1, 0, 32);
+    const int32_t axes = neumeta_topology_axis_count(p.topology);
+    neumeta_options *options = problem_options(p.context, PAIRS("inr-kind", "grid"));
+    assert_ok(p.context, neumeta_manifold_create(p.topology, options, &p.manifold));
+    neumeta_options_free(options);
+    neumeta_schedule *schedule = problem_schedule(
+        &p, 0, -1,
+        PAIRS("epochs", "0.2", "batch", "16", "inr-init", "fitted", "gamma-max", "0.75",
+              "stream-gamma-max", "0.5", "size-draw", "corners", "group", "3"));
+    neumeta_trainer *trainer = NULL;
+    assert_ok(p.context,
+              neumeta_trainer_create(p.manifold, p.network, schedule, p.dataset, NULL, &trainer));
+    assert_ok(p.context, neumeta_trainer_run(trainer));
+    neumeta_trainer_free(trainer);
+    neumeta_schedule_free(schedule);
+    assert_ok(p.context, neumeta_manifold_trained_sizes(p.manifold, least, axes));
+    for (int32_t a = 0; a < axes; a++) {
+        const char *name;
+        int64_t max;
+        assert_ok(p.context, neumeta_topology_axis(p.topology, a, &name, NULL, NULL, &max, NULL));
+        ck_assert_int_eq(least[a], strstr(name, "inner") != NULL    ? max / 4
+                                   : strstr(name, "stream") != NULL ? max / 2
+                                                                    : max);
+    }
+    assert_ok(p.context, calibrate(&p, PAIRS("calibrate-sizes", "8", "calibrate-items", "40"), NULL,
+                                   NULL, NULL));
+    options = problem_options(p.context, PAIRS("search-evaluations", "24", "search-items", "8"));
+    assert_ok(p.context, neumeta_manifold_search(p.manifold, p.dataset, options, NULL, NULL));
+    neumeta_options_free(options);
+    for (int32_t i = 0; i < neumeta_manifold_front_count(p.manifold); i++) {
+        assert_ok(p.context, neumeta_manifold_front_entry(p.manifold, i, sizes, axes, NULL, NULL,
+                                                          NULL, NULL, NULL));
+        for (int32_t a = 0; a < axes; a++) {
+            ck_assert_int_ge(sizes[a], least[a]);
+            narrow += a == axis_named(p.topology, "layer3.stream") && sizes[a] < 64;
+        }
+    }
+    ck_assert_int_gt(narrow, 0);
+    assert_ok(p.context, neumeta_manifold_save(p.manifold, path));
+    neumeta_manifold_free(p.manifold);
+    assert_ok(p.context, neumeta_manifold_load(p.context, path, &p.manifold));
+    assert_ok(p.context, neumeta_manifold_trained_sizes(p.manifold, loaded, axes));
+    ck_assert_mem_eq(least, loaded, (size_t)axes * sizeof *least);
+    assert_ok(p.context, neumeta_manifold_materialize(p.manifold, least, axes, NULL, &network));
+    assert_ok(p.context,
+              neumeta_network_evaluate(network, p.dataset, NEUMETA_SPLIT_TEST, &loss, NULL));
+    ck_assert(isfinite(loss));
+    neumeta_network_free(network);
+    free(path);
+    test_directory_remove(folder);
+    problem_free(&p);
+}
+END_TEST
+
 START_TEST(it_learns_with_batch_statistics_and_is_judged_with_measured_ones)
 {
     test_problem p;
@@ -667,16 +739,6 @@ START_TEST(a_checkpoint_without_the_statistics_of_its_phase_is_refused)
 }
 END_TEST
 
-static int32_t axis_named(const neumeta_topology *topology, const char *wanted)
-{
-    const char *name = NULL;
-    int32_t axis = 0;
-    while (neumeta_topology_axis(topology, axis, &name, NULL, NULL, NULL, NULL) == NEUMETA_OK &&
-           strcmp(name, wanted) != 0)
-        axis++;
-    return axis;
-}
-
 START_TEST(depths_are_drawn_and_met)
 {
     test_problem p;
@@ -725,6 +787,7 @@ int main(void)
     tcase_add_test(cases, a_phase_keeps_the_statistics_that_it_trains_with);
     tcase_add_test(cases, a_checkpoint_without_the_statistics_of_its_phase_is_refused);
     tcase_add_test(cases, depths_are_drawn_and_met);
+    tcase_add_test(cases, streams_are_drawn_and_met);
     tcase_add_test(cases, phases_that_cannot_keep_statistics_are_refused);
     tcase_add_test(threads, the_thread_count_does_not_change_a_bit);
     suite_add_tcase(suite, cases);

@@ -299,9 +299,14 @@ START_TEST(settings_without_effect_are_refused)
                    "DEPTH_GAMMA_MAX is above 0");
     assert_refused(&problem, PAIRS("size-axes", "3", "depth-gamma-max", "0.5"),
                    "DEPTH_GAMMA_MAX has no effect while SIZE_AXES names no depth");
+    assert_refused(&problem, PAIRS("size-axes", "3", "stream-gamma-max", "0.5"),
+                   "STREAM_GAMMA_MAX has no effect while SIZE_AXES names no stream");
     neumeta_manifold_free(problem.manifold);
     make_grids(&problem, PAIRS("morph-blocks", "1,2"));
     assert_refused(&problem, PAIRS("size-axes", "1"), "'layer1.stream' cannot vary: tensor");
+    assert_refused(
+        &problem, PAIRS("stream-gamma-max", "0.5"),
+        "STREAM_GAMMA_MAX has no effect: axis 'layer1.stream' cannot vary, since tensor");
     problem_free(&problem);
 }
 END_TEST

@@ -349,7 +349,7 @@ START_TEST(compression_moves_inner_widths_only)
     free(full);
     free(sizes);
     nmi_topology_release(topology);
-    const nmi_axis steps = {NULL, NEUMETA_AXIS_WIDTH, 4, 64, 4};
+    const nmi_axis steps = {.kind = NEUMETA_AXIS_WIDTH, .min = 4, .max = 64, .step = 4};
     ck_assert_int_eq(nmi_axis_size_at(&steps, 0.0), 64);
     ck_assert_int_eq(nmi_axis_size_at(&steps, 0.5), 32);
     ck_assert_int_eq(nmi_axis_size_at(&steps, 0.45), 36); /* 35.2 */

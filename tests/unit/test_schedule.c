@@ -213,6 +213,55 @@ START_TEST(depths_are_drawn_apart_from_widths)
 }
 END_TEST
 
+/* Streams have a draw and corners of their own if STREAM_GAMMA_MAX is set; else they go with the inner
+ * widths. */
+START_TEST(streams_are_drawn_apart_from_widths)
+{
+    neumeta_context *context = test_context();
+    nmi_topology *topology = topology_of(context);
+    const int32_t width = find_axis(topology, "layer3.2.inner");
+    const int32_t depth = find_axis(topology, "layer1.depth");
+    const int32_t streams[] = {find_axis(topology, "layer1.stream"),
+                               find_axis(topology, "layer3.stream")};
+    int64_t sizes[64], counts[65] = {0}, met[8] = {0}, narrow = 0;
+    bool varies[64] = {false};
+    nmi_phase phase;
+    nmi_settings s = settings_of(context, topology, &phase,
+                                 (const char *const[]){"size-draw", "corners", "group", "3",
+                                                       "gamma-max", "0.75", "depth-gamma-max",
+                                                       "0.67", "stream-gamma-max", "0.5", NULL});
+    varies[width] = varies[depth] = varies[streams[0]] = varies[streams[1]] = true;
+    for (uint64_t draw = 0; draw < 3500; draw++) {
+        const uint64_t key = nmi_random_key(1, NMI_RANDOM_SIZES, draw);
+        nmi_settings_draw_sizes(&s, topology, varies, 1, key, sizes);
+        ck_assert(sizes[streams[0]] == 16 || sizes[streams[0]] == 8);
+        ck_assert_int_eq(sizes[streams[1]], 4 * sizes[streams[0]]);
+        met[(sizes[width] == 16) + 2 * (sizes[depth] == 1) + 4 * (sizes[streams[0]] == 8)]++;
+        nmi_settings_draw_sizes(&s, topology, varies, 2, key, sizes);
+        counts[sizes[streams[1]]]++;
+        narrow += sizes[streams[1]] < 40 && sizes[width] > 40;
+    }
+    ck_assert_int_eq(met[0], 0);
+    for (int32_t m = 1; m < 8; m++)
+        ck_assert_msg(met[m] > 400, "corner %d was met %d times", (int)m, (int)met[m]);
+    for (int64_t size = 1; size <= 64; size++)
+        ck_assert_msg(size < 32 ? counts[size] == 0 : counts[size] > 60,
+                      "a stream of %d was drawn %d times", (int)size, (int)counts[size]);
+    ck_assert_int_gt(narrow, 300);
+    nmi_options_release(phase.options);
+
+    s = settings_of(context, topology, &phase, (const char *const[]){"gamma-max", "0.75", NULL});
+    for (uint64_t draw = 0; draw < 100; draw++) {
+        const uint64_t key = nmi_random_key(1, NMI_RANDOM_SIZES, draw);
+        nmi_settings_draw_sizes(&s, topology, varies, 0, key, sizes);
+        ck_assert_int_eq(sizes[streams[1]], sizes[width]);
+    }
+    nmi_options_release(phase.options);
+    nmi_topology_release(topology);
+    neumeta_context_free(context);
+}
+END_TEST
+
 /* Each third of the second sizes is narrow, shallow, or both; where nothing but widths varies, all
  * are narrow. */
 START_TEST(corners_are_met_in_turn)
@@ -643,6 +692,7 @@ int main(void)
     tcase_add_test(cases, a_gap_is_never_drawn_from);
     tcase_add_test(cases, depths_are_drawn_apart_from_widths);
     tcase_add_test(cases, groups_begin_full_and_sandwiches_have_two_ends);
+    tcase_add_test(cases, streams_are_drawn_apart_from_widths);
     tcase_add_test(cases, corners_are_met_in_turn);
     tcase_add_test(cases, phases_have_rising_milestones_and_are_not_endless);
     tcase_add_test(cases, recipes_need_a_whole_topology_and_its_blocks);

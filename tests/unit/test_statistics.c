@@ -133,7 +133,7 @@ END_TEST
 
 /* --- functions -------------------------------------------------------------------------------- */
 
-static const nmi_size_range measured = {.widths = {.max = 0.75}, .depth = 0.5};
+static const nmi_size_range measured = {.widths = {.max = 0.75}, .depths = 0.5};
 
 static nmi_statistics *make_statistics(const nmi_topology *topology, bool depths, bool older)
 {
@@ -371,35 +371,43 @@ START_TEST(widths_that_were_not_measured_lie_between_those_that_were)
 }
 END_TEST
 
+static bool covers(const nmi_statistics *s, const bool *moves, nmi_size_range drawn)
+{
+    return nmi_statistics_cover(s, moves, &drawn);
+}
+
 START_TEST(functions_cover_the_axes_and_compressions_that_they_were_fitted_for)
 {
     nmi_context *context = test_context();
     nmi_network *network = make_network(context);
-    nmi_statistics *s = make_statistics(network->topology, false, false);
+    const nmi_topology *topology = network->topology;
+    nmi_statistics *s = make_statistics(topology, true, false);
     bool moves[64];
-    memcpy(moves, s->moves, (size_t)network->topology->axis_count * sizeof *moves);
-    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.75}}));
-    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.76}}));
-    ck_assert(
-        nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.75}, .depth = 0.5}));
-    ck_assert(
-        !nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.75}, .depth = 0.6}));
+    memcpy(moves, s->moves, (size_t)topology->axis_count * sizeof *moves);
+    ck_assert(covers(s, moves, (nmi_size_range){.widths = {.max = 0.75}}));
+    ck_assert(!covers(s, moves, (nmi_size_range){.widths = {.max = 0.76}}));
+    ck_assert(covers(s, moves, (nmi_size_range){.widths = {.max = 0.75}, .depths = 0.5}));
+    ck_assert(!covers(s, moves, (nmi_size_range){.widths = {.max = 0.75}, .depths = 0.6}));
     s->measured.widths.min = 0.1;
-    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.75}}));
-    ck_assert(
-        nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.min = 0.2, .max = 0.75}}));
+    ck_assert(!covers(s, moves, (nmi_size_range){.widths = {.max = 0.75}}));
+    ck_assert(covers(s, moves, (nmi_size_range){.widths = {.min = 0.2, .max = 0.75}}));
     s->measured = (nmi_size_range){.widths = {.max = 0.75, .gap = {0.3, 0.4}}};
-    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.75}}));
-    ck_assert(!nmi_statistics_cover(
-        s, moves, &(nmi_size_range){.widths = {.max = 0.75, .gap = {0.35, 0.4}}}));
-    ck_assert(nmi_statistics_cover(s, moves,
-                                   &(nmi_size_range){.widths = {.max = 0.75, .gap = {0.3, 0.5}}}));
-    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.25}}));
+    ck_assert(!covers(s, moves, (nmi_size_range){.widths = {.max = 0.75}}));
+    ck_assert(!covers(s, moves, (nmi_size_range){.widths = {.max = 0.75, .gap = {0.35, 0.4}}}));
+    ck_assert(covers(s, moves, (nmi_size_range){.widths = {.max = 0.75, .gap = {0.3, 0.5}}}));
+    ck_assert(covers(s, moves, (nmi_size_range){.widths = {.max = 0.25}}));
     moves[s->norms[2].axes[0]] = false;
-    ck_assert(nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.25}}));
-    for (int32_t a = 0; a < network->topology->axis_count; a++)
-        moves[a] = moves[a] || network->topology->axes[a].kind == NEUMETA_AXIS_DEPTH;
-    ck_assert(!nmi_statistics_cover(s, moves, &(nmi_size_range){.widths = {.max = 0.25}}));
+    ck_assert(covers(s, moves, (nmi_size_range){.widths = {.max = 0.25}}));
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        if (nmi_graph_axis_is_stream(topology, a))
+            moves[a] = true;
+    ck_assert(!covers(s, moves, (nmi_size_range){.widths = {.max = 0.25}}));
+    memcpy(s->moves, moves, (size_t)topology->axis_count * sizeof *moves);
+    ck_assert(covers(s, moves, (nmi_size_range){.widths = {.max = 0.25}}));
+    s->measured.streams = 0.2; /* until now measured as far as inner widths */
+    ck_assert(!covers(s, moves, (nmi_size_range){.widths = {.max = 0.25}}));
+    ck_assert(covers(s, moves, (nmi_size_range){.widths = {.max = 0.25}, .streams = 0.2}));
+    ck_assert(!covers(s, moves, (nmi_size_range){.widths = {.max = 0.25}, .streams = 0.3}));
     nmi_statistics_free(s);
     nmi_network_release(network);
     nmi_context_release(context);

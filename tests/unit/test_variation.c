@@ -85,12 +85,13 @@ START_TEST(rungs_are_multiples_and_both_ends)
     int32_t rungs[3];
     int64_t sizes[3];
     nmi_variation v;
-    assert_ok(context, nmi_variation_create(t, moves, 0.8, 0, 4, &v));
+    assert_ok(context,
+              nmi_variation_create(t, moves, &(nmi_size_range){.widths = {.max = 0.8}}, 4, &v));
     ck_assert_int_eq(v.ladders[0].count, 1);
     ck_assert_int_eq(v.ladders[1].count, 5);
     for (int32_t r = 0; r < 5; r++)
         ck_assert_int_eq(v.ladders[1].sizes[r], expected[r]);
-    nmi_variation_uniform(&v, 0.5, 0, rungs);
+    nmi_variation_uniform(&v, &(nmi_shares){.inner = 0.625}, rungs);
     nmi_variation_sizes(&v, rungs, sizes);
     ck_assert_int_eq(sizes[0], 16);
     ck_assert_int_eq(sizes[1], 8);
@@ -110,7 +111,8 @@ START_TEST(proposals_lie_on_the_ladders_and_differ)
     int32_t rungs[3] = {0, 0, 0}, seen = 0;
     nmi_variation v;
     nmi_trials trials;
-    assert_ok(context, nmi_variation_create(t, moves, 0.8, 0, 1, &v));
+    assert_ok(context,
+              nmi_variation_create(t, moves, &(nmi_size_range){.widths = {.max = 0.8}}, 1, &v));
     assert_ok(context, nmi_trials_create(context, 3, 36, &trials));
     nmi_trials_add(&trials, rungs, costs, 0.5);
     nmi_random random = nmi_random_start(11);
@@ -142,8 +144,10 @@ START_TEST(widths_of_what_is_not_there_are_full)
     nmi_variation v;
     for (int32_t a = 0; a < t->axis_count; a++)
         moves[a] = t->axes[a].kind == NEUMETA_AXIS_DEPTH || nmi_graph_axis_is_inner(t, a);
-    assert_ok(context, nmi_variation_create(t, moves, 0.75, 0.67, 4, &v));
-    nmi_variation_uniform(&v, 0.75, 0.67, rungs);
+    assert_ok(context,
+              nmi_variation_create(
+                  t, moves, &(nmi_size_range){.widths = {.max = 0.75}, .depths = 0.67}, 4, &v));
+    nmi_variation_uniform(&v, &(nmi_shares){.inner = 1, .depths = 1}, rungs);
     for (int32_t a = 0; a < t->axis_count; a++) {
         const bool there = strstr(t->axes[a].name, ".1.inner") == NULL &&
                            strstr(t->axes[a].name, ".2.inner") == NULL;
@@ -152,7 +156,7 @@ START_TEST(widths_of_what_is_not_there_are_full)
     }
     nmi_variation_settle(&v, narrow);
     ck_assert_mem_eq(narrow, rungs, (size_t)t->axis_count * sizeof *rungs);
-    nmi_variation_uniform(&v, 0.75, 0, rungs);
+    nmi_variation_uniform(&v, &(nmi_shares){.inner = 1}, rungs);
     for (int32_t a = 0; a < t->axis_count; a++)
         if (nmi_graph_axis_is_inner(t, a))
             ck_assert_int_eq(rungs[a], 0);
@@ -170,7 +174,8 @@ START_TEST(a_surrogate_learns_its_own_kind_of_score)
     const bool moves[] = {true, true, false};
     nmi_variation v;
     nmi_surrogate surrogate;
-    assert_ok(context, nmi_variation_create(t, moves, 0.9, 0, 1, &v));
+    assert_ok(context,
+              nmi_variation_create(t, moves, &(nmi_size_range){.widths = {.max = 0.9}}, 1, &v));
     assert_ok(context, nmi_surrogate_create(&v, &surrogate));
     ck_assert_int_eq(surrogate.terms, 7);
     for (int32_t pass = 0; pass < 2; pass++) {
