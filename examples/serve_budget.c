@@ -4,7 +4,7 @@
  * one manifold in the place of the present one, and larger ones again when it is quiet. No request
  * waits for that or is lost.
  *
- *     serve_budget [manifold.safetensors]      of 3 x 32 x 32 images; without: an untrained one
+ *     serve_budget [manifold.safetensors]      without one: an untrained one
  */
 #include "example.h"
 #include "serve_models.h"
@@ -14,7 +14,7 @@
 #include <time.h>
 
 enum { QUIET = 120, RUSH = 800, REQUESTS = 2 * QUIET + RUSH };
-enum { LEVELS = 4, IMAGE = 3 * 32 * 32, CLASSES_MAX = 1000, AXES_MAX = 256 };
+enum { LEVELS = 4, AXES_MAX = 256 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
 static pthread_cond_t arrival = PTHREAD_COND_INITIALIZER;
@@ -31,11 +31,16 @@ static double now(void)
     return 1e3 * (double)time.tv_sec + 1e-6 * (double)time.tv_nsec;
 }
 
+/* What a worker needs: its number, an image of zeros, and room for what a network returns. */
+typedef struct worker {
+    int number;
+    float *image, *scores;
+    int64_t capacity;
+} worker;
+
 static void *work(void *argument)
 {
-    const int worker = *(const int *)argument;
-    static const float image[IMAGE];
-    float scores[CLASSES_MAX];
+    const worker *own = argument;
     for (;;) {
         pthread_mutex_lock(&lock);
         while (taken == arrived && arrived < REQUESTS)
@@ -45,8 +50,9 @@ static void *work(void *argument)
         if (request == NULL)
             return NULL;
         model *used = model_take();
-        must(used->contexts[worker],
-             neumeta_network_run(used->networks[worker], image, 1, scores, CLASSES_MAX));
+        must(used->contexts[own->number],
+             neumeta_network_run(used->networks[own->number], own->image, 1, own->scores,
+                                 own->capacity));
         request->level = used->level;
         request->answered = now();
         model_leave(used);
@@ -178,10 +184,26 @@ static void make_manifold(neumeta_context *context, neumeta_manifold **manifold)
     neumeta_options_free(grid);
 }
 
+static void make_worker(neumeta_context *context, const neumeta_manifold *manifold, int number,
+                        worker *own)
+{
+    neumeta_topology *topology = NULL;
+    int64_t in[3], out[3];
+    must(context, neumeta_manifold_topology(manifold, &topology));
+    must(context, neumeta_topology_shapes(topology, NULL, 0, in, out));
+    neumeta_topology_free(topology);
+    own->number = number;
+    own->capacity = out[0] * out[1] * out[2];
+    own->image = calloc((size_t)(in[0] * in[1] * in[2]), sizeof *own->image);
+    own->scores = calloc((size_t)own->capacity, sizeof *own->scores);
+    if (own->image == NULL || own->scores == NULL)
+        exit(EXIT_FAILURE);
+}
+
 int main(int argc, char **argv)
 {
     static ladder l;
-    static int numbers[WORKERS];
+    static worker workers[WORKERS];
     neumeta_context *context = NULL;
     neumeta_manifold *manifold = NULL;
     pthread_t threads[WORKERS];
@@ -195,13 +217,16 @@ int main(int argc, char **argv)
     printf("%.2f ms an image, deadline %.1f ms\n", l.latency, deadline);
     model_replace(model_make(context, manifold, l.sizes[0], l.axes, 0));
     for (int w = 0; w < WORKERS; w++) {
-        numbers[w] = w;
-        if (pthread_create(&threads[w], NULL, work, &numbers[w]) != 0)
+        make_worker(context, manifold, w, &workers[w]);
+        if (pthread_create(&threads[w], NULL, work, &workers[w]) != 0)
             return EXIT_FAILURE;
     }
     const int changes = control(context, manifold, &l, deadline);
-    for (int w = 0; w < WORKERS; w++)
+    for (int w = 0; w < WORKERS; w++) {
         pthread_join(threads[w], NULL);
+        free(workers[w].image);
+        free(workers[w].scores);
+    }
     model_replace(NULL);
     const int answered = count_answers(&l, deadline);
     printf("%d of %d requests answered, %d changes of size\n", answered, REQUESTS, changes);

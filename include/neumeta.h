@@ -560,6 +560,14 @@ NEUMETA_API const char *neumeta_topology_block_name(const neumeta_topology *topo
 NEUMETA_API neumeta_status neumeta_topology_cost(const neumeta_topology *topology,
                                                  const int64_t *sizes, int32_t count,
                                                  int64_t *parameters, int64_t *flops);
+/** What a network of these sizes takes and returns: channels, height and width of one item. `input` and
+ *  `output` have room for three numbers each, or are NULL. `sizes` NULL: every axis at its maximum;
+ *  else `count` is the number of axes.
+ *  @return NEUMETA_ERR_ARGUMENT naming the axis whose size is wrong; NEUMETA_ERR_SHAPE if the sizes
+ *          do not fit together; NEUMETA_ERR_MEMORY. */
+NEUMETA_API neumeta_status neumeta_topology_shapes(const neumeta_topology *topology,
+                                                   const int64_t *sizes, int32_t count,
+                                                   int64_t *input, int64_t *output);
 /** Sizes with every inner width axis at compression gamma in [0, 1): round((1 - gamma) max), moved
  *  into the axis' range and onto its steps. Stream widths (axes that reach an ADD) and depths stay
  *  at their maximum. */
@@ -647,7 +655,8 @@ NEUMETA_API neumeta_status neumeta_network_roughness(const neumeta_network *netw
  * no multiple of their number, a single item for one, they compute together if it is large enough.
  *
  * @param inputs    [batch, channels, height, width], already normalised.
- * @param outputs   [batch, output channels, output height, output width].
+ * @param outputs   [batch, output channels, output height, output width];
+ *                  neumeta_topology_shapes() tells these.
  * @param batch     Items, 1 to 2^24.
  * @param capacity  Floats that `outputs` can hold.
  * @return NEUMETA_ERR_ARGUMENT if `capacity` is too small; NEUMETA_ERR_MEMORY.

@@ -184,28 +184,18 @@ static int load_plain(const bench *b, const char *path, neumeta_network **networ
     return code;
 }
 
-/* Whether the manifold takes our images. The library tells no shapes, but a topology's first node
- * is its input. */
-static int check_input(const bench *b, const char *path)
+/* Whether the manifold takes our images and tells our classes. */
+static int check_shapes(const bench *b, const char *path, const neumeta_topology *topology)
 {
-    json_t *header = NULL;
-    int code = cli_header(b->c, path, &header);
-    if (code == CLI_OK && strcmp(cli_header_kind(header), "manifold") != 0)
-        code = cli_fail(b->c, "%s is no manifold", path);
-    const char *text = json_string_value(
-        json_object_get(json_object_get(header, "__metadata__"), "neumeta.topology"));
-    json_t *topology = text != NULL ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    const json_t *input = json_array_get(json_object_get(topology, "nodes"), 0);
-    const json_int_t channels = json_integer_value(json_object_get(input, "channels"));
-    const json_int_t height = json_integer_value(json_object_get(input, "height"));
-    const json_int_t width = json_integer_value(json_object_get(input, "width"));
-    if (code == CLI_OK &&
-        (channels != BENCH_CHANNELS || height != BENCH_SIDE || width != BENCH_SIDE))
+    int64_t in[3], out[3];
+    int code = cli_check(b->c, neumeta_topology_shapes(topology, NULL, 0, in, out), NULL);
+    if (code == CLI_OK && (in[0] != BENCH_CHANNELS || in[1] != BENCH_SIDE || in[2] != BENCH_SIDE))
         code = cli_fail(b->c, "%s takes images of %lld x %lld x %lld, must be %d x %d x %d", path,
-                        (long long)channels, (long long)height, (long long)width, BENCH_CHANNELS,
+                        (long long)in[0], (long long)in[1], (long long)in[2], BENCH_CHANNELS,
                         BENCH_SIDE, BENCH_SIDE);
-    json_decref(topology);
-    json_decref(header);
+    if (code == CLI_OK && out[0] * out[1] * out[2] > BENCH_CLASSES)
+        code = cli_fail(b->c, "%s returns %lld x %lld x %lld numbers, must be at most %d", path,
+                        (long long)out[0], (long long)out[1], (long long)out[2], BENCH_CLASSES);
     return code;
 }
 
@@ -217,6 +207,8 @@ static int grow(const bench *b, const char *path, double *seconds, neumeta_netwo
     int code = cli_check(b->c, neumeta_manifold_load(b->c->context, path, &manifold), NULL);
     if (code == CLI_OK)
         code = cli_check(b->c, neumeta_manifold_topology(manifold, &topology), NULL);
+    if (code == CLI_OK)
+        code = check_shapes(b, path, topology);
     const int32_t axes = code == CLI_OK ? neumeta_topology_axis_count(topology) : 0;
     if (axes > AXES_MAX)
         code = cli_fail(b->c, "%s has more than %d axes", path, AXES_MAX);
@@ -243,8 +235,6 @@ int bench_process(const bench *b, const char *path, bool grown)
     int64_t *targets = malloc((size_t)batch * sizeof *targets);
     bool memory = inputs != NULL && outputs != NULL && targets != NULL;
     int code = memory ? CLI_OK : cli_no_memory(b->c);
-    if (code == CLI_OK && grown)
-        code = check_input(b, path);
     if (code == CLI_OK)
         bench_items(batch, inputs, targets);
     const double begin = cli_seconds();

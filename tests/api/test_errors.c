@@ -33,6 +33,7 @@ START_TEST(a_call_without_its_handle_is_refused)
     no_handle(neumeta_topology_seal(NULL, 0));
     no_handle(neumeta_topology_axis(NULL, 0, NULL, NULL, NULL, NULL, NULL));
     no_handle(neumeta_topology_cost(NULL, &number, 1, &number, &number));
+    no_handle(neumeta_topology_shapes(NULL, NULL, 0, NULL, NULL));
     no_handle(neumeta_topology_sizes_at(NULL, 0, &number, 1));
     ck_assert_int_eq(neumeta_topology_axis_count(NULL), -1);
     ck_assert_int_eq(neumeta_topology_block_count(NULL), -1);
@@ -246,6 +247,8 @@ START_TEST(wrong_sizes_are_told_by_axis)
         refuse(f, neumeta_network_create(f->topology, cases[i].sizes, cases[i].count, &network),
                cases[i].message);
         refuse(f, neumeta_topology_cost(f->topology, cases[i].sizes, cases[i].count, NULL, NULL),
+               cases[i].message);
+        refuse(f, neumeta_topology_shapes(f->topology, cases[i].sizes, cases[i].count, NULL, NULL),
                cases[i].message);
         refuse(f,
                neumeta_manifold_materialize(f->manifold, cases[i].sizes, cases[i].count, NULL,

@@ -488,6 +488,7 @@ static void everything_is_busy(faults *f)
     busy(neumeta_topology_create_builtin(f->context, "lenet", NULL, &topology));
     busy(neumeta_topology_add_axis(f->topology, "a", 1, 1, 1, 1, &number));
     busy(neumeta_topology_cost(f->topology, sizes, 5, NULL, NULL));
+    busy(neumeta_topology_shapes(f->topology, sizes, 5, NULL, NULL));
     busy(neumeta_network_create(f->topology, NULL, 0, &network));
     busy(neumeta_network_load(f->topology, f->path, NULL, &network));
     busy(neumeta_network_topology(f->network, &topology));

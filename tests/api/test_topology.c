@@ -265,6 +265,8 @@ START_TEST(a_sealed_topology_answers_and_an_open_one_does_not)
                  NEUMETA_ERR_STATE, "not sealed");
     assert_fails(&f, neumeta_topology_sizes_at(f.topology, 0.5, sizes, 2), NEUMETA_ERR_STATE,
                  "not sealed");
+    assert_fails(&f, neumeta_topology_shapes(f.topology, sizes, 2, NULL, NULL), NEUMETA_ERR_STATE,
+                 "not sealed");
     assert_fails(&f, neumeta_topology_axis(f.topology, 0, NULL, NULL, NULL, NULL, NULL),
                  NEUMETA_ERR_STATE, "not sealed");
 
@@ -308,6 +310,15 @@ START_TEST(a_sealed_topology_answers_and_an_open_one_does_not)
                  "count is 1");
     assert_ok(f.context, neumeta_topology_sizes_at(f.topology, 0.5, sizes, 2));
     ck_assert(sizes[0] == 4 && sizes[1] == 3);
+
+    int64_t input[3], output[3];
+    assert_ok(f.context, neumeta_topology_shapes(f.topology, NULL, 0, input, output));
+    ck_assert(input[0] == 3 && input[1] == 32 && input[2] == 32);
+    ck_assert(output[0] == 8 && output[1] == 32 && output[2] == 32);
+    assert_ok(f.context, neumeta_topology_shapes(f.topology, sizes, 2, NULL, output));
+    ck_assert(output[0] == 4 && output[1] == 32 && output[2] == 32);
+    assert_ok(f.context, neumeta_topology_shapes(f.topology, sizes, 2, input, NULL));
+    ck_assert(input[0] == 3);
 
     int32_t number;
     assert_fails(&f, neumeta_topology_add_axis(f.topology, "late", 1, 1, 1, 1, &number),

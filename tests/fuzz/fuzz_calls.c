@@ -189,10 +189,11 @@ static int32_t choose_sizes(world *w, const neumeta_topology *topology, int64_t 
 static void make_network(world *w)
 {
     uint32_t place;
-    int64_t sizes[SIZES] = {0}, cost[2];
+    int64_t sizes[SIZES] = {0}, cost[2], input[3], output[3];
     neumeta_topology *topology = ANY(w, topologies);
     const int32_t count = choose_sizes(w, topology, sizes);
     check(neumeta_topology_cost(topology, sizes, count, &cost[0], &cost[1]));
+    check(neumeta_topology_shapes(topology, sizes, count, input, output));
     check(neumeta_network_create(topology, fuzz_choice(&w->bytes, 4) == 0 ? NULL : sizes, count,
                                  FRESH(w, networks, neumeta_network_free)));
 }
