@@ -132,6 +132,8 @@ static neumeta_status check_scope(nmi_context *context, const nmi_settings *s,
     if (s->validate_epochs > 0 && !scope->held_out)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                         "VALIDATE_EPOCHS needs a dataset with HELD_OUT items");
+    if (s->course == NMI_RATE_MULTISTEP && !nmi_options_has(s->options, NEUMETA_KEY_MILESTONES))
+        return nmi_fail(context, NEUMETA_ERR_ARGUMENT, "RATE 'multistep' needs MILESTONES");
     if (s->continue_best && s->validate_epochs <= 0)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                         "CONTINUE_FROM 'best' needs VALIDATE_EPOCHS above 0");

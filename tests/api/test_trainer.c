@@ -275,6 +275,7 @@ START_TEST(settings_that_make_no_sense_together_are_refused)
         {{"size-draw", "sandwich"}, "needs a GROUP of at least 2"},
         {{"momentum", "0.5"}, "MOMENTUM has no effect while OPTIMIZER"},
         {{"milestones", "1,2"}, "MILESTONES has no effect while RATE"},
+        {{"rate", "multistep"}, "RATE 'multistep' needs MILESTONES"},
         {{"fit-steps", "3"}, "FIT_STEPS has no effect while INR_INIT"},
         {{"size-axes", "999"}, "SIZE_AXES names axis 999"},
         {{"size-axes", "0"}, "cannot vary"},
