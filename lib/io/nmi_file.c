@@ -11,8 +11,10 @@
 
 enum {
     REASON_SIZE = 128,
-    TEMPORARY_NAMES = 1000,    /* tried before giving up: others may be left from crashes */
-    TRANSFER_MAXIMUM = 1 << 30 /* bytes per call: some systems refuse more than INT_MAX */
+    TEMPORARY_NAMES = 1000,     /* tried before giving up: others may be left from crashes */
+    TRANSFER_MAXIMUM = 1 << 30, /* bytes per call: some systems refuse more than INT_MAX */
+    LINKS_MAXIMUM = 40,         /* of links that lead to links, as Linux has it */
+    LINK_LENGTH = 4096
 };
 
 struct nmi_file_writer {
@@ -128,16 +130,52 @@ done:
 
 /* --- writing --- */
 
-/* The folder of `path` and a name in it, whose length does not depend on the target's. */
-static neumeta_status name_parts(nmi_file_writer *writer, const char *path)
+/* What a symbolic link leads to, as seen from its folder: `target` if that is absolute. */
+static char *join_link(nmi_context *context, const char *link, const char *target)
+{
+    const char *slash = strrchr(link, '/');
+    const size_t folder = target[0] == '/' || slash == NULL ? 0 : (size_t)(slash - link) + 1;
+    char *joined = nmi_alloc(context, folder + strlen(target) + 1);
+    if (joined == NULL)
+        return NULL;
+    memcpy(joined, link, folder);
+    memcpy(joined + folder, target, strlen(target) + 1);
+    return joined;
+}
+
+/* Leaves the name of the file itself in writer->path, for links to stay where they are. */
+static neumeta_status follow_links(nmi_file_writer *writer, const char *path)
 {
     nmi_context *context = writer->context;
-    const char *slash = strrchr(path, '/');
-    size_t length = slash == NULL ? 1 : slash == path ? 1 : (size_t)(slash - path);
+    char *target = nmi_alloc(context, LINK_LENGTH);
+    neumeta_status status = target != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
     writer->path = nmi_text_copy(context, path);
+    for (int32_t i = 0; status == NEUMETA_OK && writer->path != NULL; i++) {
+        const ssize_t length = readlink(writer->path, target, LINK_LENGTH - 1);
+        if (length < 0)
+            break; /* no link; what else is wrong shows when the file is made */
+        if (i == LINKS_MAXIMUM) {
+            status = fail_system(context, "write", path, ELOOP);
+            break;
+        }
+        target[length] = '\0';
+        char *next = join_link(context, writer->path, target);
+        nmi_free(context, writer->path);
+        writer->path = next;
+    }
+    nmi_free(context, target);
+    return status == NEUMETA_OK && writer->path == NULL ? NEUMETA_ERR_MEMORY : status;
+}
+
+/* The folder of writer->path and a name in it, whose length does not depend on the target's. */
+static neumeta_status name_parts(nmi_file_writer *writer)
+{
+    nmi_context *context = writer->context;
+    const char *path = writer->path, *slash = strrchr(path, '/');
+    size_t length = slash == NULL ? 1 : slash == path ? 1 : (size_t)(slash - path);
     writer->folder = nmi_alloc(context, length + 1);
     writer->temporary = nmi_alloc(context, length + 64);
-    if (writer->path == NULL || writer->folder == NULL || writer->temporary == NULL)
+    if (writer->folder == NULL || writer->temporary == NULL)
         return NEUMETA_ERR_MEMORY;
     memcpy(writer->folder, slash == NULL ? "." : path, length);
     writer->folder[length] = '\0';
@@ -175,7 +213,9 @@ neumeta_status nmi_file_writer_create(nmi_context *context, const char *path, nm
         return NEUMETA_ERR_MEMORY;
     writer->context = nmi_context_retain(context);
     writer->descriptor = -1;
-    neumeta_status status = name_parts(writer, path);
+    neumeta_status status = follow_links(writer, path);
+    if (status == NEUMETA_OK)
+        status = name_parts(writer);
     if (status == NEUMETA_OK)
         status = open_temporary(writer, mode);
     /* What was private stays so. Where a file system has no such rights nothing is lost. */

@@ -18,8 +18,8 @@ neumeta_status nmi_file_read(nmi_context *context, const char *path, unsigned ch
 /* A file in the making under a temporary name in the target's folder. */
 typedef struct nmi_file_writer nmi_file_writer;
 
-/* Refuses a target that exists and is not a regular file. A symbolic link is replaced, not
- * followed. Permissions are 0666 less the process' mask. */
+/* Refuses a target that exists and is not a regular file. Symbolic links stay; what they lead to is
+ * written. Permissions are those of a file that is replaced, else 0666 less the process' mask. */
 neumeta_status nmi_file_writer_create(nmi_context *context, const char *path,
                                       nmi_file_writer **out);
 /* An nmi_sink: `writer` is the nmi_file_writer. */

@@ -283,6 +283,33 @@ START_TEST(a_file_that_is_replaced_leaves_its_rights)
 }
 END_TEST
 
+/* Links to links, relative or not, stay, and so does one that leads to nothing yet; rings and names
+ * that are too long are refused. */
+START_TEST(links_stay_and_what_they_lead_to_is_written)
+{
+    char *link = test_path(folder, "link"), *ring = test_path(folder, "ring");
+    char *other = test_path(folder, "other");
+    struct stat found;
+    ck_assert_int_eq(symlink(path, other), 0);
+    ck_assert_int_eq(symlink("other", link), 0);
+    assert_ok(context, write_file(link, "first", 5));
+    assert_file(path, "first", 5);
+    assert_ok(context, write_file(link, "second", 6));
+    assert_file(path, "second", 6);
+    ck_assert_int_eq(lstat(link, &found), 0);
+    ck_assert(S_ISLNK(found.st_mode));
+    ck_assert_int_eq(lstat(other, &found), 0);
+    ck_assert(S_ISLNK(found.st_mode));
+    ck_assert_int_eq(symlink("ring", ring), 0);
+    assert_status(context, write_file(ring, "x", 1), NEUMETA_ERR_IO);
+    assert_message_contains(context, "/ring'");
+    ck_assert_int_eq(files_in_folder(), 4);
+    free(other);
+    free(ring);
+    free(link);
+}
+END_TEST
+
 START_TEST(a_writer_that_is_given_up_leaves_nothing)
 {
     nmi_file_writer *writer, *other;
@@ -335,6 +362,7 @@ int main(void)
     tcase_add_test(files, interruptions_and_short_writes_change_nothing);
     tcase_add_test(files, a_failure_at_any_stage_leaves_the_old_file);
     tcase_add_test(files, a_file_that_is_replaced_leaves_its_rights);
+    tcase_add_test(files, links_stay_and_what_they_lead_to_is_written);
     tcase_add_test(files, a_writer_that_is_given_up_leaves_nothing);
     tcase_add_test(files, a_full_disk_leaves_the_old_file);
     suite_add_tcase(suite, files);
