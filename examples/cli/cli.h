@@ -238,12 +238,16 @@ extern const cli_keys cli_data_keys[];
  * follow `data` unless it is NULL. */
 int cli_network(const cli *c, const cli_data *data, const char *option, const char *path,
                 neumeta_network **network);
+/* CLI_USAGE if the command line has one of the settings, which need something else to be said. */
+int cli_refuse_keys(const cli *c, const cli_keys *keys, const char *needed);
+/* CLI_USAGE if options are given that describe the topology of a network file. */
+int cli_check_manifold_options(const cli *c);
 /* Applies --replace-norm, if given. */
 int cli_replace_norm(const cli *c, neumeta_network *network);
 /* Calibrates at sizes as training draws them, with progress under `name`; CLI_CANCELLED, without a
- * sentence, if interrupted. */
+ * sentence, if interrupted. `error` receives that of sizes left out, NAN: none was. */
 int cli_calibrate(const cli *c, neumeta_manifold *manifold, neumeta_dataset *dataset,
-                  const char *name);
+                  const char *name, double *error);
 /* Reorders channels; `before` and `after` receive the total variation. */
 int cli_smooth(const cli *c, neumeta_network *network, double *before, double *after);
 /* Bytes of all tensors. */

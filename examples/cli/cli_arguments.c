@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 /* Options that may be given several times, which is a list in a settings file. */
 static const char *const repeatable[] = {"size", "sizes", "points"};
@@ -121,6 +122,11 @@ int cli_read_json(const cli *c, const char *path, json_t **value)
     *value = NULL;
     if (file == NULL)
         return cli_fail(c, "%s cannot be opened: %s", path, strerror(errno));
+    struct stat about;
+    if (fstat(fileno(file), &about) == 0 && S_ISDIR(about.st_mode)) {
+        fclose(file);
+        return cli_fail(c, "%s is a folder, not a JSON file", path);
+    }
     *value = json_loadf(file, JSON_REJECT_DUPLICATES, &error);
     fclose(file);
     if (*value == NULL)

@@ -2,8 +2,10 @@
 /* Opens a folder of images as a dataset, whatever format its files have. */
 #include "cli.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const cli_keys cli_data_keys[] = {{NEUMETA_KEY_HELD_OUT, NEUMETA_KEY_AUGMENT_FLIP}, {0, 0}};
 
@@ -48,6 +50,8 @@ int cli_data_open(const cli *c, cli_data *data, neumeta_dataset **dataset)
     int code = cli_require(c, "data", &folder);
     if (code != CLI_OK)
         return code;
+    if (access(folder, R_OK | X_OK) != 0)
+        return cli_fail(c, "%s cannot be read: %s", folder, strerror(errno));
     code = data_idx_read(c, folder, data);
     if (code == CLI_ABSENT) {
         memset(data, 0, sizeof *data);

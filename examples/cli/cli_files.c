@@ -58,6 +58,9 @@ bool cli_same_file(const char *path, const char *other)
 int cli_check_output(const cli *c, const char *path, bool replaced)
 {
     struct stat about;
+    if (replaced && strcmp(path, "-") == 0)
+        return cli_usage(c, "a file cannot be written to the standard output; call it ./- if that "
+                            "is its name");
     char *folder = folder_of(path);
     if (folder == NULL)
         return cli_no_memory(c);

@@ -50,8 +50,12 @@ int cli_header(const cli *c, const char *path, json_t **header)
     *header = NULL;
     if (file == NULL)
         return cli_fail(c, "%s cannot be opened: %s", path, strerror(errno));
+    if (fstat(fileno(file), &about) != 0 || !S_ISREG(about.st_mode)) {
+        fclose(file);
+        return cli_fail(c, "%s is no regular file", path);
+    }
     const uint64_t length = read_header(file, header);
-    const int64_t size = fstat(fileno(file), &about) == 0 ? (int64_t)about.st_size : 0;
+    const int64_t size = (int64_t)about.st_size;
     fclose(file);
     const int64_t whole = json_is_object(*header) ? announced(length, *header) : 0;
     if (whole > 0 && size >= whole)

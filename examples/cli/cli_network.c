@@ -205,6 +205,28 @@ int64_t cli_network_bytes(const neumeta_network *network)
     return bytes;
 }
 
+int cli_refuse_keys(const cli *c, const cli_keys *keys, const char *needed)
+{
+    for (size_t i = 0; i < c->value_count; i++)
+        if (!c->values[i].from_file && cli_has_key(keys, c->values[i].key))
+            return cli_usage(c, "%s says nothing without %s", c->values[i].name, needed);
+    return CLI_OK;
+}
+
+int cli_check_manifold_options(const cli *c)
+{
+    static const char *const names[] = {"topology", "norm"};
+    static const cli_keys *const lists[] = {builtin_keys, loading_keys, norm_keys};
+    int code = CLI_OK;
+    for (size_t i = 0; i < 2; i++)
+        if (cli_flag(c, names[i]))
+            return cli_usage(c, "--%s says nothing of a manifold, whose file tells its topology",
+                             names[i]);
+    for (size_t i = 0; i < 3 && code == CLI_OK; i++)
+        code = cli_refuse_keys(c, lists[i], "a network file; a manifold's tells its topology");
+    return code;
+}
+
 int cli_model_open(const cli *c, const cli_data *data, const char *path, cli_model *model)
 {
     json_t *header = NULL;
@@ -212,6 +234,8 @@ int cli_model_open(const cli *c, const cli_data *data, const char *path, cli_mod
     int code = cli_header(c, path, &header);
     bool manifold = strcmp(cli_header_kind(header), "manifold") == 0;
     json_decref(header);
+    if (code == CLI_OK && manifold && c->operand_count == 1) /* of more, some may be networks */
+        code = cli_check_manifold_options(c);
     if (code == CLI_OK && manifold) {
         code = cli_check(c, neumeta_manifold_load(c->context, path, &model->manifold), path);
         if (code == CLI_OK)

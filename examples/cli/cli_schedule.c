@@ -118,14 +118,31 @@ static int from_phases(const cli *c, const neumeta_topology *topology, const jso
     return code == CLI_OK ? add_phases(c, topology, phases, *schedule) : code;
 }
 
+/* A file of phases: a list, or an object that has nothing else, since that would go unnoticed. */
+static int read_recipe(const cli *c, const char *path, json_t **root, const json_t **phases)
+{
+    int code = cli_read_json(c, path, root);
+    *phases = json_is_object(*root) ? json_object_get(*root, "phases") : *root;
+    const char *name;
+    json_t *value;
+    json_object_foreach (*root, name, value) {
+        if (code == CLI_OK && strcmp(name, "phases") != 0)
+            code = cli_usage(c,
+                             "%s: \"%s\" stands beside \"phases\"; settings that all phases share "
+                             "are read from --settings, or stand in each phase",
+                             path, name);
+    }
+    return code;
+}
+
 static int from_file(const cli *c, const neumeta_topology *topology, const char *path,
                      neumeta_schedule **schedule)
 {
     json_t *root = NULL;
-    int code = cli_read_json(c, path, &root);
+    const json_t *phases = NULL;
+    int code = read_recipe(c, path, &root, &phases);
     if (code == CLI_OK)
-        code = from_phases(c, topology,
-                           json_is_object(root) ? json_object_get(root, "phases") : root, schedule);
+        code = from_phases(c, topology, phases, schedule);
     json_decref(root);
     return code;
 }
@@ -226,11 +243,8 @@ static int add_draw(const cli *c, const json_t *phase, neumeta_options *options)
 static int read_phases(const cli *c, json_t **root, const json_t **phases)
 {
     const char *file = cli_recipe_file(c);
-    int code = file == NULL ? CLI_OK : cli_read_json(c, file, root);
-    *phases = file == NULL            ? c->phases
-              : json_is_object(*root) ? json_object_get(*root, "phases")
-                                      : *root;
-    return code;
+    *phases = c->phases;
+    return file == NULL ? CLI_OK : read_recipe(c, file, root, phases);
 }
 
 int cli_draw_settings(const cli *c, neumeta_options **options)

@@ -116,7 +116,7 @@ static int apply_choice(const cli *c, const cli_model *model, const choice *give
                                    given->pattern);
 }
 
-/* Adds every combination of the choices. */
+/* Adds every combination of the choices; of those that name the same axis the last one holds. */
 static int add_combinations(const cli *c, const cli_model *model, const choice *choices,
                             size_t count, const int64_t *base, int64_t *sizes, double gamma,
                             cli_size_list *list)
@@ -130,10 +130,12 @@ static int add_combinations(const cli *c, const cli_model *model, const choice *
     int code = CLI_OK;
     for (size_t n = 0; n < total && code == CLI_OK; n++) {
         memcpy(sizes, base, (size_t)model->axes * sizeof *sizes);
-        size_t rest = n;
-        for (size_t i = count; i-- > 0 && code == CLI_OK; rest /= choices[i].count)
-            code = apply_choice(c, model, &choices[i], choices[i].values[rest % choices[i].count],
-                                sizes);
+        size_t step = total;
+        for (size_t i = 0; i < count && code == CLI_OK; i++) {
+            step /= choices[i].count; /* the last choice changes most often */
+            code = apply_choice(c, model, &choices[i],
+                                choices[i].values[n / step % choices[i].count], sizes);
+        }
         if (code == CLI_OK)
             code = add_sizes(c, list, sizes, gamma);
     }

@@ -21,8 +21,8 @@ static const cli_keys keys[] = {
 };
 static const cli_column columns[] = {
     {"output", "output", 1, 0},
-    {"bytes", "file bytes", 1, 0},
-    {"bytes_before", "bytes before", 1, 0},
+    {"file_bytes", "file bytes", 1, 0},
+    {"file_bytes_before", "bytes before", 1, 0},
     {NULL, NULL, 0, 0},
 };
 
@@ -36,7 +36,9 @@ static int convert_manifold(const cli *c, const char *input, const char *output,
                             const neumeta_options *storage)
 {
     neumeta_manifold *manifold = NULL;
-    int code = cli_check(c, neumeta_manifold_load(c->context, input, &manifold), input);
+    int code = cli_check_manifold_options(c);
+    if (code == CLI_OK)
+        code = cli_check(c, neumeta_manifold_load(c->context, input, &manifold), input);
     if (code == CLI_OK)
         code = cli_check(c, neumeta_manifold_save_as(manifold, output, storage), output);
     neumeta_manifold_free(manifold);
@@ -75,8 +77,8 @@ static int run(cli *c)
         code = cli_header_kind(header)[0] == 'm' ? convert_manifold(c, input, output, storage)
                                                  : convert_network(c, input, output, storage);
     if (code == CLI_OK) {
-        json_t *rows = json_pack("[{s:s, s:I, s:I}]", "output", output, "bytes", bytes_of(output),
-                                 "bytes_before", before);
+        json_t *rows = json_pack("[{s:s, s:I, s:I}]", "output", output, "file_bytes",
+                                 bytes_of(output), "file_bytes_before", before);
         cli_print_rows(c, rows, columns);
         json_decref(rows);
     }

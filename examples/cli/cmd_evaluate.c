@@ -14,8 +14,9 @@ static const cli_option options[] = {
     {"split", "NAME", "test, held-out (needs --held-out N) or train (default test)"},
     {"gamma", "G,...", "manifolds: every inner width compressed by these shares, 0 is full"},
     {"size", "AXIS=SIZES",
-     "manifolds: sizes of an axis, as 16 or 8,16 or 8..64 or 8..64:4; AXIS may "
-     "hold *; repeat it for several axes, every combination is evaluated"},
+     "manifolds: sizes of an axis, as 16 or 8,16 or 8..64 or 8..64:4; AXIS may hold *; repeat it "
+     "for several axes, every combination is evaluated; of those that name the same axis the last "
+     "one holds"},
     {"sizes", "N,N,...", "manifolds: one size for each axis that varies; may be repeated"},
     {"topology", "NAME", "network files: their built-in topology"},
     {"norm", "NAME",
@@ -90,7 +91,6 @@ typedef struct job {
     neumeta_options *measuring; /* of the norms of each network, NULL: not wanted */
     int32_t split;
     const char *split_name;
-    bool with_file;
     bool line;          /* progress on one line of a terminal, not as JSON lines */
     double start, next; /* of cli_seconds(): the first progress told, the next */
     size_t outside;     /* networks of sizes that training did not draw */
@@ -103,8 +103,7 @@ static int evaluate_one(const cli *c, job *j, const char *file, const cli_model 
     neumeta_network *network = NULL;
     double loss = 0, score = 0, make_ms = 0, image_us = 0;
     json_t *row = json_object();
-    if (j->with_file)
-        json_object_set_new(row, "file", json_string(file));
+    json_object_set_new(row, "file", json_string(file));
     int code = cli_model_network(c, model, sizes, &network, &make_ms);
     if (code == CLI_OK && j->measuring != NULL)
         code = cli_check(c, neumeta_network_calibrate(network, j->dataset, j->measuring), file);
@@ -202,7 +201,7 @@ static int check_results(const cli *c, const char *path)
 static int run(cli *c)
 {
     cli_data data;
-    job j = {.data = &data, .with_file = c->operand_count > 1, .line = isatty(STDERR_FILENO) == 1};
+    job j = {.data = &data, .line = isatty(STDERR_FILENO) == 1};
     bool manifold = false;
     const char *results = cli_text(c, "results");
     if (c->operand_count == 0)
@@ -227,7 +226,7 @@ static int run(cli *c)
                  json_array_size(j.rows));
     /* Whatever failed: rows that are there took long. */
     if (json_array_size(j.rows) > 0) {
-        cli_print_rows(c, j.rows, columns);
+        cli_print_rows(c, j.rows, c->operand_count > 1 ? columns : columns + 1); /* with file */
         if (results != NULL && cli_write_rows(c, j.rows, results) != CLI_OK && code == CLI_OK)
             code = CLI_FAILED;
     }

@@ -22,13 +22,10 @@ static const cli_keys keys[] = {
 static const cli_column fact_columns[] = {
     {"name", "what", 1, 0}, {"value", "value", 1, 0}, {NULL, NULL, 0, 0}};
 static const cli_column axis_columns[] = {
-    {"axis", "axis", 1, 0},
-    {"kind", "kind", 1, 0},
-    {"min", "min", 1, 0},
-    {"max", "max", 1, 0},
-    {"step", "step", 1, 0},
-    {"size", "size", 1, 0},
-    {"trained", "trained from", 1, 0},
+    {"number", "number", 1, 0}, {"axis", "axis", 1, 0},
+    {"kind", "kind", 1, 0},     {"min", "min", 1, 0},
+    {"max", "max", 1, 0},       {"step", "step", 1, 0},
+    {"size", "size", 1, 0},     {"trained", "trained from", 1, 0},
     {NULL, NULL, 0, 0},
 };
 static const cli_column block_columns[] = {
@@ -58,6 +55,21 @@ static void add_fact(json_t *facts, const char *name, json_t *value)
 
 /* --- a topology ------------------------------------------------------------------------------ */
 
+static int add_own_cost(const cli *c, const neumeta_topology *topology, const int64_t *sizes,
+                        json_t *facts)
+{
+    int64_t parameters = 0, flops = 0;
+    int code =
+        cli_check(c,
+                  neumeta_topology_cost(topology, sizes, neumeta_topology_axis_count(topology),
+                                        &parameters, &flops),
+                  NULL);
+    add_fact(facts, "parameters", json_integer(parameters));
+    add_fact(facts, "multiply-adds", json_integer(flops / 2));
+    return code;
+}
+
+/* Of the topology at uniform compressions. */
 static int add_costs(const cli *c, const neumeta_topology *topology, int64_t *sizes, json_t *facts)
 {
     static const double gammas[] = {0, 0.25, 0.5, 0.75};
@@ -90,13 +102,15 @@ static int show_topology(const cli *c, const neumeta_topology *topology,
     int code = axes <= 4096 ? CLI_OK : cli_fail(c, "more than 4096 axes");
     if (code == CLI_OK && network != NULL)
         code = cli_check(c, neumeta_network_sizes(network, sizes, axes), NULL);
+    if (code == CLI_OK && network != NULL)
+        code = add_own_cost(c, topology, sizes, facts);
     for (int32_t i = 0; i < axes && code == CLI_OK; i++) {
         const char *name = NULL;
         int32_t kind = 0;
         int64_t minimum = 0, maximum = 0, step = 0;
         neumeta_topology_axis(topology, i, &name, &kind, &minimum, &maximum, &step);
         json_t *row =
-            json_pack("{s:s, s:s, s:I, s:I, s:I}", "axis", name, "kind",
+            json_pack("{s:i, s:s, s:s, s:I, s:I, s:I}", "number", i, "axis", name, "kind",
                       kind == NEUMETA_AXIS_DEPTH ? "depth" : "width", "min", (json_int_t)minimum,
                       "max", (json_int_t)maximum, "step", (json_int_t)step);
         if (network != NULL)
@@ -142,11 +156,8 @@ static json_t *list_tensors(const json_t *header, int64_t *elements)
             continue;
         const json_t *shape = json_object_get(tensor, "shape");
         const char *type = json_string_value(json_object_get(tensor, "dtype"));
-        char *text = json_dumps(shape, JSON_COMPACT | JSON_ENCODE_ANY);
-        json_array_append_new(rows, json_pack("{s:s, s:s, s:s}", "tensor", name, "type",
-                                              type != NULL ? type : "?", "shape",
-                                              text != NULL ? text : "?"));
-        free(text);
+        json_array_append_new(rows, json_pack("{s:s, s:s, s:O?}", "tensor", name, "type",
+                                              type != NULL ? type : "?", "shape", shape));
         const int64_t own = count_elements(shape);
         *elements = own > INT64_MAX - *elements ? INT64_MAX : *elements + own;
     }

@@ -8,7 +8,9 @@
 static const cli_option options[] = {
     {"output", "FILE", "the network, as safetensors"},
     {"gamma", "G", "every inner width compressed by this share, 0 is full"},
-    {"size", "AXIS=N", "size of an axis, which may hold *; repeat it for several axes"},
+    {"size", "AXIS=N",
+     "size of an axis, which may hold *; repeat it for several axes; of those that name the same "
+     "axis the last one holds"},
     {"sizes", "N,N,...", "one size for each axis that varies"},
     {NULL, NULL, NULL},
 };
@@ -24,7 +26,8 @@ static const cli_column columns[] = {
     {"sizes", "sizes", 1, 0},
     {"parameters", "parameters", 1, 0},
     {"multiply_adds", "multiply-adds", 1, 0},
-    {"bytes", "file bytes", 1, 0},
+    {"bytes", "tensor bytes", 1, 0},
+    {"file_bytes", "file bytes", 1, 0},
     {"latency_us", "latency us", 1, 1},
     {"accuracy", "accuracy %", 100, 2},
     {"materialize_ms", "make ms", 1, 2},
@@ -33,13 +36,14 @@ static const cli_column columns[] = {
 };
 
 /* Of what the file holds, which STORAGE may have rounded. */
-static int read_fingerprint(const cli *c, const cli_model *model, const char *output,
-                            char text[CLI_FINGERPRINT])
+static int read_back(const cli *c, const cli_model *model, const char *output,
+                     char text[CLI_FINGERPRINT], int64_t *bytes)
 {
     neumeta_network *network = NULL;
     int code = cli_check(c, neumeta_network_load(model->topology, output, NULL, &network), NULL);
     if (code == CLI_OK)
         code = cli_fingerprint(c, network, text);
+    *bytes = code == CLI_OK ? cli_network_bytes(network) : 0;
     neumeta_network_free(network);
     return code;
 }
@@ -48,17 +52,19 @@ static int report(const cli *c, const cli_model *model, const cli_size_list *lis
                   const char *output, double milliseconds, json_t *row)
 {
     struct stat about;
+    int64_t bytes = 0;
     char fingerprint[CLI_FINGERPRINT];
     int code = cli_describe(c, model->topology, list->sizes, list->gammas[0], row);
     if (code == CLI_OK)
-        code = read_fingerprint(c, model, output, fingerprint);
+        code = read_back(c, model, output, fingerprint, &bytes);
     if (code != CLI_OK)
         return code;
     if (cli_mark_outside(model, list->sizes, row))
         cli_note(c, "the network is smaller than any that training drew");
     json_object_set_new(row, "output", json_string(output));
+    json_object_set_new(row, "bytes", json_integer(bytes));
     if (stat(output, &about) == 0)
-        json_object_set_new(row, "bytes", json_integer((json_int_t)about.st_size));
+        json_object_set_new(row, "file_bytes", json_integer((json_int_t)about.st_size));
     json_object_set_new(row, "materialize_ms", json_real(milliseconds));
     json_object_set_new(row, "fingerprint", json_string(fingerprint));
     json_t *rows = json_pack("[O]", row);
@@ -129,11 +135,12 @@ const cli_command cmd_materialize = {
         "without a front, the largest uniform\nones. --storage f16 halves the file. Prints "
         "parameters, multiply-adds of one "
         "image, "
-        "bytes of the file, the accuracy that the front\npromises, and the time it took.\n",
+        "bytes in memory\nand in the file, the accuracy that the front promises, and the time it "
+        "took.\n",
     .examples = "  neumeta materialize manifold.safetensors --gamma 0.5 --output half.safetensors\n"
                 "  neumeta materialize manifold.safetensors --max-multiply-adds 20000000 "
                 "--output 20m.safetensors\n"
-                "  neumeta materialize manifold.safetensors --size 'layer3.*=40' --samples 100 "
+                "  neumeta materialize manifold.safetensors --size 'layer3.*.inner=40' "
                 "--output m40.safetensors\n",
     .options = options,
     .keys = keys,

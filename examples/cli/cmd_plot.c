@@ -196,7 +196,8 @@ static int run(cli *c)
     for (int i = 0; i < c->operand_count && code == CLI_OK; i++)
         code = read_file(c, c->operands[i], &plot);
     if (code == CLI_OK && plot.count == 0)
-        code = cli_fail(c, "no line has both a %s and a %s", plot.x_title, plot.y_title);
+        code = cli_fail(c, "no line has values for both axes, \"%s\" and \"%s\"", plot.x_title,
+                        plot.y_title);
     if (code == CLI_OK)
         code = mark_points(c, &plot);
     for (size_t i = 0; i < plot.count && code == CLI_OK; i++)

@@ -49,6 +49,9 @@ static int run(cli *c)
     neumeta_dataset *dataset = NULL;
     if (c->operand_count != 1)
         return cli_usage(c, "give one manifold file");
+    if (!cli_flag(c, "held-out"))
+        return cli_usage(c, "needs --held-out N: sizes are judged by images that training has not "
+                            "seen");
     const char *file = c->operands[0], *output = cli_text(c, "output");
     output = output != NULL ? output : file;
     json_t *rows = json_array();

@@ -64,6 +64,11 @@ static const cli_keys manifold_keys[] = {
     {NEUMETA_KEY_INR_EXTENT_OCTAVES, NEUMETA_KEY_INR_EXTENT_OCTAVES},
     {NEUMETA_KEY_MLP_BLOCKS, NEUMETA_KEY_TRUNK_BLOCKS},
     {0, 0}};
+static const cli_keys smooth_keys[] = {{NEUMETA_KEY_SMOOTH_SOLVER, NEUMETA_KEY_SMOOTH_TIME_LIMIT},
+                                       {0, 0}};
+static const cli_keys norm_keys[] = {{NEUMETA_KEY_RESIDUAL_SCALE, NEUMETA_KEY_RESIDUAL_LEARNED},
+                                     {NEUMETA_KEY_GROUP_CHANNELS, NEUMETA_KEY_GROUP_CHANNELS},
+                                     {0, 0}};
 static const cli_keys trainer_keys[] = {
     {NEUMETA_KEY_CHECKPOINT_SECONDS, NEUMETA_KEY_CHECKPOINT_SECONDS}, {0, 0}};
 static const cli_keys calibrating_keys[] = {
@@ -149,6 +154,10 @@ static int check_usage(const cli *c, job *j)
     j->start = cli_text(c, "start");
     if (code == CLI_OK)
         code = check_start(c, j);
+    if (code == CLI_OK && !cli_flag(c, "smooth"))
+        code = cli_refuse_keys(c, smooth_keys, "--smooth");
+    if (code == CLI_OK && !cli_flag(c, "norm") && !cli_flag(c, "replace-norm"))
+        code = cli_refuse_keys(c, norm_keys, "--replace-norm or --norm");
     if (code == CLI_OK && cli_flag(c, "teacher-topology") && !cli_flag(c, "teacher"))
         code = cli_usage(c, "--teacher-topology says nothing without --teacher");
     if (code == CLI_OK && sizes_given(c) && (j->manifold_wanted || cli_flag(c, "reference")))
@@ -274,6 +283,17 @@ static int create_manifold(const cli *c, job *j)
     return code;
 }
 
+/* A fresh manifold that needs no statistics has no norms. */
+static int check_norms(const cli *c, const job *j)
+{
+    int32_t calibrated = 0;
+    int code = cli_check(c, neumeta_manifold_calibrated(j->manifold, &calibrated), NULL);
+    if (code == CLI_OK && calibrated)
+        code = cli_refuse_keys(c, calibration_keys,
+                               "batch norm, which --replace-norm or --norm took out,");
+    return code;
+}
+
 static int create_trainer(const cli *c, job *j)
 {
     neumeta_options *saving = NULL;
@@ -287,6 +307,8 @@ static int create_trainer(const cli *c, job *j)
     if (code == CLI_OK && j->manifold_wanted) {
         neumeta_network *reference = cli_flag(c, "reference") ? j->network : NULL;
         code = j->manifold == NULL ? create_manifold(c, j) : CLI_OK;
+        if (code == CLI_OK && j->start == NULL)
+            code = check_norms(c, j);
         if (code == CLI_OK)
             code = cli_check(c,
                              neumeta_trainer_create(j->manifold, reference, j->schedule, j->dataset,
@@ -310,11 +332,12 @@ static int create_trainer(const cli *c, job *j)
 static int save_output(const cli *c, const job *j)
 {
     int32_t calibrated = 1;
+    double error = 0;
     int code = CLI_OK;
     if (j->manifold != NULL)
         code = cli_check(c, neumeta_manifold_calibrated(j->manifold, &calibrated), NULL);
     if (code == CLI_OK && !calibrated)
-        code = cli_calibrate(c, j->manifold, j->dataset, j->output);
+        code = cli_calibrate(c, j->manifold, j->dataset, j->output, &error);
     neumeta_options *storage = NULL;
     if (code == CLI_OK)
         code = cli_settings(c, cli_storage_keys, &storage);
@@ -338,7 +361,9 @@ static void add_metric(const job *j, json_t *row, const char *name, int32_t metr
 static void report(const cli *c, const job *j, bool finished)
 {
     json_t *row = json_pack("{s:s, s:b}", "output", j->output, "finished", finished);
-    add_metric(j, row, "steps", NEUMETA_METRIC_STEP);
+    double steps = 0;
+    if (neumeta_trainer_metric(j->trainer, NEUMETA_METRIC_STEP, &steps) == NEUMETA_OK)
+        json_object_set_new(row, "steps", json_integer((json_int_t)steps));
     add_metric(j, row, "loss", NEUMETA_METRIC_LOSS);
     add_metric(j, row, "held_out_score", NEUMETA_METRIC_HELD_OUT_SCORE);
     add_metric(j, row, "seconds", NEUMETA_METRIC_SECONDS);
@@ -379,7 +404,11 @@ static int train(const cli *c, job *j, double hours)
     cli_progress_end(&progress);
     if (status == NEUMETA_CANCELLED)
         return stop(c, j, progress.late && !cli_interrupted());
-    code = cli_check(c, status, NULL);
+    code = cli_check_hint(c, status, NULL,
+                          status == NEUMETA_ERR_STATE && !cli_flag(c, "teacher") &&
+                                  strstr(neumeta_context_message(c->context), "set_teacher") != NULL
+                              ? " (--teacher FILE)"
+                              : "");
     if (code == CLI_OK)
         code = save_output(c, j);
     if (code == CLI_CANCELLED)

@@ -62,22 +62,24 @@ int data_cifar_read(const cli *c, const char *folder, cli_data *data)
 {
     char *paths[BATCHES];
     int64_t counts[BATCHES];
-    bool complete = true, any = false, memory = true;
+    int missing = -1;
+    bool any = false, memory = true;
     set_shape(data);
     for (int i = 0; i < BATCHES; i++) {
         paths[i] = batch_path(folder, i, "bin");
         memory = memory && paths[i] != NULL;
         counts[i] = paths[i] != NULL ? count_records(paths[i]) : -1;
-        complete = complete && counts[i] > 0;
+        if (counts[i] < 0 && missing < 0)
+            missing = i;
         any = any || (paths[i] != NULL && cli_exists(paths[i]));
         *(i < BATCHES - 1 ? &data->train : &data->test) += counts[i];
     }
-    int code = !memory ? cli_no_memory(c) : complete ? CLI_OK : CLI_ABSENT;
+    int code = !memory ? cli_no_memory(c) : missing < 0 ? CLI_OK : CLI_ABSENT;
     if (code == CLI_ABSENT && any)
-        code = cli_fail(c,
-                        "%s: of data_batch_1.bin to data_batch_5.bin and test_batch.bin some are "
-                        "missing or have another length than records of %d bytes",
-                        folder, RECORD);
+        code = cli_fail(c, "%s %s", paths[missing],
+                        cli_exists(paths[missing])
+                            ? "has another length than a whole number of records of 3073 bytes"
+                            : "is missing");
     if (code == CLI_OK) {
         data->pixels = malloc((size_t)(data->train + data->test) * IMAGE);
         data->labels = malloc((size_t)(data->train + data->test));

@@ -400,6 +400,18 @@ bool nmi_manifold_has_norms(const nmi_manifold *manifold)
     return false;
 }
 
+void nmi_manifold_map_statistics(const nmi_manifold *manifold, nmi_statistics *statistics)
+{
+    const nmi_topology *topology = manifold->topology;
+    statistics->map = &manifold->map;
+    for (int32_t i = 0; i < statistics->norm_count; i++) {
+        nmi_norm_function *norm = &statistics->norms[i];
+        const int32_t weight = nmi_graph_node_tensor(topology, norm->node, NMI_ROLE_NORM_WEIGHT);
+        norm->mapped = !statistics->older && manifold->settings.gauge == NMI_GAUGE_ABSOLUTE &&
+                       weight >= 0 && manifold->fields[weight].kind == &nmi_inr_grid;
+    }
+}
+
 void nmi_manifold_forget_statistics(nmi_manifold *manifold)
 {
     nmi_statistics_free(manifold->statistics);

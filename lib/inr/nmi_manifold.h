@@ -198,6 +198,9 @@ bool nmi_manifold_has_mlps(const nmi_manifold *manifold);
 /* Whether emissions depend on noise: some MLP has the plain encoding. */
 bool nmi_manifold_samples(const nmi_manifold *manifold);
 bool nmi_manifold_has_norms(const nmi_manifold *manifold);
+/* Lets statistics go by the channels that the manifold's grids give narrow networks, where they are
+ * those of the full one: before memory is taken for them. */
+void nmi_manifold_map_statistics(const nmi_manifold *manifold, nmi_statistics *statistics);
 /* What every change of parameters must be followed by: the front is forgotten, too. */
 void nmi_manifold_forget_statistics(nmi_manifold *manifold);
 /* Where parameters change and statistics are kept. */

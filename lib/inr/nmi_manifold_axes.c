@@ -107,6 +107,14 @@ static neumeta_status check_effect(const nmi_axis_choice *choice, const nmi_opti
                     setting, topology->axes[which].name, fixed, choice->why_fixed);
 }
 
+static bool any_moves(const nmi_topology *topology, const bool *moves)
+{
+    for (int32_t a = 0; a < topology->axis_count; a++)
+        if (moves[a] && topology->axes[a].min < topology->axes[a].max)
+            return true;
+    return false;
+}
+
 neumeta_status nmi_axes_choose(const nmi_axis_choice *choice, const nmi_options *options,
                                bool *moves)
 {
@@ -122,6 +130,9 @@ neumeta_status nmi_axes_choose(const nmi_axis_choice *choice, const nmi_options 
         if (status == NEUMETA_OK)
             moves[given[i]] = true;
     }
+    if (status == NEUMETA_OK && count > 0 && !any_moves(topology, moves))
+        status = nmi_fail(topology->object.context, NEUMETA_ERR_ARGUMENT,
+                          "SIZE_AXES names no axis that can vary: each has one size only");
     if (status == NEUMETA_OK)
         status = check_effect(choice, options, &streams, moves);
     return status == NEUMETA_OK ? check_effect(choice, options, &depths, moves) : status;

@@ -302,6 +302,8 @@ static neumeta_status read_manifold(const nmi_safetensors *file, nmi_manifold **
         status = check_entries(file, &w);
     if (status == NEUMETA_OK)
         status = nmi_statistics_find(file, manifold->topology, &manifold->statistics);
+    if (status == NEUMETA_OK && manifold->statistics != NULL)
+        nmi_manifold_map_statistics(manifold, manifold->statistics);
     if (status == NEUMETA_OK)
         status = nmi_trained_read(file, manifold);
     if (status == NEUMETA_OK)

@@ -384,9 +384,14 @@ neumeta_status nmi_statistics_allocate(nmi_statistics *statistics)
     nmi_context *context = statistics->context;
     statistics->terms = nmi_alloc_array(context, statistics->most_terms, sizeof(double));
     statistics->sums = nmi_alloc_array(context, statistics->channels, sizeof(double));
+    const int64_t room = statistics->map != NULL ? statistics->map->largest : 0;
+    const int64_t most = room > statistics->channels ? room : statistics->channels;
+    statistics->origins = nmi_alloc_array(context, most, sizeof *statistics->origins);
+    statistics->used = nmi_alloc_array(context, most, sizeof *statistics->used);
     statistics->coefficients =
         nmi_alloc_zero_array(context, statistics->coefficient_count, sizeof(float));
-    if (statistics->terms == NULL || statistics->sums == NULL || statistics->coefficients == NULL)
+    if (statistics->terms == NULL || statistics->sums == NULL || statistics->origins == NULL ||
+        statistics->used == NULL || statistics->coefficients == NULL)
         return NEUMETA_ERR_MEMORY;
     float *next = statistics->coefficients;
     for (int32_t i = 0; i < statistics->norm_count; i++)
@@ -409,6 +414,8 @@ void nmi_statistics_free(nmi_statistics *statistics)
     nmi_free(context, statistics->moves);
     nmi_free(context, statistics->terms);
     nmi_free(context, statistics->sums);
+    nmi_free(context, statistics->origins);
+    nmi_free(context, statistics->used);
     nmi_free(context, statistics->coefficients);
     nmi_free(context, statistics);
 }
@@ -430,9 +437,22 @@ static void add_up(const nmi_statistics *s, int32_t norm, int target, const int6
     }
 }
 
+/* The channels of the full network that those of a norm are, in statistics->origins. */
+static void find_origins(const nmi_statistics *statistics, const nmi_norm_function *f,
+                         const nmi_network *network)
+{
+    const int64_t count = network->tensors[f->mean].count;
+    if (f->mapped)
+        nmi_channel_origins(statistics->map, NMI_GAUGE_ABSOLUTE, network, f->node,
+                            statistics->origins, statistics->used);
+    for (int64_t c = 0; c < count && !f->mapped; c++)
+        statistics->origins[c].at = (int32_t)c;
+}
+
 void nmi_statistics_emit(const nmi_statistics *statistics, nmi_network *network)
 {
     const double *sums = statistics->sums;
+    const nmi_origin *origins = statistics->origins;
     for (int32_t i = 0; i < statistics->norm_count; i++) {
         const nmi_norm_function *f = &statistics->norms[i];
         const nmi_tensor *mean = &network->tensors[f->mean];
@@ -440,12 +460,35 @@ void nmi_statistics_emit(const nmi_statistics *statistics, nmi_network *network)
         const double epsilon = statistics->topology->nodes[f->node].epsilon;
         if (mean->rank == 0)
             continue;
+        find_origins(statistics, f, network);
         add_up(statistics, i, NMI_MEAN, network->sizes);
         for (int64_t c = 0; c < mean->count; c++)
-            mean->data[c] = (float)sums[c];
+            mean->data[c] = (float)sums[origins[c].at];
         add_up(statistics, i, NMI_LOGARITHM, network->sizes);
         for (int64_t c = 0; c < mean->count; c++)
-            variance->data[c] = (float)fmax(exp(sums[c]) - epsilon, 0);
+            variance->data[c] = (float)fmax(exp(sums[origins[c].at]) - epsilon, 0);
     }
     nmi_network_touch(network);
+}
+
+void nmi_statistics_take(const nmi_statistics *statistics, const nmi_network *network,
+                         nmi_statistics_samples *samples, int64_t index)
+{
+    const int64_t channels = statistics->channels, axes = statistics->topology->axis_count;
+    memcpy(samples->sizes + index * axes, network->sizes, (size_t)axes * sizeof *samples->sizes);
+    memset(samples->present + index * channels, 0, (size_t)channels * sizeof *samples->present);
+    for (int32_t i = 0; i < statistics->norm_count; i++) {
+        const nmi_norm_function *f = &statistics->norms[i];
+        const nmi_tensor *mean = &network->tensors[f->mean];
+        const nmi_tensor *variance = &network->tensors[f->variance];
+        if (mean->rank == 0)
+            continue;
+        find_origins(statistics, f, network);
+        for (int64_t c = 0; c < mean->count; c++) {
+            const int64_t at = index * channels + f->first + statistics->origins[c].at;
+            samples->present[at] = true;
+            samples->means[at] = mean->data[c];
+            samples->variances[at] = variance->data[c];
+        }
+    }
 }

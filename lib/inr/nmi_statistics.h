@@ -7,8 +7,10 @@
  *
  *     mean = sum_k phi_k(sizes) A[k, c],    ln(variance + epsilon) = sum_k phi_k(sizes) B[k, c]
  *
- * A and B are a ridge regression on statistics that were measured at drawn sizes, for each channel
- * on the sizes that have it. The terms, u being the compression of an axis (0 at full size):
+ * where channels are counted in the full network: those of a narrow one are not always its first
+ * ones (nmi_channel_map.h). A and B are a ridge regression on statistics that were measured at
+ * drawn sizes, for each channel on the sizes that have it. The terms, u being the compression of an
+ * axis (0 at full size):
  *
  *     1
  *     direct widths, that is, of the inputs of the product in front of the norm: each channel more
@@ -23,6 +25,7 @@
 #ifndef NMI_STATISTICS_H
 #define NMI_STATISTICS_H
 
+#include "nmi_channel_map.h"
 #include "nmi_network.h"
 #include "nmi_range.h"
 
@@ -34,6 +37,7 @@ typedef struct nmi_norm_function {
     int32_t node, mean, variance; /* its tensors of running statistics */
     int64_t channels;             /* at full sizes */
     int64_t first;                /* of its channels among those of all norms */
+    bool mapped;                  /* channels are those of the map; else by their number alone */
     int32_t *axes;                /* direct ones, own ones, then the others it depends on */
     int32_t *nodes;               /* for each of these the first node that brings it in */
     int32_t direct_count, own_count, axis_count;
@@ -44,7 +48,8 @@ typedef struct nmi_norm_function {
 typedef struct nmi_statistics {
     nmi_context *context; /* borrowed, like the topology, from the manifold */
     const nmi_topology *topology;
-    bool *moves; /* [axis_count] what the statistics may depend on */
+    const nmi_channel_map *map; /* borrowed as well; NULL: no norm is mapped */
+    bool *moves;                /* [axis_count] what the statistics may depend on */
     nmi_size_range measured;
     bool older;               /* of a file of format 1, which had more terms */
     nmi_norm_function *norms; /* in the order of the nodes */
@@ -52,6 +57,8 @@ typedef struct nmi_statistics {
     int32_t most_terms;
     double *terms;       /* [most_terms]: room, from nmi_statistics_allocate() on */
     double *sums;        /* [channels]: the same */
+    nmi_origin *origins; /* for the channels of any node: the same */
+    bool *used;          /* the same */
     int64_t channels;    /* of all norms */
     float *coefficients; /* of all norms, one after the other */
     int64_t coefficient_count;
@@ -83,11 +90,15 @@ void nmi_statistics_emit(const nmi_statistics *statistics, nmi_network *network)
  * norms at full sizes, of which those that a size lacks are not read. */
 typedef struct nmi_statistics_samples {
     int64_t count;
-    int64_t *sizes;   /* [count][axis_count] */
-    int64_t *present; /* [count][norm_count]: channels that are there */
-    float *means;     /* [count][channels] */
+    int64_t *sizes; /* [count][axis_count] */
+    bool *present;  /* [count][channels]: which of them are there */
+    float *means;   /* [count][channels] */
     float *variances;
 } nmi_statistics_samples;
+
+/* Takes the running statistics of a network, whose sizes it notes, as the index-th sample. */
+void nmi_statistics_take(const nmi_statistics *statistics, const nmi_network *network,
+                         nmi_statistics_samples *samples, int64_t index);
 
 /* Fits the functions to all samples but every `leave`-th (0: to all of them). */
 neumeta_status nmi_statistics_fit(nmi_statistics *statistics, const nmi_statistics_samples *samples,

@@ -37,8 +37,8 @@ static bool is_left(int64_t sample, int64_t leave)
 
 static bool is_used(const regression *r, int64_t sample, int64_t channel)
 {
-    const int64_t norms = r->statistics->norm_count;
-    return !is_left(sample, r->leave) && r->samples->present[sample * norms + r->norm] > channel;
+    const int64_t at = r->statistics->norms[r->norm].first + channel;
+    return !is_left(sample, r->leave) && r->samples->present[sample * r->statistics->channels + at];
 }
 
 static int64_t count_used(const regression *r, int64_t channel)
@@ -47,6 +47,15 @@ static int64_t count_used(const regression *r, int64_t channel)
     for (int64_t s = 0; s < r->samples->count; s++)
         count += is_used(r, s, channel);
     return count;
+}
+
+/* Whether the samples that have these channels are the same. */
+static bool is_used_alike(const regression *r, int64_t channel, int64_t other)
+{
+    bool alike = other >= 0;
+    for (int64_t s = 0; s < r->samples->count && alike; s++)
+        alike = is_used(r, s, channel) == is_used(r, s, other);
+    return alike;
 }
 
 /* Factor of the normal equations' matrix of a channel. */
@@ -115,18 +124,19 @@ static void fit_function(const regression *r)
 {
     const nmi_norm_function *f = &r->statistics->norms[r->norm];
     const int32_t axes = r->statistics->topology->axis_count, terms = f->terms[r->target];
-    int64_t factored = 0;
+    int64_t factored = -1;
     for (int64_t s = 0; s < r->samples->count; s++)
         nmi_statistics_terms(r->statistics, r->norm, r->target, r->samples->sizes + s * axes,
                              r->terms + s * terms);
     nmi_statistics_chains(r->statistics, r->norm, r->target, r->samples->sizes, r->chained);
     for (int64_t c = 0; c < f->channels; c++) {
         const int64_t used = count_used(r, c);
-        if (used > 0 && used != factored) /* fewer samples have later channels, never others */
+        if (used == 0)
+            continue;
+        if (!is_used_alike(r, c, factored))
             factorise(r, c, used);
-        factored = used;
-        if (used > 0)
-            fit_channel(r, c, used);
+        factored = c;
+        fit_channel(r, c, used);
     }
 }
 
@@ -152,17 +162,25 @@ neumeta_status nmi_statistics_fit(nmi_statistics *statistics, const nmi_statisti
     return complete ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
 }
 
+static const bool *present_at(const nmi_statistics *statistics,
+                              const nmi_statistics_samples *samples, int64_t sample, int32_t norm)
+{
+    return samples->present + sample * statistics->channels + statistics->norms[norm].first;
+}
+
 /* Squared errors of a norm's function, summed over the channels present at one sample. */
 static double squared_error(const nmi_statistics *statistics, const nmi_statistics_samples *samples,
                             int64_t sample, int32_t norm, int target)
 {
     const nmi_norm_function *f = &statistics->norms[norm];
-    const int64_t present = samples->present[sample * statistics->norm_count + norm];
+    const bool *present = present_at(statistics, samples, sample, norm);
     double sum = 0;
     nmi_statistics_terms(statistics, norm, target,
                          samples->sizes + sample * statistics->topology->axis_count,
                          statistics->terms);
-    for (int64_t c = 0; c < present; c++) {
+    for (int64_t c = 0; c < f->channels; c++) {
+        if (!present[c])
+            continue;
         double error = -wanted(statistics, samples, norm, target, sample, c);
         for (int32_t k = 0; k < f->terms[target]; k++)
             error += statistics->terms[k] * (double)f->coefficients[target][k * f->channels + c];
@@ -182,7 +200,9 @@ double nmi_statistics_error(const nmi_statistics *statistics, const nmi_statisti
         for (int32_t i = 0; i < statistics->norm_count && is_left(s, leave); i++) {
             for (int target = 0; target < NMI_TARGETS; target++)
                 sum += squared_error(statistics, samples, s, i, target);
-            count += (double)samples->present[s * statistics->norm_count + i];
+            const bool *present = present_at(statistics, samples, s, i);
+            for (int64_t c = 0; c < statistics->norms[i].channels; c++)
+                count += present[c];
         }
     return count > 0 ? sqrt(sum / count) : (double)NAN;
 }

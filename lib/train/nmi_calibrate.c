@@ -77,12 +77,14 @@ static neumeta_status take_parts(parts *c, nmi_dataset *dataset)
     const int64_t items = c->how->items, batch = items < BATCH ? items : BATCH;
     neumeta_status status =
         nmi_statistics_create(c->topology, c->how->moves, &c->how->range, false, &c->statistics);
-    if (status == NEUMETA_OK)
+    if (status == NEUMETA_OK) {
+        nmi_manifold_map_statistics(c->manifold, c->statistics);
         status = nmi_statistics_allocate(c->statistics);
+    }
     if (status != NEUMETA_OK)
         return status;
     s->sizes = nmi_alloc_matrix(context, s->count, c->topology->axis_count, sizeof *s->sizes);
-    s->present = nmi_alloc_matrix(context, s->count, c->statistics->norm_count, sizeof *s->present);
+    s->present = nmi_alloc_matrix(context, s->count, c->statistics->channels, sizeof *s->present);
     s->means = nmi_alloc_matrix(context, s->count, c->statistics->channels, sizeof *s->means);
     s->variances = nmi_alloc_matrix(context, s->count, c->statistics->channels, sizeof(float));
     if (s->sizes == NULL || s->present == NULL || s->means == NULL || s->variances == NULL)
@@ -95,24 +97,6 @@ static neumeta_status take_parts(parts *c, nmi_dataset *dataset)
     if (status == NEUMETA_OK)
         status = nmi_moments_create(c->manifold->topology, dataset, items, batch, &c->moments);
     return status;
-}
-
-/* Keeps what was measured at the index-th size. */
-static void keep_sample(parts *c, int64_t index)
-{
-    const nmi_statistics *statistics = c->statistics;
-    for (int32_t i = 0; i < statistics->norm_count; i++) {
-        const nmi_norm_function *norm = &statistics->norms[i];
-        const nmi_tensor *mean = &c->network->tensors[norm->mean];
-        const nmi_tensor *variance = &c->network->tensors[norm->variance];
-        const int64_t count = mean->rank > 0 ? mean->count : 0;
-        const int64_t at = index * statistics->channels + norm->first;
-        c->samples.present[index * statistics->norm_count + i] = count;
-        if (count == 0)
-            continue;
-        memcpy(c->samples.means + at, mean->data, (size_t)count * sizeof(float));
-        memcpy(c->samples.variances + at, variance->data, (size_t)count * sizeof(float));
-    }
 }
 
 static neumeta_status measure_size(parts *c, int64_t index)
@@ -128,7 +112,7 @@ static neumeta_status measure_size(parts *c, int64_t index)
     if (status == NEUMETA_OK)
         status = nmi_moments_measure(c->moments, c->pass, c->network);
     if (status == NEUMETA_OK)
-        keep_sample(c, index);
+        nmi_statistics_take(c->statistics, c->network, &c->samples, index);
     return status;
 }
 

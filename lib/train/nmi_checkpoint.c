@@ -218,8 +218,10 @@ static neumeta_status read_statistics(const nmi_trainer *trainer, const nmi_safe
     if (trainer->manifold == NULL)
         return NEUMETA_OK;
     neumeta_status status = nmi_statistics_find(file, trainer->topology, &state->statistics);
-    if (status == NEUMETA_OK && state->statistics != NULL)
+    if (status == NEUMETA_OK && state->statistics != NULL) {
+        nmi_manifold_map_statistics(trainer->manifold, state->statistics);
         status = nmi_statistics_read(file, state->statistics);
+    }
     if (status == NEUMETA_OK && state->statistics == NULL && phase < trainer->phase_count &&
         (state->position[1] & FLAG_BEGUN) != 0 &&
         trainer->phases[phase].statistics == NMI_NORM_FITTED)

@@ -558,6 +558,29 @@ START_TEST(streams_are_drawn_and_met)
 }
 END_TEST
 
+/* Channels behind a shortcut are other ones of the full network at each width of two streams; what
+ * is known of them must go with them. */
+START_TEST(statistics_go_with_the_channels_of_streams)
+{
+    test_problem p;
+    double error = NAN;
+    char axes[64];
+    problem_create(&p, 1, 0, 32);
+    neumeta_options *options = problem_options(p.context, PAIRS("inr-kind", "grid"));
+    assert_ok(p.context, neumeta_manifold_create(p.topology, options, &p.manifold));
+    neumeta_options_free(options);
+    snprintf(axes, sizeof axes, "%d,%d,%d", (int)axis_named(p.topology, "layer1.stream"),
+             (int)axis_named(p.topology, "layer2.stream"),
+             (int)axis_named(p.topology, "layer3.stream"));
+    assert_ok(p.context, calibrate(&p,
+                                   PAIRS("calibrate-sizes", "60", "calibrate-items", "16",
+                                         "size-axes", axes, "stream-gamma-max", "0.5"),
+                                   NULL, NULL, &error));
+    ck_assert_msg(error < 0.1, "off by %g", error);
+    problem_free(&p);
+}
+END_TEST
+
 START_TEST(it_learns_with_batch_statistics_and_is_judged_with_measured_ones)
 {
     test_problem p;
@@ -788,6 +811,7 @@ int main(void)
     tcase_add_test(cases, a_checkpoint_without_the_statistics_of_its_phase_is_refused);
     tcase_add_test(cases, depths_are_drawn_and_met);
     tcase_add_test(cases, streams_are_drawn_and_met);
+    tcase_add_test(cases, statistics_go_with_the_channels_of_streams);
     tcase_add_test(cases, phases_that_cannot_keep_statistics_are_refused);
     tcase_add_test(threads, the_thread_count_does_not_change_a_bit);
     suite_add_tcase(suite, cases);

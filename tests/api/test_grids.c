@@ -297,6 +297,7 @@ START_TEST(settings_without_effect_are_refused)
     assert_refused(&problem, PAIRS("size-axes", "2"),
                    "SIZE_AXES names 'layer1.depth', a depth, which varies only if "
                    "DEPTH_GAMMA_MAX is above 0");
+    assert_refused(&problem, PAIRS("size-axes", "0"), "SIZE_AXES names no axis that can vary");
     assert_refused(&problem, PAIRS("size-axes", "3", "depth-gamma-max", "0.5"),
                    "DEPTH_GAMMA_MAX has no effect while SIZE_AXES names no depth");
     assert_refused(&problem, PAIRS("size-axes", "3", "stream-gamma-max", "0.5"),

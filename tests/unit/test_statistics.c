@@ -160,7 +160,7 @@ static nmi_statistics_samples draw_samples(const nmi_statistics *s, int64_t coun
     nmi_statistics_samples samples = {.count = count};
     nmi_network *network = NULL;
     samples.sizes = calloc((size_t)(count * topology->axis_count), sizeof(int64_t));
-    samples.present = calloc((size_t)(count * s->norm_count), sizeof(int64_t));
+    samples.present = calloc((size_t)(count * s->channels), sizeof(bool));
     samples.means = calloc((size_t)(count * s->channels), sizeof(float));
     samples.variances = calloc((size_t)(count * s->channels), sizeof(float));
     nmi_graph_full_sizes(topology, samples.sizes);
@@ -179,17 +179,7 @@ static nmi_statistics_samples draw_samples(const nmi_statistics *s, int64_t coun
         }
         assert_ok(s->context, nmi_network_resize(network, sizes));
         nmi_statistics_emit(s, network);
-        for (int32_t n = 0; n < s->norm_count; n++) {
-            const nmi_norm_function *norm = &s->norms[n];
-            const nmi_tensor *mean = &network->tensors[norm->mean];
-            if (mean->rank == 0)
-                continue;
-            samples.present[i * s->norm_count + n] = mean->count;
-            memcpy(samples.means + i * s->channels + norm->first, mean->data,
-                   (size_t)mean->count * sizeof(float));
-            memcpy(samples.variances + i * s->channels + norm->first,
-                   network->tensors[norm->variance].data, (size_t)mean->count * sizeof(float));
-        }
+        nmi_statistics_take(s, network, &samples, i);
     }
     nmi_network_release(network);
     return samples;
@@ -340,7 +330,8 @@ START_TEST(widths_that_were_not_measured_lie_between_those_that_were)
     nmi_network *network = test_sealed(t, test_unary(t, "norm", NEUMETA_OP_NORM, n), 4);
     const bool moves[] = {true, false};
     nmi_statistics *s = NULL;
-    int64_t sizes[2 * WIDTHS], present[WIDTHS], count = 0;
+    int64_t sizes[2 * WIDTHS], count = 0;
+    bool present[WIDTHS];
     float means[WIDTHS], variances[WIDTHS];
     assert_ok(context, nmi_statistics_create(network->topology, moves, &measured, false, &s));
     assert_ok(context, nmi_statistics_allocate(s));
@@ -350,7 +341,7 @@ START_TEST(widths_that_were_not_measured_lie_between_those_that_were)
             continue;
         sizes[2 * count] = width;
         sizes[2 * count + 1] = 1;
-        present[count] = 1;
+        present[count] = true;
         means[count] = 0.01f * (float)width - 0.2f;
         variances[count++] = expf(0.02f * (float)width);
     }
