@@ -564,7 +564,8 @@ NEUMETA_API neumeta_status neumeta_topology_cost(const neumeta_topology *topolog
  *  `output` have room for three numbers each, or are NULL. `sizes` NULL: every axis at its maximum;
  *  else `count` is the number of axes.
  *  @return NEUMETA_ERR_ARGUMENT naming the axis whose size is wrong; NEUMETA_ERR_SHAPE if the sizes
- *          do not fit together; NEUMETA_ERR_MEMORY. */
+ *          do not fit together; NEUMETA_ERR_STATE if the topology is not sealed;
+ *          NEUMETA_ERR_MEMORY. */
 NEUMETA_API neumeta_status neumeta_topology_shapes(const neumeta_topology *topology,
                                                    const int64_t *sizes, int32_t count,
                                                    int64_t *input, int64_t *output);

@@ -375,6 +375,13 @@ int64_t nmi_options_int(const nmi_options *options, int32_t key)
     return set != NULL ? set->integer : (int64_t)nmi_key_find(key)->initial;
 }
 
+uint64_t nmi_options_seed(const nmi_options *options, const nmi_context *context)
+{
+    return nmi_options_has(options, NEUMETA_KEY_SEED)
+               ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
+               : context->seed;
+}
+
 double nmi_options_real(const nmi_options *options, int32_t key)
 {
     const entry *set = find(options, key);

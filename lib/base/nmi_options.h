@@ -60,9 +60,11 @@ neumeta_status nmi_options_allow(nmi_context *context, const nmi_options *option
 
 /* Readers: `options` may be NULL, then and for unset keys the default answers. */
 bool nmi_options_has(const nmi_options *options, int32_t key);
-int64_t nmi_options_int(const nmi_options *options, int32_t key);      /* INT, BOOL */
-double nmi_options_real(const nmi_options *options, int32_t key);      /* REAL */
-int32_t nmi_options_choice(const nmi_options *options, int32_t key);   /* CHOICE: index */
+int64_t nmi_options_int(const nmi_options *options, int32_t key);    /* INT, BOOL */
+double nmi_options_real(const nmi_options *options, int32_t key);    /* REAL */
+int32_t nmi_options_choice(const nmi_options *options, int32_t key); /* CHOICE: index */
+uint64_t nmi_options_seed(const nmi_options *options,
+                          const nmi_context *context); /* SEED; unset: the context's */
 const char *nmi_options_text(const nmi_options *options, int32_t key); /* TEXT, word of a CHOICE;
                                                                          NULL if unset */
 /* NULL and a count of 0 if unset. Borrowed, as the text is, until the options change or end. */

@@ -61,9 +61,7 @@ static neumeta_status read_options(search *s, const nmi_options *options)
     s->items = s->items < s->all ? s->items : s->all;
     s->multiple = nmi_options_int(options, NEUMETA_KEY_WIDTH_MULTIPLE);
     s->range = nmi_trained_size_range(s->manifold, options);
-    s->seed = nmi_options_has(options, NEUMETA_KEY_SEED)
-                  ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
-                  : context->seed;
+    s->seed = nmi_options_seed(options, context);
     neumeta_status status = nmi_options_allow(context, options, "manifold search", keys,
                                               (int32_t)(sizeof keys / sizeof *keys));
     if (status == NEUMETA_OK && s->all == 0)
@@ -113,7 +111,7 @@ static neumeta_status find_costs(const search *s, double costs[NMI_TRIAL_COSTS])
                : status;
 }
 
-/* Tries s->rungs unless they were tried before. */
+/* Tries s->rungs unless they were tried before, or make no network. */
 static neumeta_status try_rungs(search *s)
 {
     double costs[NMI_TRIAL_COSTS], score = 0;
@@ -121,6 +119,8 @@ static neumeta_status try_rungs(search *s)
         return NEUMETA_OK;
     nmi_variation_sizes(&s->variation, s->rungs, s->sizes);
     neumeta_status status = find_costs(s, costs);
+    if (status == NEUMETA_ERR_SHAPE) /* of axes that must be equal */
+        return NEUMETA_OK;
     if (status == NEUMETA_OK)
         status = judge(s, NEUMETA_SPLIT_HELD_OUT, s->items, &score);
     if (status == NEUMETA_OK) {
@@ -183,6 +183,10 @@ static neumeta_status propose(search *s, nmi_random *random, bool *found)
         if (nmi_trials_has(&s->trials, s->rungs))
             continue;
         status = find_gain(s, cost, &gain);
+        if (status == NEUMETA_ERR_SHAPE) {
+            status = NEUMETA_OK;
+            continue;
+        }
         if (status == NEUMETA_OK && (!*found || gain > most)) {
             memcpy(s->best, s->rungs, row);
             most = gain;

@@ -97,11 +97,10 @@ void nmi_variation_uniform(const nmi_variation *variation, const nmi_shares *sha
     const nmi_topology *topology = variation->topology;
     for (int32_t a = 0; a < topology->axis_count; a++) {
         const double most = nmi_size_range_of(&variation->range, topology, a).max;
-        double share = shares->inner;
-        if (topology->axes[a].kind == NEUMETA_AXIS_DEPTH)
-            share = shares->depths;
-        else if (nmi_graph_axis_is_stream(topology, a))
-            share = shares->streams;
+        const nmi_axis_group group = nmi_graph_axis_group(topology, a);
+        const double share = group == NMI_AXIS_DEPTH    ? shares->depths
+                             : group == NMI_AXIS_STREAM ? shares->streams
+                                                        : shares->inner;
         rungs[a] = nearest_rung(&variation->ladders[a],
                                 nmi_axis_size_at(&topology->axes[a], share * most));
     }

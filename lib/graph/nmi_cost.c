@@ -129,19 +129,24 @@ bool nmi_graph_tensor_depends(const nmi_topology *topology, int32_t tensor, int3
            follows(topology, topology->nodes[info->node].inputs[0], axis);
 }
 
-static bool is_variable_width(const nmi_axis *axis)
+nmi_axis_group nmi_graph_axis_group(const nmi_topology *topology, int32_t axis)
 {
-    return axis->kind == NEUMETA_AXIS_WIDTH && axis->min < axis->max;
+    const nmi_axis *a = &topology->axes[axis];
+    if (a->kind == NEUMETA_AXIS_DEPTH)
+        return NMI_AXIS_DEPTH;
+    if (a->min == a->max)
+        return NMI_AXIS_FIXED;
+    return a->summed ? NMI_AXIS_STREAM : NMI_AXIS_INNER;
 }
 
 bool nmi_graph_axis_is_inner(const nmi_topology *topology, int32_t axis)
 {
-    return is_variable_width(&topology->axes[axis]) && !topology->axes[axis].summed;
+    return nmi_graph_axis_group(topology, axis) == NMI_AXIS_INNER;
 }
 
 bool nmi_graph_axis_is_stream(const nmi_topology *topology, int32_t axis)
 {
-    return is_variable_width(&topology->axes[axis]) && topology->axes[axis].summed;
+    return nmi_graph_axis_group(topology, axis) == NMI_AXIS_STREAM;
 }
 
 neumeta_status nmi_graph_block_number(const nmi_topology *topology, int64_t number, int32_t *out)

@@ -172,9 +172,15 @@ int32_t nmi_graph_find_tensor(const nmi_topology *topology, const char *name); /
 int32_t nmi_graph_node_tensor(const nmi_topology *topology, int32_t node, nmi_role role);
 /* Whether the tensor's dims follow the axis. */
 bool nmi_graph_tensor_depends(const nmi_topology *topology, int32_t tensor, int32_t axis);
-/* Width axis with min < max that no ADD node's channels follow: a block's inner width. */
+/* What an axis of a sealed topology is to those who choose sizes. */
+typedef enum nmi_axis_group {
+    NMI_AXIS_INNER,  /* width that no ADD node's channels follow: of a block's inside */
+    NMI_AXIS_STREAM, /* width that an ADD node's channels follow: of a residual stream */
+    NMI_AXIS_DEPTH,
+    NMI_AXIS_FIXED /* width of one size only */
+} nmi_axis_group;
+nmi_axis_group nmi_graph_axis_group(const nmi_topology *topology, int32_t axis);
 bool nmi_graph_axis_is_inner(const nmi_topology *topology, int32_t axis);
-/* Width axis with min < max that the channels of an ADD node follow: a residual stream. */
 bool nmi_graph_axis_is_stream(const nmi_topology *topology, int32_t axis);
 void nmi_graph_sizes_at(const nmi_topology *topology, double gamma, int64_t *sizes);
 /* max * (1 - gamma), rounded, clamped into the axis and onto its steps. */

@@ -327,9 +327,7 @@ neumeta_status nmi_manifold_create(nmi_context *context, nmi_topology *topology,
         *out = NULL;
         return status;
     }
-    const uint64_t seed = nmi_options_has(options, NEUMETA_KEY_SEED)
-                              ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
-                              : context->seed;
+    const uint64_t seed = nmi_options_seed(options, context);
     (*out)->start_key = nmi_random_key(seed, NMI_RANDOM_WEIGHTS, 0);
     for (int32_t f = 0; f < (*out)->field_count; f++)
         nmi_manifold_initialize(*out, f);

@@ -186,8 +186,8 @@ neumeta_status nmi_axes_choose(const nmi_axis_choice *choice, const nmi_options 
 /* Whether an axis varies in this range unless SIZE_AXES says otherwise. */
 bool nmi_axis_is_usual(const nmi_topology *topology, const nmi_size_range *range, int32_t axis);
 /* The axes whose sizes a call varies, for options that may have SIZE_AXES: those it names, else the
- * ones that training varied or, where that is not known, the usual ones, as far as no directly
- * held tensor follows them; and the kinds that the options give a compression for. */
+ * ones that training varied or, of what it did not, the usual ones, as far as no directly held
+ * tensor follows them. */
 neumeta_status nmi_manifold_mark_axes(const nmi_manifold *manifold, const nmi_options *options,
                                       const nmi_size_range *range, bool *moves);
 /* nmi_graph_sizes_at() on the axes that no directly held tensor follows. */

@@ -61,47 +61,33 @@ static neumeta_status check_axis(const nmi_axis_choice *choice, int64_t number)
     return NEUMETA_OK;
 }
 
-/* Streams or depths, which have a setting of their own. */
-typedef struct axis_group {
-    int32_t key;
-    const char *name;
-    bool (*has)(const nmi_topology *topology, int32_t axis);
-} axis_group;
-
-static bool is_depth(const nmi_topology *topology, int32_t axis)
-{
-    return topology->axes[axis].kind == NEUMETA_AXIS_DEPTH;
-}
-
-static const axis_group streams = {NEUMETA_KEY_STREAM_GAMMA_MAX, "stream",
-                                   nmi_graph_axis_is_stream};
-static const axis_group depths = {NEUMETA_KEY_DEPTH_GAMMA_MAX, "depth", is_depth};
-
-/* Whether something takes notice of the group's setting. */
+/* Whether something takes notice of the setting that streams or depths have of their own. */
 static neumeta_status check_effect(const nmi_axis_choice *choice, const nmi_options *options,
-                                   const axis_group *group, const bool *moves)
+                                   nmi_axis_group group, const bool *moves)
 {
     const nmi_topology *topology = choice->topology;
     nmi_context *context = topology->object.context;
-    const char *setting = nmi_key_find(group->key)->name;
+    const bool depths = group == NMI_AXIS_DEPTH;
+    const int32_t key = depths ? NEUMETA_KEY_DEPTH_GAMMA_MAX : NEUMETA_KEY_STREAM_GAMMA_MAX;
+    const char *setting = nmi_key_find(key)->name, *name = depths ? "depth" : "stream";
     const char *fixed = NULL;
     int32_t which = -1;
-    if (nmi_options_real(options, group->key) <= 0)
+    if (nmi_options_real(options, key) <= 0)
         return NEUMETA_OK;
     for (int32_t a = 0; a < topology->axis_count; a++) {
-        if (group->has(topology, a) && moves[a])
+        if (nmi_graph_axis_group(topology, a) != group)
+            continue;
+        if (moves[a])
             return NEUMETA_OK;
-        if (group->has(topology, a) && fixed == NULL &&
-            (fixed = choice->fixed_tensor(choice->user, a)) != NULL)
+        if (fixed == NULL && (fixed = choice->fixed_tensor(choice->user, a)) != NULL)
             which = a;
     }
     if (nmi_options_has(options, NEUMETA_KEY_SIZE_AXES))
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "%s has no effect while SIZE_AXES names no %s", setting, group->name);
+                        "%s has no effect while SIZE_AXES names no %s", setting, name);
     if (fixed == NULL)
         return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
-                        "%s has no effect: the topology has no %s that varies", setting,
-                        group->name);
+                        "%s has no effect: the topology has no %s that varies", setting, name);
     return nmi_fail(context, NEUMETA_ERR_ARGUMENT,
                     "%s has no effect: axis '%s' cannot vary, since tensor '%s' follows it and %s",
                     setting, topology->axes[which].name, fixed, choice->why_fixed);
@@ -134,32 +120,44 @@ neumeta_status nmi_axes_choose(const nmi_axis_choice *choice, const nmi_options 
         status = nmi_fail(topology->object.context, NEUMETA_ERR_ARGUMENT,
                           "SIZE_AXES names no axis that can vary: each has one size only");
     if (status == NEUMETA_OK)
-        status = check_effect(choice, options, &streams, moves);
-    return status == NEUMETA_OK ? check_effect(choice, options, &depths, moves) : status;
+        status = check_effect(choice, options, NMI_AXIS_STREAM, moves);
+    return status == NEUMETA_OK ? check_effect(choice, options, NMI_AXIS_DEPTH, moves) : status;
 }
 
 bool nmi_axis_is_usual(const nmi_topology *topology, const nmi_size_range *range, int32_t axis)
 {
-    if (is_depth(topology, axis))
-        return range->depths > 0;
-    return nmi_graph_axis_is_stream(topology, axis) ? range->streams > 0
-                                                    : nmi_graph_axis_is_inner(topology, axis);
+    const nmi_axis_group group = nmi_graph_axis_group(topology, axis);
+    return group == NMI_AXIS_DEPTH    ? range->depths > 0
+           : group == NMI_AXIS_STREAM ? range->streams > 0
+                                      : group == NMI_AXIS_INNER;
 }
 
 /* What a manifold's axes are chosen by. */
 typedef struct chooser {
     const nmi_manifold *manifold;
-    nmi_size_range given; /* by the options */
+    const nmi_size_range *range;
 } chooser;
 
+/* Whether training varied any axis of the group. */
+static bool knows_group(const nmi_manifold *manifold, nmi_axis_group group)
+{
+    bool any = false;
+    for (int32_t a = 0; a < manifold->topology->axis_count; a++)
+        any = any ||
+              (manifold->trained.moves[a] && nmi_graph_axis_group(manifold->topology, a) == group);
+    return any;
+}
+
+/* As in training; streams and depths that training did not vary at all, by the range alone. */
 static bool is_trained(const void *user, int32_t axis)
 {
     const chooser *c = user;
-    const nmi_topology *topology = c->manifold->topology;
-    const nmi_trained_range *trained = &c->manifold->trained;
-    if (trained->known && (trained->moves[axis] || nmi_graph_axis_is_inner(topology, axis)))
-        return trained->moves[axis];
-    return nmi_axis_is_usual(topology, &c->given, axis);
+    const nmi_manifold *manifold = c->manifold;
+    const nmi_axis_group group = nmi_graph_axis_group(manifold->topology, axis);
+    const bool usual = nmi_axis_is_usual(manifold->topology, c->range, axis);
+    if (manifold->trained.known && (group == NMI_AXIS_INNER || knows_group(manifold, group)))
+        return usual && manifold->trained.moves[axis];
+    return usual;
 }
 
 /* Of widths: depths may vary whatever holds the tensors of blocks that are left out. */
@@ -174,7 +172,7 @@ static const char *held_width(const void *user, int32_t axis)
 neumeta_status nmi_manifold_mark_axes(const nmi_manifold *manifold, const nmi_options *options,
                                       const nmi_size_range *range, bool *moves)
 {
-    const chooser by = {.manifold = manifold, .given = nmi_size_range_read(options)};
+    const chooser by = {.manifold = manifold, .range = range};
     const nmi_axis_choice choice = {.topology = manifold->topology,
                                     .range = range,
                                     .usual = is_trained,

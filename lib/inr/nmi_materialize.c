@@ -61,9 +61,7 @@ static neumeta_status check_finite(const nmi_manifold *manifold, const nmi_netwo
 static nmi_noise choose_noise(const nmi_manifold *manifold, const nmi_options *options)
 {
     const nmi_inr_settings *trained = &manifold->settings;
-    const uint64_t seed = nmi_options_has(options, NEUMETA_KEY_SEED)
-                              ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
-                              : manifold->object.context->seed;
+    const uint64_t seed = nmi_options_seed(options, manifold->object.context);
     nmi_noise noise = {
         .amplitude = nmi_options_has(options, NEUMETA_KEY_NOISE)
                          ? nmi_options_real(options, NEUMETA_KEY_NOISE)

@@ -36,9 +36,10 @@ nmi_size_range nmi_size_range_read(const nmi_options *options)
 
 nmi_range nmi_size_range_of(const nmi_size_range *range, const nmi_topology *topology, int32_t axis)
 {
-    if (topology->axes[axis].kind == NEUMETA_AXIS_DEPTH)
+    const nmi_axis_group group = nmi_graph_axis_group(topology, axis);
+    if (group == NMI_AXIS_DEPTH)
         return (nmi_range){.max = range->depths};
-    if (nmi_graph_axis_is_stream(topology, axis) && range->streams > 0)
+    if (group == NMI_AXIS_STREAM && range->streams > 0)
         return (nmi_range){.max = range->streams};
     return range->widths;
 }

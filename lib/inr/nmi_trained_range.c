@@ -11,9 +11,10 @@
 
 static double *reach_of(nmi_size_range *range, const nmi_topology *topology, int32_t axis)
 {
-    if (topology->axes[axis].kind == NEUMETA_AXIS_DEPTH)
-        return &range->depths;
-    return nmi_graph_axis_is_stream(topology, axis) ? &range->streams : &range->widths.max;
+    const nmi_axis_group group = nmi_graph_axis_group(topology, axis);
+    return group == NMI_AXIS_DEPTH    ? &range->depths
+           : group == NMI_AXIS_STREAM ? &range->streams
+                                      : &range->widths.max;
 }
 
 void nmi_trained_extend(nmi_manifold *manifold, const bool *moves, const nmi_size_range *drawn)
@@ -22,9 +23,9 @@ void nmi_trained_extend(nmi_manifold *manifold, const bool *moves, const nmi_siz
     nmi_trained_range *trained = &manifold->trained;
     for (int32_t a = 0; a < topology->axis_count; a++) {
         double *reach = reach_of(&trained->range, topology, a);
-        if (moves[a])
-            *reach = fmax(*reach, nmi_size_range_of(drawn, topology, a).max);
-        trained->moves[a] = trained->moves[a] || moves[a];
+        const double most = moves[a] ? nmi_size_range_of(drawn, topology, a).max : 0;
+        *reach = fmax(*reach, most);
+        trained->moves[a] = trained->moves[a] || most > 0;
     }
     trained->known = true;
 }

@@ -382,9 +382,7 @@ neumeta_status nmi_smooth(nmi_network *network, const nmi_options *options)
                              .network = network,
                              .solver = nmi_options_choice(options, NEUMETA_KEY_SMOOTH_SOLVER),
                              .seconds = nmi_options_real(options, NEUMETA_KEY_SMOOTH_TIME_LIMIT),
-                             .seed = nmi_options_has(options, NEUMETA_KEY_SEED)
-                                         ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
-                                         : context->seed};
+                             .seed = nmi_options_seed(options, context)};
     smoother.cliques.context = context;
     status = prepare(&smoother);
     double before = smoother.roughness;

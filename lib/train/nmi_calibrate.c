@@ -54,9 +54,7 @@ static neumeta_status read_options(const nmi_manifold *manifold, const nmi_optio
     how->items = nmi_options_int(options, NEUMETA_KEY_CALIBRATE_ITEMS);
     how->range = nmi_trained_size_range(manifold, options);
     how->non_uniform = nmi_calibrate_non_uniform(options);
-    how->seed = nmi_options_has(options, NEUMETA_KEY_SEED)
-                    ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
-                    : context->seed;
+    how->seed = nmi_options_seed(options, context);
     return nmi_range_check(context, options, &how->range.widths);
 }
 

@@ -71,7 +71,8 @@ static neumeta_status add_phase(nmi_schedule *schedule, const char *name, int32_
 
 /* A phase that is shorter or longer than the paper's has its milestones at the same shares; one too
  * short for any keeps its rate. */
-static neumeta_status place_milestones(nmi_options *settings, const nmi_options *with)
+static neumeta_status place_milestones(nmi_context *context, nmi_options *settings,
+                                       const nmi_options *with)
 {
     const double epochs = nmi_options_real(settings, NEUMETA_KEY_EPOCHS);
     int64_t milestones[2], count = 0;
@@ -85,8 +86,11 @@ static neumeta_status place_milestones(nmi_options *settings, const nmi_options 
             milestones[count++] = (int64_t)milestone;
     }
     if (count == 0)
-        return nmi_options_has(with, NEUMETA_KEY_RATE)
-                   ? NEUMETA_OK
+        return nmi_options_has(with, NEUMETA_KEY_RATE) ||
+                       nmi_options_has(with, NEUMETA_KEY_RATE_FACTOR)
+                   ? nmi_fail(context, NEUMETA_ERR_ARGUMENT,
+                              "EPOCHS is %g, too few for the recipe's MILESTONES: give these, too",
+                              epochs)
                    : nmi_options_parse(settings, "RATE", "constant");
     return nmi_options_set_ints(settings, NEUMETA_KEY_MILESTONES, milestones, count);
 }
@@ -107,7 +111,7 @@ static neumeta_status add_nm(const nmi_topology *topology, const int32_t *blocks
     if (status == NEUMETA_OK)
         status = nmi_options_merge(settings, with);
     if (status == NEUMETA_OK)
-        status = place_milestones(settings, with);
+        status = place_milestones(context, settings, with);
     if (status == NEUMETA_OK)
         status = add_phase(schedule, "nm", first, last, settings, with);
     nmi_options_release(settings);

@@ -267,34 +267,35 @@ bool nmi_settings_is_sandwich(const nmi_settings *settings)
     return settings->draw == NMI_DRAW_SANDWICH || settings->draw == NMI_DRAW_CORNERS;
 }
 
-/* Kinds of axes, each with one random number in common where sizes are uniform. */
-enum { KIND_WIDTH, KIND_DEPTH, KIND_STREAM, KINDS };
+/* Groups of axes, each with one random number in common where sizes are uniform. */
+enum { GROUPS = NMI_AXIS_FIXED };
 
 /* Streams without a range of their own go with inner widths. */
-static int32_t axis_kind(const nmi_settings *settings, const nmi_topology *topology, int32_t axis)
+static nmi_axis_group drawn_group(const nmi_settings *settings, const nmi_topology *topology,
+                                  int32_t axis)
 {
-    if (topology->axes[axis].kind == NEUMETA_AXIS_DEPTH)
-        return KIND_DEPTH;
-    return settings->range.streams > 0 && nmi_graph_axis_is_stream(topology, axis) ? KIND_STREAM
-                                                                                   : KIND_WIDTH;
+    const nmi_axis_group group = nmi_graph_axis_group(topology, axis);
+    const bool own =
+        group == NMI_AXIS_DEPTH || (group == NMI_AXIS_STREAM && settings->range.streams > 0);
+    return own ? group : NMI_AXIS_INNER;
 }
 
 /* Axes of a size of a group that are at an end of their range. */
 typedef struct group_ends {
-    bool smallest[KINDS];
+    bool smallest[GROUPS];
     bool fixed; /* nothing is random: an axis that is not at the smallest is at the largest */
 } group_ends;
 
-/* A corner is small in some of the kinds that vary: each choice of them but none is as probable.
+/* A corner is small in some of the groups that vary: each choice of them but none is as probable.
  * They come in the order of a Gray code. */
-static void draw_corner(const bool vary[KINDS], double draw, bool smallest[KINDS])
+static void draw_corner(const bool vary[GROUPS], double draw, bool smallest[GROUPS])
 {
     int32_t count = 0, bit = 0;
-    for (int32_t k = 0; k < KINDS; k++)
+    for (int32_t k = 0; k < GROUPS; k++)
         count += vary[k];
     const int32_t choices = (1 << count) - 1;
     const int32_t number = 1 + (int32_t)(draw * choices), choice = number ^ (number >> 1);
-    for (int32_t k = 0; k < KINDS; k++)
+    for (int32_t k = 0; k < GROUPS; k++)
         if (vary[k])
             smallest[k] = (choice >> bit++ & 1) != 0;
 }
@@ -303,13 +304,13 @@ static group_ends draw_ends(const nmi_settings *settings, const nmi_topology *to
                             const bool *varies, int64_t index, uint64_t key)
 {
     group_ends ends = {.fixed = nmi_settings_is_sandwich(settings) && index < 2};
-    bool vary[KINDS] = {false};
+    bool vary[GROUPS] = {false};
     if (!ends.fixed || index == 0)
         return ends;
-    for (int32_t k = 0; k < KINDS; k++)
+    for (int32_t k = 0; k < GROUPS; k++)
         ends.smallest[k] = true;
     for (int32_t a = 0; a < topology->axis_count; a++)
-        vary[axis_kind(settings, topology, a)] |= varies[a];
+        vary[drawn_group(settings, topology, a)] |= varies[a];
     if (settings->draw == NMI_DRAW_CORNERS)
         draw_corner(vary, nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 2), 0),
                     ends.smallest);
@@ -320,20 +321,20 @@ void nmi_settings_draw_sizes(const nmi_settings *settings, const nmi_topology *t
                              const bool *varies, int64_t index, uint64_t key, int64_t *sizes)
 {
     nmi_random random = nmi_random_start(key);
-    double common[KINDS];
-    common[KIND_WIDTH] = nmi_random_uniform(&random);
+    double common[GROUPS];
+    common[NMI_AXIS_INNER] = nmi_random_uniform(&random);
     bool own = nmi_random_uniform(&random) < settings->non_uniform;
-    common[KIND_DEPTH] = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 1), 0);
-    common[KIND_STREAM] = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 3), 0);
+    common[NMI_AXIS_DEPTH] = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 1), 0);
+    common[NMI_AXIS_STREAM] = nmi_random_uniform_at(nmi_random_key(key, NMI_RANDOM_SIZES, 3), 0);
     const group_ends ends = draw_ends(settings, topology, varies, index, key);
     nmi_graph_full_sizes(topology, sizes);
     if (settings->draw == NMI_DRAW_FULL_FIRST && index == 0)
         return;
     for (int32_t a = 0; a < topology->axis_count; a++) {
-        const int32_t kind = axis_kind(settings, topology, a);
-        double draw = common[kind];
+        const nmi_axis_group group = drawn_group(settings, topology, a);
+        double draw = common[group];
         if (ends.fixed)
-            draw = ends.smallest[kind] ? 0 : 1;
+            draw = ends.smallest[group] ? 0 : 1;
         else if (own)
             draw = nmi_random_uniform(&random);
         const nmi_range range = nmi_size_range_of(&settings->range, topology, a);

@@ -347,9 +347,7 @@ static neumeta_status read_options(nmi_trainer *trainer, const nmi_options *opti
             return NEUMETA_ERR_MEMORY;
     }
     trainer->checkpoint_seconds = nmi_options_real(options, NEUMETA_KEY_CHECKPOINT_SECONDS);
-    trainer->seed = nmi_options_has(options, NEUMETA_KEY_SEED)
-                        ? (uint64_t)nmi_options_int(options, NEUMETA_KEY_SEED)
-                        : context->seed;
+    trainer->seed = nmi_options_seed(options, context);
     return NEUMETA_OK;
 }
 

@@ -205,8 +205,11 @@ static neumeta_status mark_axes(nmi_trainer *trainer, const nmi_settings *settin
 int64_t nmi_trainer_size_at(const nmi_trainer *trainer, int32_t axis, double gamma)
 {
     const nmi_axis *a = &trainer->topology->axes[axis];
-    return trainer->varies[axis] && a->kind == NEUMETA_AXIS_WIDTH ? nmi_axis_size_at(a, gamma)
-                                                                  : trainer->full_sizes[axis];
+    const double streams = nmi_trainer_settings(trainer)->range.streams;
+    if (!trainer->varies[axis] || a->kind == NEUMETA_AXIS_DEPTH)
+        return trainer->full_sizes[axis];
+    const bool bounded = streams > 0 && nmi_graph_axis_is_stream(trainer->topology, axis);
+    return nmi_axis_size_at(a, bounded ? fmin(gamma, streams) : gamma);
 }
 
 /* Statistics that are kept hold for emitted weights only, so all INRs must be there. */

@@ -74,19 +74,20 @@ static void mark_fresh(const nmi_trainer *trainer, bool *fresh, bool *settled)
     }
 }
 
-/* FIT_SIZES compressions of the widths that vary, evenly from the least to the largest; 1: full. */
+/* FIT_SIZES compressions of the widths that vary, evenly from the least to the largest, each axis
+ * in its own range; 1: full. */
 static void list_fit_sizes(const nmi_trainer *trainer, const nmi_settings *settings, int64_t *sizes)
 {
     const nmi_topology *topology = trainer->topology;
     double steps = settings->fit_sizes > 1 ? (double)(settings->fit_sizes - 1) : 1;
-    const nmi_range *range = &settings->range.widths;
-    double width = range->max - range->min;
     for (int32_t i = 0; i < settings->fit_sizes; i++)
-        for (int32_t a = 0; a < topology->axis_count; a++)
-            sizes[i * topology->axis_count + a] =
-                settings->fit_sizes > 1
-                    ? nmi_trainer_size_at(trainer, a, range->min + width * i / steps)
-                    : trainer->full_sizes[a];
+        for (int32_t a = 0; a < topology->axis_count; a++) {
+            const nmi_range range = nmi_size_range_of(&settings->range, topology, a);
+            const double gamma = range.min + (range.max - range.min) * i / steps;
+            sizes[i * topology->axis_count + a] = settings->fit_sizes > 1
+                                                      ? nmi_trainer_size_at(trainer, a, gamma)
+                                                      : trainer->full_sizes[a];
+        }
 }
 
 static bool watch_fit(void *user, double done)
@@ -127,6 +128,7 @@ static neumeta_status start_fitted(nmi_trainer *trainer, const nmi_settings *set
  * phase. */
 static void start_residuals(nmi_trainer *trainer)
 {
+    bool changed = false;
     for (int32_t t = 0; t < trainer->topology->tensor_count; t++) {
         if (trainer->slots[t].kind != NMI_SLOT_RESIDUAL)
             continue;
@@ -134,9 +136,14 @@ static void start_residuals(nmi_trainer *trainer)
         for (int32_t p = trainer->phase_count - 1; p >= 0; p--)
             if (trainer->phases[p].has_residual_start &&
                 nmi_settings_has_block(&trainer->phases[p], block) &&
-                morphing_tensor(trainer, block, 0) >= 0)
-                trainer->slots[t].values[0] = (float)trainer->phases[p].residual_start;
+                morphing_tensor(trainer, block, 0) >= 0) {
+                float *scalar = trainer->slots[t].values;
+                changed = changed || *scalar != (float)trainer->phases[p].residual_start;
+                *scalar = (float)trainer->phases[p].residual_start;
+            }
     }
+    if (changed)
+        nmi_manifold_forget_statistics(trainer->manifold);
 }
 
 /* For the sizes that the phase draws; those of the phase before are kept if they cover these. */

@@ -558,6 +558,64 @@ START_TEST(streams_are_drawn_and_met)
 }
 END_TEST
 
+static neumeta_status search_with(const test_problem *p, const char *const *pairs)
+{
+    neumeta_options *options = problem_options(p->context, pairs);
+    const neumeta_status status =
+        neumeta_manifold_search(p->manifold, p->dataset, options, NULL, NULL);
+    neumeta_options_free(options);
+    return status;
+}
+
+/* A front's sizes of axes whose names have `part` in them lie between these shares of the largest.
+ */
+static void assert_front(const test_problem *p, const char *part, double least, double most)
+{
+    int64_t sizes[AXES];
+    const int32_t axes = neumeta_topology_axis_count(p->topology);
+    for (int32_t i = 0; i < neumeta_manifold_front_count(p->manifold); i++) {
+        assert_ok(p->context, neumeta_manifold_front_entry(p->manifold, i, sizes, axes, NULL, NULL,
+                                                           NULL, NULL, NULL));
+        for (int32_t a = 0; a < axes; a++) {
+            const char *name;
+            int64_t max;
+            assert_ok(p->context,
+                      neumeta_topology_axis(p->topology, a, &name, NULL, NULL, &max, NULL));
+            const double share = (double)sizes[a] / (double)max;
+            if (strstr(name, part) != NULL)
+                ck_assert_msg(share >= least && share <= most, "%s is %d of %d", name,
+                              (int)sizes[a], (int)max);
+        }
+    }
+}
+
+/* What stayed full in training does in a search, and what the options say to be full. */
+START_TEST(searches_go_no_further_than_training)
+{
+    test_problem p;
+    problem_create(&p, 1, NEUMETA_NORM_FOLD, 32);
+    neumeta_options *options = problem_options(p.context, PAIRS("inr-kind", "grid"));
+    assert_ok(p.context, neumeta_manifold_create(p.topology, options, &p.manifold));
+    neumeta_options_free(options);
+    neumeta_trainer *trainer = NULL;
+    neumeta_schedule *schedule = problem_schedule(
+        &p, 0, -1,
+        PAIRS("epochs", "0.2", "batch", "16", "gamma-max", "0", "stream-gamma-max", "0.25"));
+    assert_ok(p.context,
+              neumeta_trainer_create(p.manifold, NULL, schedule, p.dataset, NULL, &trainer));
+    assert_ok(p.context, neumeta_trainer_run(trainer));
+    neumeta_trainer_free(trainer);
+    neumeta_schedule_free(schedule);
+    assert_ok(p.context, search_with(&p, PAIRS("search-evaluations", "20", "search-items", "8")));
+    assert_front(&p, "inner", 1, 1);
+    assert_front(&p, "stream", 0.75, 1);
+    assert_ok(p.context, search_with(&p, PAIRS("search-evaluations", "20", "search-items", "8",
+                                               "stream-gamma-max", "0")));
+    assert_front(&p, "", 1, 1);
+    problem_free(&p);
+}
+END_TEST
+
 /* Channels behind a shortcut are other ones of the full network at each width of two streams; what
  * is known of them must go with them. */
 START_TEST(statistics_go_with_the_channels_of_streams)
@@ -811,6 +869,7 @@ int main(void)
     tcase_add_test(cases, a_checkpoint_without_the_statistics_of_its_phase_is_refused);
     tcase_add_test(cases, depths_are_drawn_and_met);
     tcase_add_test(cases, streams_are_drawn_and_met);
+    tcase_add_test(cases, searches_go_no_further_than_training);
     tcase_add_test(cases, statistics_go_with_the_channels_of_streams);
     tcase_add_test(cases, phases_that_cannot_keep_statistics_are_refused);
     tcase_add_test(threads, the_thread_count_does_not_change_a_bit);
