@@ -816,6 +816,8 @@ NEUMETA_API neumeta_status neumeta_manifold_parameters(const neumeta_manifold *m
 NEUMETA_API neumeta_status neumeta_manifold_sizes_at(const neumeta_manifold *manifold,
                                                      double gamma, int64_t *sizes, int32_t count);
 /** The smallest size of each axis that training drew; an axis that it did not vary is at its maximum.
+ *  Where trainings differed, each group of axes (inner widths, streams, depths) goes as far as any of
+ *  them did.
  *  Networks of sizes below these have whatever accuracy they have.
  *  @param count  The number of axes.
  *  @return NEUMETA_ERR_STATE if that is not known: the manifold was not trained, or a library

@@ -27,7 +27,7 @@ configure() {
         say "$name: configuring"
         rm -rf "$folder"
         if ! CC=$2 CXX=$3 sh -c 'shift 3; exec meson setup "$@"' sh "$@" \
-            -Dtests=enabled -Db_ndebug=false "$folder" >"$log" 2>&1; then
+            -Dwerror=true -Dtests=enabled -Db_ndebug=false "$folder" >"$log" 2>&1; then
             cat "$log"
             fail "$name: configuration"
             return 1

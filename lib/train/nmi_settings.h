@@ -74,7 +74,8 @@ double nmi_settings_reconstruction_at(const nmi_settings *settings, double epoch
 
 /* Sizes of the index-th minibatch of a group: axes with varies[axis] follow SIZE_DRAW, the others
  * are at their maximum. Each axis takes one of its sizes between the compressions with equal
- * probability; one draw serves all widths, another all depths, unless NON_UNIFORM says otherwise.
+ * probability; one draw serves all inner widths, another all streams, a third all depths, unless NON_UNIFORM
+ * says otherwise.
  */
 void nmi_settings_draw_sizes(const nmi_settings *settings, const nmi_topology *topology,
                              const bool *varies, int64_t index, uint64_t key, int64_t *sizes);

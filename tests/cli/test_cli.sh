@@ -387,7 +387,8 @@ gives 0 "calibrating anew" calibrate n.safetensors --data idx --calibrate-sizes 
 passes "makes other functions" sh -c '! cmp -s n.safetensors again.safetensors'
 cp n.safetensors place.safetensors
 gives 0 "calibrating in place" calibrate place.safetensors --data idx --calibrate-sizes 5 \
-    --calibrate-items 30 --gamma-max 0.75 --output ./place.safetensors
+    --calibrate-items 30 --gamma-max 0.75 --output ./place.safetensors --json
+passes "tells the error" sh -c 'grep -q "\"error\":" out && grep -q "\"output\":\"./place.safetensors\"" out'
 passes "makes the same" cmp place.safetensors again.safetensors
 echo '{"calibrate-sizes": 5}' >sizes.json
 gives 2 "calibrating into the settings" calibrate n.safetensors --data idx --settings sizes.json \
@@ -396,6 +397,16 @@ says "--settings and --output are the same file"
 gives 1 "nothing to calibrate" calibrate m.safetensors --data idx
 says "no norms"
 one_sentence
+echo '{"batch": 20, "phases": [{"epochs": 1}]}' >beside.json
+gives 2 "settings beside the phases of a recipe" train --manifold --data idx --topology lenet --channels 4 \
+    --recipe beside.json --output x.safetensors
+says "\"batch\" stands beside \"phases\""
+gives 2 "a solver without smoothing" train --data idx --topology lenet --channels 4 --epochs 0.1 \
+    --smooth-time-limit 3 --output x.safetensors
+says "SMOOTH_TIME_LIMIT says nothing without --smooth"
+gives 2 "sizes to calibrate without norms" train --manifold --data idx --topology lenet --channels 4 --norm none \
+    --inr-kind grid --epochs 0.1 --batch 20 --recipe nm --calibrate-sizes 5 --output x.safetensors
+says "CALIBRATE_SIZES says nothing without batch norm"
 gives 2 "two files to calibrate" calibrate n.safetensors m.safetensors --data idx
 cat >settle.json <<'END'
 {"phases": [
@@ -556,8 +567,8 @@ one_sentence
 gives 2 "a budget beside sizes" materialize front.safetensors --max-bytes 10 --gamma 0.5 \
     --output x.safetensors
 says "either sizes or a budget"
-gives 1 "search without images held out" search m.safetensors --data idx
-says "HELD_OUT"
+gives 2 "search without images held out" search m.safetensors --data idx
+says "needs --held-out N"
 gives 2 "search of two files" search m.safetensors m.safetensors --data idx
 gives 1 "search of a network" search whole.safetensors --data idx --held-out 20
 says "is no manifold"
@@ -611,7 +622,7 @@ gives 0 "materialise 16 bits" materialize m.safetensors --gamma 0.5 --storage f1
     --output small.safetensors
 passes "which are others" test "$name" != "$(member out 1 fingerprint)"
 gives 0 "convert a manifold" convert m.safetensors --storage f16 --output m16.safetensors --json
-passes "about half of the bytes" test "$(member out 1 bytes)" -lt \
+passes "about half of the bytes" test "$(member out 1 file_bytes)" -lt \
     $(($(wc -c <m.safetensors) / 2 + 8192))
 gives 0 "a manifold of 16 bits" materialize m16.safetensors --gamma 0.5 --output x.safetensors
 gives 0 "and back" convert m16.safetensors --output m32.safetensors
@@ -619,7 +630,7 @@ gives 0 "which changes no bit any more" convert m32.safetensors --storage f16 \
     --output again.safetensors
 passes "the same file" cmp m16.safetensors again.safetensors
 gives 0 "convert to eight bits" convert m.safetensors --storage i8 --output m8.safetensors --json
-passes "fewer bytes again" test "$(member out 1 bytes)" -lt "$(wc -c <m16.safetensors)"
+passes "fewer bytes again" test "$(member out 1 file_bytes)" -lt "$(wc -c <m16.safetensors)"
 gives 0 "a manifold of eight bits" materialize m8.safetensors --gamma 0.5 --output x.safetensors
 gives 2 "a network of eight bits" convert half.safetensors --topology lenet --channels 4 --norm fold --storage i8 \
     --output x.safetensors
@@ -630,6 +641,19 @@ gives 2 "convert in place" convert ./m16.safetensors --output m16.safetensors
 says "m16.safetensors and --output are the same file"
 gives 2 "smooth in place" smooth whole.safetensors $lenet --output whole.safetensors
 says "whole.safetensors and --output are the same file"
+ln -s target.safetensors path.safetensors
+gives 0 "convert through a link" convert m16.safetensors --output path.safetensors
+passes "which stays" test -L path.safetensors -a -s target.safetensors
+gives 2 "convert to the standard output" convert m16.safetensors --output -
+says "cannot be written to the standard output"
+gives 2 "a manifold's topology" convert m16.safetensors --topology lenet --output x.safetensors
+says "--topology says nothing of a manifold"
+gives 2 "a manifold's norm" inspect m16.safetensors --residual-scale 0.5
+says "RESIDUAL_SCALE says nothing without a network file"
+gives 0 "a network's own cost" inspect half.safetensors --topology lenet --channels 4 --norm fold
+passes "is told" grep -qE '^multiply-adds +[0-9]+$' out
+gives 1 "inspect a folder" inspect .
+says "is no regular file"
 gives 2 "convert to nothing known" convert m.safetensors --storage f15 --output x.safetensors
 gives 2 "convert nothing" convert --output x.safetensors
 rm -f x.safetensors
