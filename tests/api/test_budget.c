@@ -539,6 +539,72 @@ START_TEST(a_search_that_fails_or_stops_leaves_the_old_front)
 }
 END_TEST
 
+/* Adds a node with up to three settings of whole numbers, given as name and value. */
+static int32_t add_node(const test_problem *p, const char *name, int32_t op, const int32_t *inputs,
+                        int32_t count, int32_t axis, const char *const *pairs)
+{
+    int32_t node = -1;
+    neumeta_options *options = problem_options(p->context, pairs);
+    assert_ok(p->context, neumeta_topology_add_node(p->topology, name, op, inputs, count, axis,
+                                                    options, &node));
+    neumeta_options_free(options);
+    return node;
+}
+
+static int32_t add_width(const test_problem *p, const char *name, int64_t min, int64_t max)
+{
+    int32_t axis = -1;
+    assert_ok(p->context,
+              neumeta_topology_add_axis(p->topology, name, NEUMETA_AXIS_WIDTH, min, max, 1, &axis));
+    return axis;
+}
+
+/* Two convolutions of different axes, summed, in place of the problem's network. */
+static void make_joined(test_problem *p, int32_t axes[2])
+{
+    neumeta_topology_free(p->topology);
+    assert_ok(p->context, neumeta_topology_create(p->context, &p->topology));
+    axes[0] = add_width(p, "a", 4, 8);
+    axes[1] = add_width(p, "b", 4, 8);
+    const int32_t classes = add_width(p, "classes", PROBLEM_CLASSES, PROBLEM_CLASSES);
+    const int32_t x =
+        add_node(p, "input", NEUMETA_OP_INPUT, NULL, 0, -1,
+                 PAIRS("input-channels", "1", "input-height", "8", "input-width", "8"));
+    assert_ok(p->context, neumeta_topology_begin_block(p->topology, "body"));
+    const int32_t both[] = {
+        add_node(p, "one", NEUMETA_OP_CONV, &x, 1, axes[0], PAIRS("kernel", "3", "padding", "1")),
+        add_node(p, "two", NEUMETA_OP_CONV, &x, 1, axes[1], PAIRS("kernel", "3", "padding", "1"))};
+    int32_t n = add_node(p, "sum", NEUMETA_OP_ADD, both, 2, -1, PAIRS(NULL));
+    n = add_node(p, "pool", NEUMETA_OP_POOL_GLOBAL, &n, 1, -1, PAIRS(NULL));
+    n = add_node(p, "fc", NEUMETA_OP_LINEAR, &n, 1, classes, PAIRS(NULL));
+    assert_ok(p->context, neumeta_topology_seal(p->topology, n));
+}
+
+/* Axes of nodes that are summed must have equal sizes; a search passes over those that have not. */
+START_TEST(sizes_that_make_no_network_are_passed_over)
+{
+    test_problem p;
+    int64_t sizes[3];
+    int32_t axes[2];
+    problem_create(&p, 1, 0, HELD_OUT);
+    make_joined(&p, axes);
+    neumeta_options *options = problem_options(p.context, PAIRS("inr-kind", "grid"));
+    assert_ok(p.context, neumeta_manifold_create(p.topology, options, &p.manifold));
+    neumeta_options_free(options);
+    assert_ok(p.context, search(&p,
+                                PAIRS("search-evaluations", "20", "search-items", "8",
+                                      "width-multiple", "1", "stream-gamma-max", "0.5"),
+                                NULL, NULL));
+    ck_assert_int_gt(neumeta_manifold_front_count(p.manifold), 0);
+    for (int32_t i = 0; i < neumeta_manifold_front_count(p.manifold); i++) {
+        assert_ok(p.context, neumeta_manifold_front_entry(p.manifold, i, sizes, 3, NULL, NULL, NULL,
+                                                          NULL, NULL));
+        ck_assert_int_eq(sizes[axes[0]], sizes[axes[1]]);
+    }
+    problem_free(&p);
+}
+END_TEST
+
 START_TEST(wrong_arguments_are_named)
 {
     test_problem p, bare;
@@ -600,6 +666,7 @@ int main(void)
     tcase_add_test(cases, damaged_fronts_are_refused);
     tcase_add_test(cases, training_makes_the_front_invalid);
     tcase_add_test(cases, a_search_that_fails_or_stops_leaves_the_old_front);
+    tcase_add_test(cases, sizes_that_make_no_network_are_passed_over);
     tcase_add_test(cases, wrong_arguments_are_named);
     tcase_add_test(threads, seeds_and_not_threads_decide_what_is_found);
     suite_add_tcase(suite, cases);
