@@ -27,15 +27,6 @@ static void put(double value, bool accumulate, float *to)
     *to = (float)(accumulate ? (double)*to + value : value);
 }
 
-void nmi_softmax(int64_t items, int64_t classes, const float *logits, float *p)
-{
-    for (int64_t i = 0; i < items; i++, logits += classes, p += classes) {
-        double all = log_sum(classes, logits, 1.0);
-        for (int64_t k = 0; k < classes; k++)
-            p[k] = (float)exp((double)logits[k] - all);
-    }
-}
-
 void nmi_cross_entropy(int64_t items, int64_t classes, const float *logits, const int64_t *labels,
                        float smoothing, float weight, bool accumulate, double *loss, float *dlogits)
 {
@@ -124,20 +115,4 @@ double nmi_loss_reconstruction(int64_t count, const float *w, const float *targe
             dw[e] += (float)((double)weight * 2.0 * a * difference / (double)count);
     }
     return count > 0 ? sum / (double)count : 0.0;
-}
-
-void nmi_loss_squared(int64_t items, int64_t features, const float *y, const float *target,
-                      float weight, bool accumulate, double *loss, float *dy)
-{
-    for (int64_t i = 0; i < items; i++) {
-        double sum = 0.0;
-        for (int64_t k = 0; k < features; k++) {
-            const int64_t at = i * features + k;
-            double difference = (double)y[at] - (double)target[at];
-            sum += difference * difference;
-            if (dy != NULL)
-                put((double)weight * 2.0 * difference / (double)features, accumulate, dy + at);
-        }
-        loss[i] = sum / (double)features;
-    }
 }

@@ -10,9 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* p = softmax(logits) of each line. In place is allowed. */
-void nmi_softmax(int64_t items, int64_t classes, const float *logits, float *p);
-
 /*
  * Cross-entropy with label smoothing e: target t_k = (1 - e) [k = label] + e / classes,
  *   loss[i] = -sum_k t_k log softmax(z_i)_k,     dlogits (+)= weight * (softmax(z_i) - t).
@@ -43,10 +40,5 @@ double nmi_loss_norm(int64_t count, const float *w, float weight, float *dw);
  */
 double nmi_loss_reconstruction(int64_t count, const float *w, const float *target, bool weighted,
                                float weight, float *dw);
-
-/* Mean squared error of outputs: loss[i] = mean_k (y - t)^2, dy (+)= weight * 2 (y - t) / features
- * (dy may be NULL). */
-void nmi_loss_squared(int64_t items, int64_t features, const float *y, const float *target,
-                      float weight, bool accumulate, double *loss, float *dy);
 
 #endif

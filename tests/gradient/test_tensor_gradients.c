@@ -595,15 +595,6 @@ static double distillation_loss(const double *z, const void *user)
     return sum;
 }
 
-static double squared_loss(const double *z, const void *user)
-{
-    const float *target = user;
-    double sum = 0.0;
-    for (int i = 0; i < LOGITS; i++)
-        sum += 0.5 * pow(z[i] - (double)target[i], 2.0) / CLASSES;
-    return sum;
-}
-
 static double norm_loss(const double *w, const void *user)
 {
     (void)user;
@@ -639,10 +630,6 @@ START_TEST(losses)
     nmi_distillation(ITEMS, CLASSES, z, goal, temperature, 0.5f, false, loss, d);
     ck_assert_double_eq_tol(0.5 * (loss[0] + loss[1]), distillation_loss(point, goal), 1e-9);
     check_smooth(distillation_loss, goal, LOGITS, z, d);
-
-    nmi_loss_squared(ITEMS, CLASSES, z, goal, 0.5f, false, loss, d);
-    ck_assert_double_eq_tol(0.5 * (loss[0] + loss[1]), squared_loss(point, goal), 1e-9);
-    check_smooth(squared_loss, goal, LOGITS, z, d);
 
     memset(d, 0, LOGITS * sizeof *d);
     ck_assert_double_eq_tol(0.5 * nmi_loss_norm(LOGITS, z, 0.5f, d), norm_loss(point, NULL), 1e-9);
