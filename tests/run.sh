@@ -3,9 +3,9 @@
 # Runs all tests, from a bare Debian 12 on: installs what is missing, builds with both compilers
 # and under the sanitisers in build-tests/, and ends with the closing line of every Check program.
 # A second run installs and compiles nothing again. `tests/run.sh gcc asan` runs only these parts
-# of: gcc levels outside lint valgrind clang asan tsan. Two more run only when they are named:
-# coverage, which prints what the tests reach of the library, and msan, fuzzing under clang's memory
-# sanitizer.
+# of: gcc levels outside lint valgrind clang asan tsan. Three more run only when they are named:
+# coverage, which prints what the tests reach of the library; msan, fuzzing under clang's memory
+# sanitizer; and optimization, the other compilers and levels: gcc at -O0 and -O2, clang at -O0 and -O3.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -95,6 +95,18 @@ fi
 if wanted tsan && build tsan gcc g++ --buildtype=debugoptimized --default-library=static \
     -Db_sanitize=thread -Dexamples=disabled -Dcli=disabled; then
     check tsan "env CK_EXCLUDE_TAGS=sequential $few_refusals $fixed_addresses" --suite threads
+fi
+
+if wanted optimization; then
+    for level in 0 2; do
+        build "gcc-O$level" gcc g++ --buildtype=release -Doptimization=$level --default-library=static \
+            -Dexamples=disabled -Dcli=disabled && check "gcc-O$level" '' --suite unit --suite api
+    done
+    for level in 0 3; do
+        build "clang-O$level" clang clang++ --buildtype=release -Doptimization=$level \
+            --default-library=static -Dexamples=disabled -Dcli=disabled &&
+            check "clang-O$level" '' --suite unit --suite api
+    done
 fi
 
 if wanted coverage && build coverage gcc g++ --buildtype=debug -Db_coverage=true -Dc_args=-DNDEBUG \

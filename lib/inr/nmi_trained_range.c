@@ -6,6 +6,7 @@
 #include "nmi_statistics.h"
 
 #include <math.h>
+#include <string.h>
 
 #define META_TRAINED "neumeta.trained"
 
@@ -28,6 +29,14 @@ void nmi_trained_extend(nmi_manifold *manifold, const bool *moves, const nmi_siz
         trained->moves[a] = trained->moves[a] || most > 0;
     }
     trained->known = true;
+}
+
+void nmi_trained_forget(nmi_manifold *manifold)
+{
+    nmi_trained_range *trained = &manifold->trained;
+    trained->known = false;
+    trained->range = (nmi_size_range){.streams = 0};
+    memset(trained->moves, 0, (size_t)manifold->topology->axis_count * sizeof *trained->moves);
 }
 
 void nmi_trained_least(const nmi_manifold *manifold, int64_t *sizes)

@@ -13,6 +13,9 @@
  * before. */
 void nmi_trained_extend(nmi_manifold *manifold, const bool *moves, const nmi_size_range *drawn);
 
+/* For INRs that all start anew. */
+void nmi_trained_forget(nmi_manifold *manifold);
+
 /* The smallest size of each axis that was drawn; the manifold's range must be known. */
 void nmi_trained_least(const nmi_manifold *manifold, int64_t *sizes);
 /* The range of options; its largest compressions are those of training where they are not set. */

@@ -4,6 +4,7 @@
 #include "nmi_trainer.h"
 
 #include "nmi_random.h"
+#include "nmi_trained_range.h"
 
 #include <math.h>
 #include <string.h>
@@ -168,6 +169,15 @@ static neumeta_status start_statistics(nmi_trainer *trainer, const nmi_settings 
     return status;
 }
 
+/* Whether a first phase leaves nothing of what the INRs have learned. */
+static bool starts_all(const nmi_trainer *trainer, const nmi_settings *settings)
+{
+    bool all = trainer->position.phase == 0 && settings->start == NMI_START_FITTED;
+    for (int32_t b = 0; b < trainer->topology->block_count && all; b++)
+        all = trainer->manifold->block_kinds[b] < 0 || nmi_settings_has_block(settings, b);
+    return all;
+}
+
 neumeta_status nmi_trainer_start_inrs(nmi_trainer *trainer)
 {
     const nmi_settings *settings = nmi_trainer_settings(trainer);
@@ -175,6 +185,8 @@ neumeta_status nmi_trainer_start_inrs(nmi_trainer *trainer)
     nmi_manifold_forget_front(trainer->manifold);
     if (settings->statistics == NMI_NORM_BATCH || settings->start != NMI_START_RANDOM)
         nmi_manifold_forget_statistics(trainer->manifold);
+    if (starts_all(trainer, settings))
+        nmi_trained_forget(trainer->manifold);
     if (settings->start == NMI_START_CLONED)
         status = start_cloned(trainer, settings);
     if (settings->start == NMI_START_FITTED)

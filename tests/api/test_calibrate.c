@@ -616,6 +616,45 @@ START_TEST(searches_go_no_further_than_training)
 }
 END_TEST
 
+/* A fit to the reference leaves nothing of the training before. */
+START_TEST(a_fresh_start_forgets_what_was_trained)
+{
+    test_problem p;
+    int64_t least[AXES];
+    problem_create(&p, 1, NEUMETA_NORM_FOLD, 32);
+    const int32_t axes = neumeta_topology_axis_count(p.topology);
+    const int32_t inner = axis_named(p.topology, "layer3.0.inner");
+    const int32_t stream = axis_named(p.topology, "layer3.stream");
+    neumeta_options *options = problem_options(p.context, PAIRS("inr-kind", "grid"));
+    assert_ok(p.context, neumeta_manifold_create(p.topology, options, &p.manifold));
+    neumeta_options_free(options);
+    static const char *const starts[] = {"fitted", "random", "fitted"};
+    static const char *const gammas[] = {"0.75", "0.25", "0.25"};
+    static const char *const streams[] = {"0.5", "0", "0"};
+    for (int i = 0; i < 3; i++) {
+        neumeta_trainer *trainer = NULL;
+        neumeta_schedule *schedule =
+            problem_schedule(&p, 0, -1,
+                             PAIRS("epochs", "0.2", "batch", "16", "gamma-max", gammas[i],
+                                   "stream-gamma-max", streams[i], "inr-init", starts[i]));
+        assert_ok(p.context, neumeta_trainer_create(p.manifold, p.network, schedule, p.dataset,
+                                                    NULL, &trainer));
+        assert_ok(p.context, neumeta_trainer_run(trainer));
+        neumeta_trainer_free(trainer);
+        neumeta_schedule_free(schedule);
+        assert_ok(p.context, neumeta_manifold_trained_sizes(p.manifold, least, axes));
+        int64_t max[2];
+        assert_ok(p.context,
+                  neumeta_topology_axis(p.topology, inner, NULL, NULL, NULL, &max[0], NULL));
+        assert_ok(p.context,
+                  neumeta_topology_axis(p.topology, stream, NULL, NULL, NULL, &max[1], NULL));
+        ck_assert_int_eq(least[inner], i < 2 ? max[0] / 4 : max[0] * 3 / 4);
+        ck_assert_int_eq(least[stream], i < 2 ? max[1] / 2 : max[1]);
+    }
+    problem_free(&p);
+}
+END_TEST
+
 /* Channels behind a shortcut are other ones of the full network at each width of two streams; what
  * is known of them must go with them. */
 START_TEST(statistics_go_with_the_channels_of_streams)
@@ -869,6 +908,7 @@ int main(void)
     tcase_add_test(cases, a_checkpoint_without_the_statistics_of_its_phase_is_refused);
     tcase_add_test(cases, depths_are_drawn_and_met);
     tcase_add_test(cases, streams_are_drawn_and_met);
+    tcase_add_test(cases, a_fresh_start_forgets_what_was_trained);
     tcase_add_test(cases, searches_go_no_further_than_training);
     tcase_add_test(cases, statistics_go_with_the_channels_of_streams);
     tcase_add_test(cases, phases_that_cannot_keep_statistics_are_refused);
