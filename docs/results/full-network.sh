@@ -11,7 +11,8 @@
 # PRECISION=bf16 trains with products in bf16; THREADS is the number of threads. DEPTHS=3 says that the recipe
 # trains depths, too, down to three blocks a stage: they are tested as well. CALIBRATE_SIZES and CALIBRATE_ITEMS are
 # those of the statistics. START names a manifold to go on from, in place of REFERENCE; STORAGE is the file's type of
-# numbers. Interrupted, it goes on from its checkpoint.
+# numbers. STREAMS=0.5 says that the recipe trains streams, too, down to this share: they are tested as well, and the
+# random sizes have random streams. Interrupted, it goes on from its checkpoint.
 set -eu
 neumeta=$1 data=$2 work=$3 topology=$4 reference=$5 teacher=$6 teacher_topology=$7 seed=$8 mode=${9:-final}
 here=$(dirname "$0")
@@ -43,17 +44,16 @@ case $topology in
     resnet56-cifar) depth=9 ;;
 esac
 gammas=$(awk 'BEGIN { for (n = 0; n <= 58; n++) printf "%s%g", n ? "," : "", n / 64; print ",0.85" }')
-sizes=$(awk -v depth="$depth" 'BEGIN {
+sizes=$(awk -v depth="$depth" -v streams="${STREAMS:-1}" '
+function draw(least, most) { state = state * 16807 % 2147483647; return least + state % (most - least + 1) }
+BEGIN {
     state = 1 # a generator of our own: rand() differs from one awk to another
     for (n = 0; n < 100; n++) {
         printf "%s--sizes ", n ? " " : ""
         for (width = 16; width <= 64; width *= 2) {
-            printf "%s%d,%d", (width > 16) ? "," : "", width, depth
-            for (block = 0; block < depth; block++) {
-                least = int(0.15 * width + 0.5)
-                state = state * 16807 % 2147483647
-                printf ",%d", least + state % (width - least + 1)
-            }
+            printf "%s%d,%d", (width > 16) ? "," : "", streams < 1 ? draw(int(streams * width + 0.5), width) : width, depth
+            for (block = 0; block < depth; block++)
+                printf ",%d", draw(int(0.15 * width + 0.5), width)
         }
     }
 }')
@@ -62,10 +62,19 @@ sizes=$(awk -v depth="$depth" 'BEGIN {
     --gamma "$gammas" $sizes --threads "${THREADS:-0}" --results "$name.jsonl"
 
 # Depths below the full one, the same in each stage, at four compressions.
-[ -n "${DEPTHS:-}" ] || exit 0
-for blocks in $(seq "$DEPTHS" "$((depth - 1))"); do
+for blocks in $([ -z "${DEPTHS:-}" ] || seq "$DEPTHS" "$((depth - 1))"); do
     # shellcheck disable=SC2086
     [ -s "$name-depth$blocks.jsonl" ] || "$neumeta" evaluate "$name.safetensors" --data "$data" $images $held_out \
         --split "$split" --gamma 0,0.25,0.5,0.75 --size "layer*.depth=$blocks" --threads "${THREADS:-0}" \
         --results "$name-depth$blocks.jsonl"
+done
+
+# Streams, the same share in each stage, from full to the narrowest in four steps, at five compressions.
+for step in $([ -z "${STREAMS:-}" ] || seq 1 4); do
+    share=$(awk -v least="$STREAMS" -v step="$step" 'BEGIN { printf "%g", 1 - (1 - least) * step / 4 }')
+    widths=$(awk -v share="$share" 'BEGIN { for (stage = 1; stage <= 3; stage++)
+        printf " --size layer%d.stream=%d", stage, int(8 * 2 ^ stage * share + 0.5) }')
+    # shellcheck disable=SC2086
+    [ -s "$name-stream$share.jsonl" ] || "$neumeta" evaluate "$name.safetensors" --data "$data" $images $held_out \
+        --split "$split" --gamma 0,0.25,0.5,0.75,0.85 $widths --threads "${THREADS:-0}" --results "$name-stream$share.jsonl"
 done
