@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Tables of full-network.md from what full-network.sh and individual.sh left.
 
-    docs/results/full-network.py MANIFOLD.jsonl [GAMMA=INDIVIDUAL.jsonl]... [DEPTH.jsonl]...
+    docs/results/full-network.py MANIFOLD.jsonl [GAMMA=INDIVIDUAL.jsonl]... [DEPTH.jsonl | STREAM.jsonl]...
 
 Prints, as Markdown: the manifold beside individual networks; how its 100 random sizes compare with uniform
-sizes of equal multiply-adds; the largest step between neighbouring widths; and what it has at other depths.
+sizes of equal multiply-adds; the largest step between neighbouring widths; and what it has at other depths and with narrower streams.
 """
 import json
 import statistics
@@ -59,14 +59,27 @@ def steps(uniform):
           f"{above} of {len(pairs)} above 0.5.")
 
 
-def depths(full, paths):
-    gammas = (0, 0.25, 0.5, 0.75)
-    print("| layers | multiply-adds | " + " | ".join(f"gamma {100 * gamma:g} %" for gamma in gammas) + " |")
+def ladder(full, sets, gammas, what, name_of):
+    """One line for each set of rows at these gammas, and one for the full sizes."""
+    print(f"| {what} | multiply-adds | " + " | ".join(f"gamma {100 * gamma:g} %" for gamma in gammas) + " |")
     print("| --- " * (len(gammas) + 2) + "|")
-    for rows in [rows_of(path) for path in paths] + [[full[gamma] for gamma in gammas]]:
-        layers = 6 * rows[0]["sizes"]["layer1.depth"] + 2
-        print(f"| {layers} | {rows[0]['multiply_adds'] / 1e6:.2f} M | "
+    for rows in sorted(sets + [[full[gamma] for gamma in gammas]], key=lambda rows: rows[0]["multiply_adds"]):
+        print(f"| {name_of(rows[0]['sizes'])} | {rows[0]['multiply_adds'] / 1e6:.2f} M | "
               + " | ".join(f"{percent(row):.2f}" for row in rows) + " |")
+
+
+def others_of(full, paths):
+    full_stream = full[0]["sizes"]["layer3.stream"]
+    sets = [rows_of(path) for path in paths]
+    shallow = [rows for rows in sets if rows[0]["sizes"]["layer3.stream"] == full_stream]
+    narrow = [rows for rows in sets if rows[0]["sizes"]["layer3.stream"] < full_stream]
+    if shallow:
+        print()
+        ladder(full, shallow, (0, 0.25, 0.5, 0.75), "layers", lambda sizes: 6 * sizes["layer1.depth"] + 2)
+    if narrow:
+        print()
+        ladder(full, narrow, (0, 0.25, 0.5, 0.75, 0.85), "streams",
+               lambda sizes: ", ".join(str(sizes[f"layer{stage}.stream"]) for stage in (1, 2, 3)))
 
 
 def main():
@@ -83,10 +96,7 @@ def main():
     if others:
         random_sizes(uniform, others)
     steps(uniform)
-    shallow = [argument for argument in sys.argv[2:] if "=" not in argument]
-    if shallow:
-        print()
-        depths(uniform, shallow)
+    others_of(uniform, [argument for argument in sys.argv[2:] if "=" not in argument])
 
 
 main()
