@@ -411,7 +411,7 @@ NEUMETA_API neumeta_status neumeta_options_set_ints(neumeta_options *options, in
 /** For keys of type REALS; the `count` values, 1 to 16,384, are copied; NaN is refused. */
 NEUMETA_API neumeta_status neumeta_options_set_reals(neumeta_options *options, int32_t key,
                                                      const double *values, int64_t count);
-/** Set any key from text: `name` as neumeta_key_name() tells it, case and '-' or '_' ignored; lists
+/** Set any key from text: `name` as neumeta_key_name() tells it, case ignored, '-' for '_'; lists
  *  are separated by commas. For command lines and settings files. */
 NEUMETA_API neumeta_status neumeta_options_parse(neumeta_options *options, const char *name,
                                                  const char *value);
@@ -698,8 +698,8 @@ NEUMETA_API neumeta_status neumeta_network_calibrate(neumeta_network *network,
 NEUMETA_API neumeta_status neumeta_network_share(const neumeta_network *network,
                                                  neumeta_context *context, neumeta_network **copy);
 /** Write all tensors as safetensors, atomically: after a failure (NEUMETA_ERR_IO) an older file of
- *  this name is as it was. neumeta_network_load() reads it; so does any other reader of the
- *  format. */
+ *  this name is as it was, unless the message says that only its folder could not be flushed.
+ *  neumeta_network_load() reads it; so does any other reader of the format. */
 NEUMETA_API neumeta_status neumeta_network_save(const neumeta_network *network, const char *path);
 /** The same in fewer bits: what is loaded again is what rounding left.
  *  @param options  STORAGE; NULL: as neumeta_network_save().

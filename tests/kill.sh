@@ -76,6 +76,7 @@ for pause in $(awk -v seed="$seed" -v rounds="$rounds" -v longest=$longest \
 done
 [ "$round" -eq "$rounds" ] || lost "only so many rounds"
 train "$neumeta" || lost "the last training did not end"
-[ ! -e $output ] || cmp whole.safetensors $output || lost "the last result is another one"
+cmp whole.safetensors $output || lost "the last result is another one"
+[ "$killed" -gt 0 ] || lost "nothing was ever killed"
 echo "kill: $round rounds, $killed killed, $writing of them while writing a file;" \
     "$((ended + 1)) trainings ended as undisturbed, none lost"

@@ -46,7 +46,6 @@ static neumeta_status need_front(const nmi_manifold *manifold)
 neumeta_status neumeta_manifold_front_origin(const neumeta_manifold *manifold, int64_t *items,
                                              const char **kernels)
 {
-    NMI_API_CLEAR(kernels);
     nmi_context *ctx = nmi_api_context(manifold);
     neumeta_status status = nmi_api_begin(ctx);
     if (status != NEUMETA_OK)

@@ -51,7 +51,7 @@ neumeta_status neumeta_context_create(neumeta_alloc_fn allocate, neumeta_release
     if (context == NULL)
         return NEUMETA_ERR_ARGUMENT;
     neumeta_status status = nmi_context_create(allocate, release, user, context);
-    return status == NEUMETA_OK ? nmi_kernels_choose(*context, "auto") : status;
+    return status == NEUMETA_OK ? nmi_kernels_choose(*context, 1, "auto") : status;
 }
 
 void neumeta_context_free(neumeta_context *context)
@@ -114,7 +114,7 @@ neumeta_status neumeta_context_set_kernels(neumeta_context *context, const char 
     if (status != NEUMETA_OK)
         return status;
     if ((status = NMI_API_NEED(context, name)) == NEUMETA_OK)
-        status = nmi_kernels_choose(context, name);
+        status = nmi_kernels_choose(context, 2, name); /* its maker's reference and this call's */
     return nmi_api_end(context, status);
 }
 

@@ -206,6 +206,7 @@ neumeta_status neumeta_network_share(const neumeta_network *network, neumeta_con
         } else if (!nmi_enter(context)) {
             status = nmi_fail(own, NEUMETA_ERR_STATE, "the other context is in use");
         } else {
+            nmi_context_retain(context); /* which nmi_api_end() lets go of */
             context->message[0] = '\0';
             status = nmi_network_share(network, context, copy);
             if (status != NEUMETA_OK)

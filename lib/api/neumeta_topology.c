@@ -156,7 +156,6 @@ neumeta_status neumeta_topology_axis(const neumeta_topology *topology, int32_t a
                                      const char **name, int32_t *kind, int64_t *min, int64_t *max,
                                      int64_t *step)
 {
-    NMI_API_CLEAR(name);
     nmi_context *context = nmi_api_context(topology);
     neumeta_status status = nmi_api_begin(context);
     if (status != NEUMETA_OK)

@@ -59,16 +59,21 @@ static inline neumeta_status nmi_api_begin(nmi_context *context)
         return NEUMETA_ERR_ARGUMENT;
     if (!nmi_enter(context))
         return NEUMETA_ERR_STATE;
+    nmi_context_retain(context); /* a callback may let go of the last handle */
     context->message[0] = '\0';
     return NEUMETA_OK;
 }
 
-/* Logs a failure, gives the context back and returns `status`. */
+/* Logs a failure, gives the context back and returns `status`. What was tried on the way to a
+ * success and failed is no failure of the call. */
 static inline neumeta_status nmi_api_end(nmi_context *context, neumeta_status status)
 {
     if (status < 0)
         nmi_log(context, NEUMETA_LOG_ERROR, "%s", context->message);
+    else
+        context->message[0] = '\0';
     nmi_leave(context);
+    nmi_context_release(context);
     return status;
 }
 

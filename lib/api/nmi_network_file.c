@@ -3,10 +3,13 @@
 #include "nmi_network_file.h"
 
 #include "nmi_archive.h"
+#include "nmi_number.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+#define META_SIZES "neumeta.sizes"
 
 enum { SHAPE_TEXT = 192 };
 
@@ -124,6 +127,13 @@ static neumeta_status match_names(const reader *r, const char *map)
     return check_rules_used(r->context, map, used);
 }
 
+/* Sizes that the file's tensors show are its own fault. */
+static neumeta_status blame_file(neumeta_status status)
+{
+    return status == NEUMETA_ERR_ARGUMENT || status == NEUMETA_ERR_SHAPE ? NEUMETA_ERR_FORMAT
+                                                                         : status;
+}
+
 /* --- sizes ----------------------------------------------------------------------------------- */
 
 /* "[16, 3, 3, 3]" */
@@ -228,21 +238,54 @@ static void infer_from_reader(const reader *r, int32_t axis, nmi_shape *shapes)
     }
 }
 
+static int32_t count_unknown(const reader *r)
+{
+    int32_t count = 0;
+    for (int32_t a = 0; a < r->topology->axis_count; a++)
+        count += !r->known[a] && r->topology->axes[a].kind == NEUMETA_AXIS_WIDTH;
+    return count;
+}
+
+/* Each width that is found may show others. */
 static neumeta_status infer_from_readers(const reader *r)
 {
-    nmi_shape *shapes = NULL;
-    for (int32_t a = 0; a < r->topology->axis_count; a++) {
-        const nmi_axis *axis = &r->topology->axes[a];
-        if (r->known[a] || axis->kind != NEUMETA_AXIS_WIDTH)
-            continue;
-        if (shapes == NULL)
-            shapes = nmi_alloc_array(r->context, r->topology->node_count, sizeof *shapes);
-        if (shapes == NULL)
-            return NEUMETA_ERR_MEMORY;
-        infer_from_reader(r, a, shapes);
+    int32_t left = count_unknown(r), before = left + 1;
+    nmi_shape *shapes =
+        left > 0 ? nmi_alloc_array(r->context, r->topology->node_count, sizeof *shapes) : NULL;
+    if (left > 0 && shapes == NULL)
+        return NEUMETA_ERR_MEMORY;
+    while (left > 0 && left < before) {
+        before = left;
+        for (int32_t a = 0; a < r->topology->axis_count; a++)
+            if (!r->known[a] && r->topology->axes[a].kind == NEUMETA_AXIS_WIDTH)
+                infer_from_reader(r, a, shapes);
+        left = count_unknown(r);
     }
     nmi_free(r->context, shapes);
     return NEUMETA_OK;
+}
+
+static bool has_size(const nmi_axis *axis, int64_t size)
+{
+    return size >= axis->min && size <= axis->max && (size - axis->min) % axis->step == 0;
+}
+
+/* Widths that no tensor shows are as the file notes them, if it does for such a topology. */
+static void take_noted(const reader *r)
+{
+    const nmi_topology *topology = r->topology;
+    const char *text = nmi_safetensors_text(r->file, META_SIZES);
+    for (int32_t a = 0; a < topology->axis_count && text != NULL; a++) {
+        const char *end = strchr(text, ',');
+        const size_t length = end != NULL ? (size_t)(end - text) : strlen(text);
+        int64_t size;
+        if (!nmi_number_int(text, length, &size))
+            return;
+        if (!r->known[a] && topology->axes[a].kind == NEUMETA_AXIS_WIDTH &&
+            has_size(&topology->axes[a], size))
+            r->sizes[a] = size;
+        text = end != NULL ? end + 1 : NULL;
+    }
 }
 
 static neumeta_status infer_sizes(const reader *r)
@@ -256,8 +299,10 @@ static neumeta_status infer_sizes(const reader *r)
             status = infer_width(r, axis);
     if (status == NEUMETA_OK)
         status = infer_from_readers(r);
-    if (status == NEUMETA_OK)
-        status = nmi_graph_check_sizes(r->topology, r->sizes, r->topology->axis_count);
+    if (status == NEUMETA_OK) {
+        take_noted(r);
+        status = blame_file(nmi_graph_check_sizes(r->topology, r->sizes, r->topology->axis_count));
+    }
     return status;
 }
 
@@ -292,7 +337,7 @@ static neumeta_status check_tensors(const reader *r)
     nmi_shape *shapes = nmi_alloc_array(r->context, r->topology->node_count, sizeof *shapes);
     if (shapes == NULL)
         return NEUMETA_ERR_MEMORY;
-    neumeta_status status = nmi_graph_shapes(r->topology, r->sizes, shapes);
+    neumeta_status status = blame_file(nmi_graph_shapes(r->topology, r->sizes, shapes));
     for (int32_t t = 0; t < r->topology->tensor_count && status == NEUMETA_OK; t++) {
         int64_t dims[4];
         const int32_t rank = nmi_graph_tensor_dims(r->topology, r->sizes, shapes, t, dims);
@@ -356,6 +401,24 @@ neumeta_status nmi_network_read(nmi_topology *topology, const nmi_safetensors *f
     return status;
 }
 
+/* For readers that cannot tell them all from the tensors. */
+static neumeta_status note_sizes(const nmi_network *network, nmi_safetensors_writer *writer)
+{
+    enum { DIGITS = 24 };
+    const int32_t axes = network->topology->axis_count;
+    char *text = nmi_alloc_array(network->object.context, (int64_t)axes + 1, DIGITS);
+    if (text == NULL)
+        return NEUMETA_ERR_MEMORY;
+    size_t length = 0;
+    text[0] = '\0';
+    for (int32_t a = 0; a < axes; a++)
+        length += (size_t)snprintf(text + length, DIGITS, "%s%" PRId64, a > 0 ? "," : "",
+                                   network->sizes[a]);
+    const neumeta_status status = nmi_safetensors_add_text(writer, META_SIZES, text);
+    nmi_free(network->object.context, text);
+    return status;
+}
+
 neumeta_status nmi_network_write(const nmi_network *network, const char *path,
                                  const nmi_options *options)
 {
@@ -369,6 +432,8 @@ neumeta_status nmi_network_write(const nmi_network *network, const char *path,
                           "STORAGE i8 is for manifolds; networks are of f32, f16 or bf16");
     if (status == NEUMETA_OK)
         status = nmi_archive_create(context, NMI_KIND_NETWORK, &writer);
+    if (status == NEUMETA_OK)
+        status = note_sizes(network, writer);
     for (int32_t t = 0; t < topology->tensor_count && status == NEUMETA_OK; t++) {
         const nmi_tensor *tensor = &network->tensors[t];
         if (tensor->rank > 0)

@@ -11,8 +11,8 @@
 #include <string.h>
 
 enum {
-    UNIFORM = 64, /* compressions that stand in for a front */
-    STEPS = 64,   /* of the way from one entry to the next */
+    UNIFORM = 64,  /* compressions that stand in for a front */
+    STEPS = 64,    /* of the way from one entry to the next */
     ATTEMPTS = 3,  /* least number of measurements, however long they take */
     MEASURED = 16, /* most entries that are measured, and the quickest */
     TRIALS = 4096, /* sizes tried to fill what a bound leaves */
@@ -392,8 +392,21 @@ neumeta_status nmi_budget_fit(const nmi_manifold *manifold, const nmi_options *o
         status = make_uniform(manifold, &uniform);
         f.front = uniform;
     }
+    const int32_t axes = manifold->topology->axis_count;
+    int64_t *found =
+        nmi_alloc_array(context, axes, sizeof *found); /* `sizes` only if all goes well */
+    double found_score = 0, found_latency = 0;
+    if (status == NEUMETA_OK && found == NULL)
+        status = NEUMETA_ERR_MEMORY;
     if (status == NEUMETA_OK)
-        status = fit_front(&f, manifold->topology, uniform == NULL, sizes, score, latency);
+        status =
+            fit_front(&f, manifold->topology, uniform == NULL, found, &found_score, &found_latency);
+    if (status == NEUMETA_OK) {
+        memcpy(sizes, found, (size_t)axes * sizeof *sizes);
+        *score = found_score;
+        *latency = found_latency;
+    }
+    nmi_free(context, found);
     nmi_front_free(uniform);
     return status;
 }

@@ -53,6 +53,24 @@ static int open_retrying(const char *path, int flags, mode_t mode)
     return descriptor;
 }
 
+static int stat_retrying(const char *path, struct stat *status)
+{
+    int result;
+    do {
+        result = stat(path, status);
+    } while (result < 0 && errno == EINTR);
+    return result;
+}
+
+static ssize_t readlink_retrying(const char *path, char *target, size_t size)
+{
+    ssize_t length;
+    do {
+        length = readlink(path, target, size);
+    } while (length < 0 && errno == EINTR);
+    return length;
+}
+
 static int sync_retrying(int descriptor)
 {
     int result;
@@ -130,6 +148,13 @@ done:
 
 /* --- writing --- */
 
+/* Whether a name leads to nothing, as far as can be told; a file system that fails tells nothing.
+ */
+static bool is_absent(int error)
+{
+    return error == ENOENT || error == ENOTDIR;
+}
+
 /* What a symbolic link leads to, as seen from its folder: `target` if that is absolute. */
 static char *join_link(nmi_context *context, const char *link, const char *target)
 {
@@ -151,9 +176,11 @@ static neumeta_status follow_links(nmi_file_writer *writer, const char *path)
     neumeta_status status = target != NULL ? NEUMETA_OK : NEUMETA_ERR_MEMORY;
     writer->path = nmi_text_copy(context, path);
     for (int32_t i = 0; status == NEUMETA_OK && writer->path != NULL; i++) {
-        const ssize_t length = readlink(writer->path, target, LINK_LENGTH - 1);
+        const ssize_t length = readlink_retrying(writer->path, target, LINK_LENGTH - 1);
+        if (length < 0 && errno != EINVAL && !is_absent(errno))
+            status = fail_system(context, "write", path, errno);
         if (length < 0)
-            break; /* no link; what else is wrong shows when the file is made */
+            break; /* no link */
         if (i == LINKS_MAXIMUM) {
             status = fail_system(context, "write", path, ELOOP);
             break;
@@ -202,9 +229,11 @@ static neumeta_status open_temporary(nmi_file_writer *writer, mode_t mode)
 neumeta_status nmi_file_writer_create(nmi_context *context, const char *path, nmi_file_writer **out)
 {
     struct stat target;
-    const bool replaces = stat(path, &target) == 0;
+    const bool replaces = stat_retrying(path, &target) == 0;
     const mode_t mode = replaces ? target.st_mode & 0777 : 0666;
     *out = NULL;
+    if (!replaces && !is_absent(errno))
+        return fail_system(context, "write", path, errno);
     if (replaces && !S_ISREG(target.st_mode))
         return nmi_fail(context, NEUMETA_ERR_IO, "cannot write '%s': it is not a regular file",
                         path);

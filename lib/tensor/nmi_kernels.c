@@ -128,14 +128,14 @@ static neumeta_status refuse(nmi_context *context, neumeta_status status, const 
                     name, offered);
 }
 
-neumeta_status nmi_kernels_choose(nmi_context *context, const char *name)
+neumeta_status nmi_kernels_choose(nmi_context *context, int32_t held, const char *name)
 {
     const bool automatic = strcmp(name, "auto") == 0;
     const nmi_kernels *chosen = automatic ? nmi_kernels_best() : nmi_kernels_named(name);
     if (chosen == NULL)
         return refuse(context,
                       find_level(name) >= 0 ? NEUMETA_ERR_UNSUPPORTED : NEUMETA_ERR_ARGUMENT, name);
-    if (atomic_load(&context->references) > 1)
+    if (atomic_load(&context->references) > held)
         return nmi_fail(context, NEUMETA_ERR_STATE,
                         "kernels are chosen before anything is made from the context: free its "
                         "handles first");

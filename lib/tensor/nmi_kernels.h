@@ -250,8 +250,8 @@ typedef struct nmi_kernels {
      * ReLU (y > 0), ELU (y > 0 ? 1 : y + 1). dx may be dy. */
     void (*activate_backward)(int32_t activation, int64_t count, const float *y, const float *dy,
                               float *dx);
-    /* Back through s z, z = act(v): dv = s * g * act'(.), which may be g; returns the gradient of s,
-     * the sum of g z. */
+    /* Back through s z, z = act(v): dv = s * g * act'(.), which may be g; returns the gradient of
+     * s, the sum of g z. */
     double (*branch_backward)(int32_t activation, int64_t count, float s, const float *z,
                               const float *g, float *dv);
     /* y[i] += a * x[i] */
@@ -279,8 +279,9 @@ const nmi_kernels *nmi_kernels_named(const char *name);
 const nmi_kernels *nmi_kernels_best(void);
 /* Gives the context the level of that name, or the best one for "auto". Fails with
  * NEUMETA_ERR_ARGUMENT for an unknown name, NEUMETA_ERR_UNSUPPORTED for a level that is not here,
- * and NEUMETA_ERR_STATE while the context has handles, since they may hold packed matrices. */
-neumeta_status nmi_kernels_choose(nmi_context *context, const char *name);
+ * and NEUMETA_ERR_STATE while anything but `held` references holds the context: handles, which may
+ * have packed matrices. */
+neumeta_status nmi_kernels_choose(nmi_context *context, int32_t held, const char *name);
 
 /*
  * A packed matrix [K][columns]: panels of `panel` columns one after another, within a panel K

@@ -148,10 +148,11 @@ static neumeta_status fit_functions(parts *c, double *error)
     neumeta_status status = nmi_statistics_fit(c->statistics, &c->samples, LEAVE);
     if (status != NEUMETA_OK)
         return status;
-    *error = nmi_statistics_error(c->statistics, &c->samples, LEAVE);
+    const double left_out = nmi_statistics_error(c->statistics, &c->samples, LEAVE);
     status = nmi_statistics_fit(c->statistics, &c->samples, 0);
     if (status != NEUMETA_OK)
         return status;
+    *error = left_out;
     nmi_manifold_forget_statistics(c->manifold);
     c->manifold->statistics = c->statistics;
     c->statistics = NULL;

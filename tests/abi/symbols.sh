@@ -12,6 +12,12 @@ export LC_ALL=C
 check=$1
 file=$2
 
+# Of the tools at the heads of pipes below, failures would be lost.
+for tool in nm 'size -A' 'objdump -f'; do
+    # shellcheck disable=SC2086 # a tool and its option
+    $tool "$file" >/dev/null
+done
+
 case $check in
 exports)
     nm -D --defined-only "$file" | awk '$2 != "A" { sub(/@.*/, "", $NF); print $NF }' | sort >exports.found

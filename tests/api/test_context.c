@@ -277,6 +277,30 @@ START_TEST(a_context_in_use_refuses_calls_but_not_frees)
 }
 END_TEST
 
+/* Frees all there is, while the call that failed has its context to leave. */
+static void free_all(void *user, int32_t level, const char *message)
+{
+    misuse *self = user;
+    (void)level;
+    (void)message;
+    neumeta_options_free(self->options);
+    neumeta_context_free(self->context);
+}
+
+START_TEST(a_log_callback_may_free_everything)
+{
+    test_allocator allocator = {0};
+    misuse self = {0};
+    ck_assert_int_eq(neumeta_context_create(test_allocate, test_release, &allocator, &self.context),
+                     NEUMETA_OK);
+    assert_ok(self.context, neumeta_options_create(self.context, &self.options));
+    assert_ok(self.context,
+              neumeta_context_set_log(self.context, free_all, &self, NEUMETA_LOG_ERROR));
+    ck_assert_int_eq(neumeta_options_set_int(self.options, 12345, 1), NEUMETA_ERR_ARGUMENT);
+    ck_assert_int_eq(allocator.blocks, 0);
+}
+END_TEST
+
 static void *set_often(void *argument)
 {
     neumeta_context *context = argument;
@@ -359,6 +383,7 @@ int main(void)
     tcase_add_test(all, every_setter_reaches_the_options);
     tcase_add_test(all, all_keys_can_be_walked);
     tcase_add_test(all, a_context_in_use_refuses_calls_but_not_frees);
+    tcase_add_test(all, a_log_callback_may_free_everything);
     tcase_add_test(all, two_threads_on_one_context_do_no_harm);
     tcase_add_test(all, every_refused_allocation_is_reported_and_nothing_leaks);
     suite_add_tcase(suite, all);

@@ -161,6 +161,77 @@ START_TEST(the_width_of_a_shortcut_is_found)
 }
 END_TEST
 
+static int32_t add(const faults *f, neumeta_topology *topology, const char *name, int32_t op,
+                   const int32_t *inputs, int32_t count, int32_t axis)
+{
+    int32_t node = -1;
+    assert_ok(f->context,
+              neumeta_topology_add_node(topology, name, op, inputs, count, axis, NULL, &node));
+    return node;
+}
+
+/* Convolutions of two shortcuts, side by side, and of the second alone; or, without them, a
+ * shortcut as the output, which nothing reads. `swapped`: the second one's axis is made first. */
+static neumeta_topology *make_shortcuts(const faults *f, bool read, bool swapped, int32_t axes[2])
+{
+    neumeta_topology *topology = NULL;
+    int32_t out;
+    assert_ok(f->context, neumeta_topology_create(f->context, &topology));
+    for (int i = 0; i < 2; i++)
+        assert_ok(f->context,
+                  neumeta_topology_add_axis(topology, i == 0 ? "first" : "second",
+                                            NEUMETA_AXIS_WIDTH, 4, 8, 1, &axes[i ^ swapped]));
+    assert_ok(f->context,
+              neumeta_topology_add_axis(topology, "out", NEUMETA_AXIS_WIDTH, 2, 2, 1, &out));
+    int32_t n = add(f, topology, "input", NEUMETA_OP_INPUT, NULL, 0, -1);
+    assert_ok(f->context, neumeta_topology_begin_block(topology, "block"));
+    const int32_t both[] = {add(f, topology, "a", NEUMETA_OP_SHORTCUT, &n, 1, axes[0]),
+                            add(f, topology, "b", NEUMETA_OP_SHORTCUT, &n, 1, axes[1])};
+    if (read) {
+        n = add(f, topology, "beside", NEUMETA_OP_CONCAT, both, 2, -1);
+        const int32_t sums[] = {add(f, topology, "wide", NEUMETA_OP_CONV, &n, 1, out),
+                                add(f, topology, "narrow", NEUMETA_OP_CONV, &both[1], 1, out)};
+        n = add(f, topology, "sum", NEUMETA_OP_ADD, sums, 2, -1);
+    } else {
+        n = add(f, topology, "alone", NEUMETA_OP_CONV, &n, 1, out);
+        n = add(f, topology, "end", NEUMETA_OP_SHORTCUT, &n, 1, axes[0]);
+    }
+    assert_ok(f->context, neumeta_topology_seal(topology, n));
+    return topology;
+}
+
+/* In any order, and where no tensor tells it: `_i` bit 0 swaps the axes, bit 1 takes the readers
+ * away. */
+START_TEST(a_network_comes_back_at_its_sizes)
+{
+    faults *f = fault_start(0);
+    int32_t axes[2];
+    neumeta_topology *topology = make_shortcuts(f, (_i & 2) == 0, (_i & 1) != 0, axes);
+    fault_folder(f);
+    for (int64_t first = 4; first <= 8; first += 2)
+        for (int64_t second = 5; second <= 8; second += 3) {
+            neumeta_network *network = NULL, *loaded = NULL;
+            uint8_t prints[2][NEUMETA_FINGERPRINT_BYTES];
+            int64_t sizes[3] = {0, 0, 2}, found[3];
+            sizes[axes[0]] = first;
+            sizes[axes[1]] = second;
+            assert_ok(f->context, neumeta_network_create(topology, sizes, 3, &network));
+            assert_ok(f->context, neumeta_network_save(network, f->path));
+            assert_ok(f->context, neumeta_network_load(topology, f->path, NULL, &loaded));
+            assert_ok(f->context, neumeta_network_sizes(loaded, found, 3));
+            ck_assert_mem_eq(found, sizes, sizeof sizes);
+            assert_ok(f->context,
+                      neumeta_network_fingerprint(network, prints[0], sizeof prints[0]));
+            assert_ok(f->context, neumeta_network_fingerprint(loaded, prints[1], sizeof prints[1]));
+            ck_assert_mem_eq(prints[0], prints[1], sizeof prints[0]);
+            neumeta_network_free(network);
+            neumeta_network_free(loaded);
+        }
+    neumeta_topology_free(topology);
+    fault_free(f);
+}
+END_TEST
+
 START_TEST(name_maps_are_checked)
 {
     static const struct {
@@ -757,6 +828,7 @@ int main(void)
     TCase *cases = tcase_create("faults");
     tcase_add_test(cases, network_files_with_the_wrong_tensors_are_refused_by_name);
     tcase_add_test(cases, the_width_of_a_shortcut_is_found);
+    tcase_add_loop_test(cases, a_network_comes_back_at_its_sizes, 0, 4);
     tcase_add_test(cases, name_maps_are_checked);
     tcase_add_loop_test(cases, truncated_files_are_refused, 0, KINDS);
     tcase_add_loop_test(cases, flipped_bits_are_refused_or_harmless, 0, KINDS);

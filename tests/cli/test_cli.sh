@@ -271,7 +271,7 @@ gives 0 "a training with --smooth" train $tiny --epochs 0.1 --batch 20 --smooth 
 passes "leaves nothing of its own" test ! -e m.st.checkpoint -a ! -e m.st.checkpoint.reference
 
 gives 0 "evaluation" evaluate whole.safetensors $tiny --split test --json --results rows.jsonl
-passes "it learned" test "$(member out 1 accuracy | cut -c 1-3)" != 0.1
+passes "it learned" awk -v got="$(member out 1 accuracy)" 'BEGIN { exit !(got > 0.2) }'
 passes "results file equals output" cmp out rows.jsonl
 gives 0 "evaluation as a table" evaluate whole.safetensors $tiny --split held-out
 prints "accuracy %"

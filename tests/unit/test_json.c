@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The reader of JSON: what it tightens, what it refuses, and the walk through the rest. */
+#include "nmi_json.h"
 #include "nmi_json_read.h"
 #include "nmi_test.h"
 
@@ -169,6 +170,39 @@ START_TEST(depth_and_length_have_limits)
 }
 END_TEST
 
+/* What is hashed must have the same digits whatever library prints the rest. */
+START_TEST(reals_have_17_digits)
+{
+    static const struct {
+        double value;
+        const char *text;
+    } cases[] = {
+        {0, "0.0"},
+        {-0.0, "-0.0"},
+        {3, "3.0"},
+        {0.5, "0.5"},
+        {1e15, "1000000000000000.0"},
+        {1e22, "1e22"},
+        {-2.5e-7, "-2.4999999999999999e-7"},
+        {0.1, "0.10000000000000001"},
+        {0.70710678118654757, "0.70710678118654757"},
+        {1.7976931348623157e308, "1.7976931348623157e308"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *list = json_pack("[f, {s: i}]", cases[i].value, "\"", 7);
+        char *text = NULL, expected[64];
+        size_t size = 0;
+        ck_assert_ptr_nonnull(list);
+        assert_ok(context, nmi_json_print(context, list, &text, &size));
+        snprintf(expected, sizeof expected, "[%s,{\"\\\"\":7}]", cases[i].text);
+        ck_assert_str_eq(text, expected);
+        ck_assert_uint_eq(size, strlen(text));
+        nmi_free(context, text);
+        json_decref(list);
+    }
+}
+END_TEST
+
 START_TEST(values_are_found_and_told_apart)
 {
     const char *root;
@@ -234,6 +268,7 @@ int main(void)
     tcase_add_loop_test(reading, what_is_not_json_is_refused, 0, sizeof refused / sizeof *refused);
     tcase_add_test(reading, a_zero_is_no_character);
     tcase_add_test(reading, depth_and_length_have_limits);
+    tcase_add_test(reading, reals_have_17_digits);
     tcase_add_test(reading, values_are_found_and_told_apart);
     tcase_add_test(reading, a_walk_meets_every_item);
     suite_add_tcase(suite, reading);
