@@ -51,10 +51,9 @@ static void emit_real(printer *p, double value)
             digits[i] = '.'; /* whatever the locale has */
         if (!exponent)
             continue;
-        size_t from = i + 1, to = i + 1; /* "e+07" is "e7", "e-07" is "e-7" */
-        if (digits[from] == '-')
-            to++;
-        from += digits[from] == '-' || digits[from] == '+';
+        size_t to = i + 1; /* "e+07" is "e7", "e-07" is "e-7" */
+        to += digits[to] == '-';
+        size_t from = to + (digits[to] == '+');
         while (digits[from] == '0' && from + 1 < length)
             from++;
         memmove(digits + to, digits + from, length - from);
