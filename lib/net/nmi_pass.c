@@ -27,7 +27,7 @@ static const nmi_step *step_of(const nmi_pass *pass, int32_t end)
     return &pass->steps.steps[low];
 }
 
-/* The stretch in which a node is computed. */
+/* The stretch of the step that ends in a node. */
 static int64_t stretch_of(const nmi_pass *pass, int32_t node)
 {
     return pass->stretch[step_of(pass, node) - pass->steps.steps];
@@ -70,7 +70,7 @@ static bool is_passing(const nmi_pass *pass, const nmi_step *step)
         return false;
     const int32_t op = pass->topology->nodes[reader].op;
     return (op == NEUMETA_OP_CONV || op == NEUMETA_OP_LINEAR) &&
-           stretch_of(pass, reader) == stretch_of(pass, step->end) &&
+           stretch_of(pass, pass->steps.end[reader]) == stretch_of(pass, step->end) &&
            reads_alone(pass, reader, step->end);
 }
 
