@@ -238,6 +238,9 @@ extern const cli_keys cli_data_keys[];
  * follow `data` unless it is NULL. */
 int cli_network(const cli *c, const cli_data *data, const char *option, const char *path,
                 neumeta_network **network);
+extern const cli_keys cli_norm_keys[];   /* of the replacement of norms */
+extern const cli_keys cli_smooth_keys[]; /* of smoothing */
+
 /* CLI_USAGE if the command line has one of the settings, which need something else to be said. */
 int cli_refuse_keys(const cli *c, const cli_keys *keys, const char *needed);
 /* CLI_USAGE if options are given that describe the topology of a network file. */

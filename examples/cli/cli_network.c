@@ -6,11 +6,11 @@
 
 static const cli_keys builtin_keys[] = {{NEUMETA_KEY_CLASSES, NEUMETA_KEY_SHORTCUT}, {0, 0}};
 static const cli_keys loading_keys[] = {{NEUMETA_KEY_NAME_MAP, NEUMETA_KEY_NAME_MAP}, {0, 0}};
-static const cli_keys norm_keys[] = {{NEUMETA_KEY_RESIDUAL_SCALE, NEUMETA_KEY_RESIDUAL_LEARNED},
-                                     {NEUMETA_KEY_GROUP_CHANNELS, NEUMETA_KEY_GROUP_CHANNELS},
-                                     {0, 0}};
-static const cli_keys smooth_keys[] = {{NEUMETA_KEY_SMOOTH_SOLVER, NEUMETA_KEY_SMOOTH_TIME_LIMIT},
-                                       {0, 0}};
+const cli_keys cli_norm_keys[] = {{NEUMETA_KEY_RESIDUAL_SCALE, NEUMETA_KEY_RESIDUAL_LEARNED},
+                                  {NEUMETA_KEY_GROUP_CHANNELS, NEUMETA_KEY_GROUP_CHANNELS},
+                                  {0, 0}};
+const cli_keys cli_smooth_keys[] = {{NEUMETA_KEY_SMOOTH_SOLVER, NEUMETA_KEY_SMOOTH_TIME_LIMIT},
+                                    {0, 0}};
 static const cli_keys sampling_keys[] = {{NEUMETA_KEY_SAMPLES, NEUMETA_KEY_NOISE_DRAW},
                                          {NEUMETA_KEY_CLEAN_SAMPLE, NEUMETA_KEY_CLEAN_SAMPLE},
                                          {NEUMETA_KEY_PRECISION, NEUMETA_KEY_PRECISION},
@@ -104,7 +104,7 @@ static int open_builtin(const cli *c, const cli_data *data, const char *option, 
 static int replace(const cli *c, neumeta_network *network, int32_t method)
 {
     neumeta_options *options = NULL;
-    int code = cli_settings(c, norm_keys, &options);
+    int code = cli_settings(c, cli_norm_keys, &options);
     if (code == CLI_OK)
         code = cli_check(c, neumeta_network_replace_norm(network, method, options), NULL);
     neumeta_options_free(options);
@@ -176,7 +176,7 @@ int cli_replace_norm(const cli *c, neumeta_network *network)
 int cli_smooth(const cli *c, neumeta_network *network, double *before, double *after)
 {
     neumeta_options *options = NULL;
-    int code = cli_settings(c, smooth_keys, &options);
+    int code = cli_settings(c, cli_smooth_keys, &options);
     if (code == CLI_OK)
         code = cli_check(c, neumeta_network_roughness(network, before), NULL);
     if (code == CLI_OK)
@@ -216,7 +216,7 @@ int cli_refuse_keys(const cli *c, const cli_keys *keys, const char *needed)
 int cli_check_manifold_options(const cli *c)
 {
     static const char *const names[] = {"topology", "norm"};
-    static const cli_keys *const lists[] = {builtin_keys, loading_keys, norm_keys};
+    static const cli_keys *const lists[] = {builtin_keys, loading_keys, cli_norm_keys};
     int code = CLI_OK;
     for (size_t i = 0; i < 2; i++)
         if (cli_flag(c, names[i]))

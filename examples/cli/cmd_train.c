@@ -64,11 +64,6 @@ static const cli_keys manifold_keys[] = {
     {NEUMETA_KEY_INR_EXTENT_OCTAVES, NEUMETA_KEY_INR_EXTENT_OCTAVES},
     {NEUMETA_KEY_MLP_BLOCKS, NEUMETA_KEY_TRUNK_BLOCKS},
     {0, 0}};
-static const cli_keys smooth_keys[] = {{NEUMETA_KEY_SMOOTH_SOLVER, NEUMETA_KEY_SMOOTH_TIME_LIMIT},
-                                       {0, 0}};
-static const cli_keys norm_keys[] = {{NEUMETA_KEY_RESIDUAL_SCALE, NEUMETA_KEY_RESIDUAL_LEARNED},
-                                     {NEUMETA_KEY_GROUP_CHANNELS, NEUMETA_KEY_GROUP_CHANNELS},
-                                     {0, 0}};
 static const cli_keys trainer_keys[] = {
     {NEUMETA_KEY_CHECKPOINT_SECONDS, NEUMETA_KEY_CHECKPOINT_SECONDS}, {0, 0}};
 static const cli_keys calibrating_keys[] = {
@@ -155,9 +150,9 @@ static int check_usage(const cli *c, job *j)
     if (code == CLI_OK)
         code = check_start(c, j);
     if (code == CLI_OK && !cli_flag(c, "smooth"))
-        code = cli_refuse_keys(c, smooth_keys, "--smooth");
+        code = cli_refuse_keys(c, cli_smooth_keys, "--smooth");
     if (code == CLI_OK && !cli_flag(c, "norm") && !cli_flag(c, "replace-norm"))
-        code = cli_refuse_keys(c, norm_keys, "--replace-norm or --norm");
+        code = cli_refuse_keys(c, cli_norm_keys, "--replace-norm or --norm");
     if (code == CLI_OK && cli_flag(c, "teacher-topology") && !cli_flag(c, "teacher"))
         code = cli_usage(c, "--teacher-topology says nothing without --teacher");
     if (code == CLI_OK && sizes_given(c) && (j->manifold_wanted || cli_flag(c, "reference")))

@@ -4,7 +4,6 @@
 #include "nmi_graph.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 /* --- building -------------------------------------------------------------------------------- */
 
@@ -216,16 +215,17 @@ static void tell_shape(const nmi_shape *shape, int64_t *out)
     out[2] = shape->width;
 }
 
-static neumeta_status find_shapes(const nmi_topology *topology, const int64_t *given, int32_t count,
-                                  int64_t *sizes, nmi_shape *shapes)
+/* At the sizes given, or the full ones; `shapes` is the caller's to free, whatever comes of it. */
+static neumeta_status find_shapes(const nmi_topology *topology, const int64_t *sizes, int32_t count,
+                                  nmi_shape **shapes)
 {
-    neumeta_status status = NEUMETA_OK;
-    if (sizes == NULL || shapes == NULL)
-        return NEUMETA_ERR_MEMORY;
-    nmi_graph_full_sizes(topology, sizes);
-    if (given != NULL && (status = nmi_graph_check_sizes(topology, given, count)) == NEUMETA_OK)
-        memcpy(sizes, given, (size_t)count * sizeof *sizes);
-    return status == NEUMETA_OK ? nmi_graph_shapes(topology, sizes, shapes) : status;
+    if (sizes == NULL)
+        return nmi_graph_full_shapes(topology, shapes);
+    const neumeta_status status = nmi_graph_check_sizes(topology, sizes, count);
+    if (status != NEUMETA_OK)
+        return status;
+    *shapes = nmi_alloc_array(topology->object.context, topology->node_count, sizeof **shapes);
+    return *shapes != NULL ? nmi_graph_shapes(topology, sizes, *shapes) : NEUMETA_ERR_MEMORY;
 }
 
 neumeta_status neumeta_topology_shapes(const neumeta_topology *topology, const int64_t *sizes,
@@ -233,19 +233,15 @@ neumeta_status neumeta_topology_shapes(const neumeta_topology *topology, const i
 {
     nmi_context *context = nmi_api_context(topology);
     neumeta_status status = nmi_api_begin(context);
+    nmi_shape *shapes = NULL;
     if (status != NEUMETA_OK)
         return status;
-    if ((status = nmi_api_sealed(topology->object.context, topology)) == NEUMETA_OK) {
-        int64_t *used = nmi_alloc_array(context, topology->axis_count, sizeof *used);
-        nmi_shape *shapes = nmi_alloc_array(context, topology->node_count, sizeof *shapes);
-        status = find_shapes(topology, sizes, count, used, shapes);
-        if (status == NEUMETA_OK) {
-            tell_shape(&shapes[0], input); /* an input is always the first node */
-            tell_shape(&shapes[topology->output], output);
-        }
-        nmi_free(context, used);
-        nmi_free(context, shapes);
+    if ((status = nmi_api_sealed(context, topology)) == NEUMETA_OK &&
+        (status = find_shapes(topology, sizes, count, &shapes)) == NEUMETA_OK) {
+        tell_shape(&shapes[0], input); /* an input is always the first node */
+        tell_shape(&shapes[topology->output], output);
     }
+    nmi_free(context, shapes);
     return nmi_api_end(context, status);
 }
 

@@ -179,8 +179,7 @@ static neumeta_status infer_width(const reader *r, int32_t axis)
             entry.rank == 0 || (info->role != NMI_ROLE_WEIGHT && info->role != NMI_ROLE_BIAS))
             continue;
         int64_t width = entry.dims[0] / node->multiple;
-        if (entry.dims[0] % node->multiple != 0 || width < a->min || width > a->max ||
-            (width - a->min) % a->step != 0)
+        if (entry.dims[0] % node->multiple != 0 || !nmi_axis_has(a, width))
             return nmi_fail(r->context, NEUMETA_ERR_FORMAT,
                             "tensor '%s' is %s, its first dimension must be %" PRId64
                             " times a size of axis '%s' (%" PRId64 " to %" PRId64
@@ -238,11 +237,17 @@ static void infer_from_reader(const reader *r, int32_t axis, nmi_shape *shapes)
     }
 }
 
+/* A width that nothing has shown yet. */
+static bool is_unknown(const reader *r, int32_t axis)
+{
+    return !r->known[axis] && r->topology->axes[axis].kind == NEUMETA_AXIS_WIDTH;
+}
+
 static int32_t count_unknown(const reader *r)
 {
     int32_t count = 0;
     for (int32_t a = 0; a < r->topology->axis_count; a++)
-        count += !r->known[a] && r->topology->axes[a].kind == NEUMETA_AXIS_WIDTH;
+        count += is_unknown(r, a);
     return count;
 }
 
@@ -257,17 +262,12 @@ static neumeta_status infer_from_readers(const reader *r)
     while (left > 0 && left < before) {
         before = left;
         for (int32_t a = 0; a < r->topology->axis_count; a++)
-            if (!r->known[a] && r->topology->axes[a].kind == NEUMETA_AXIS_WIDTH)
+            if (is_unknown(r, a))
                 infer_from_reader(r, a, shapes);
         left = count_unknown(r);
     }
     nmi_free(r->context, shapes);
     return NEUMETA_OK;
-}
-
-static bool has_size(const nmi_axis *axis, int64_t size)
-{
-    return size >= axis->min && size <= axis->max && (size - axis->min) % axis->step == 0;
 }
 
 /* Widths that no tensor shows are as the file notes them, if it does for such a topology. */
@@ -281,8 +281,7 @@ static void take_noted(const reader *r)
         int64_t size;
         if (!nmi_number_int(text, length, &size))
             return;
-        if (!r->known[a] && topology->axes[a].kind == NEUMETA_AXIS_WIDTH &&
-            has_size(&topology->axes[a], size))
+        if (is_unknown(r, a) && nmi_axis_has(&topology->axes[a], size))
             r->sizes[a] = size;
         text = end != NULL ? end + 1 : NULL;
     }

@@ -185,6 +185,7 @@ bool nmi_graph_axis_is_stream(const nmi_topology *topology, int32_t axis);
 void nmi_graph_sizes_at(const nmi_topology *topology, double gamma, int64_t *sizes);
 /* max * (1 - gamma), rounded, clamped into the axis and onto its steps. */
 int64_t nmi_axis_size_at(const nmi_axis *axis, double gamma);
+bool nmi_axis_has(const nmi_axis *axis, int64_t size);
 typedef struct nmi_costs {
     int64_t parameters, values; /* trainable ones, and those of all tensors */
     int64_t multiply_adds;      /* of convolutions and linear nodes, for one item */

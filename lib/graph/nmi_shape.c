@@ -43,6 +43,11 @@ void nmi_graph_full_sizes(const nmi_topology *topology, int64_t *sizes)
         sizes[i] = topology->axes[i].max;
 }
 
+bool nmi_axis_has(const nmi_axis *axis, int64_t size)
+{
+    return size >= axis->min && size <= axis->max && (size - axis->min) % axis->step == 0;
+}
+
 int64_t nmi_axis_size_at(const nmi_axis *axis, double gamma)
 {
     int64_t size = (int64_t)floor((double)axis->max * (1.0 - gamma) + 0.5);

@@ -12,15 +12,6 @@ enum { AXES = 64, HELD_OUT = 48, ENTRIES = 64 };
     "search-evaluations", "60", "search-items", "24", "width-multiple", "1", "gamma-max", "0.75",  \
         "depth-gamma-max", "0.7"
 
-static neumeta_status search(test_problem *p, const char *const *pairs, neumeta_watch_fn watch,
-                             void *user)
-{
-    neumeta_options *options = problem_options(p->context, pairs);
-    neumeta_status status = neumeta_manifold_search(p->manifold, p->dataset, options, watch, user);
-    neumeta_options_free(options);
-    return status;
-}
-
 static void train(test_problem *p, neumeta_trainer *trainer, neumeta_schedule *schedule)
 {
     assert_ok(p->context, neumeta_trainer_run(trainer));
@@ -60,9 +51,7 @@ static void start(test_problem *p, int32_t threads, int64_t held_out)
     assert_ok(p->context, neumeta_network_replace_norm(p->network, NEUMETA_NORM_FOLD, NULL));
     neumeta_topology_free(p->topology);
     assert_ok(p->context, neumeta_network_topology(p->network, &p->topology));
-    neumeta_options *options = problem_options(p->context, PAIRS("inr-kind", "grid"));
-    assert_ok(p->context, neumeta_manifold_create(p->topology, options, &p->manifold));
-    neumeta_options_free(options);
+    problem_grids(p, PAIRS(NULL));
     neumeta_schedule *schedule = problem_schedule(
         p, 0, -1, PAIRS("epochs", "1", "batch", "16", "inr-init", "fitted", "learning-rate", "0"));
     assert_ok(p->context, neumeta_trainer_create(p->manifold, p->network, schedule, p->dataset,
@@ -111,7 +100,8 @@ START_TEST(entries_are_what_their_networks_are)
     start(&p, 2, HELD_OUT);
     ck_assert_int_eq(neumeta_manifold_front_count(p.manifold), 0);
     assert_ok(p.context,
-              search(&p, PAIRS(QUICK, "front-scores", _i == 0 ? "held-out" : "test"), NULL, NULL));
+              problem_search(&p, PAIRS(QUICK, "front-scores", _i == 0 ? "held-out" : "test"), NULL,
+                             NULL));
     const int32_t count = read_front(&p, entries);
     ck_assert_int_ge(count, 3);
     assert_ok(p.context, neumeta_manifold_front_origin(p.manifold, &items, &kernels));
@@ -158,7 +148,7 @@ START_TEST(no_entry_is_beaten_in_everything)
     test_problem p;
     entry entries[ENTRIES];
     start(&p, 1, HELD_OUT);
-    assert_ok(p.context, search(&p, PAIRS(QUICK, "front-entries", "6"), NULL, NULL));
+    assert_ok(p.context, problem_search(&p, PAIRS(QUICK, "front-entries", "6"), NULL, NULL));
     const int32_t count = read_front(&p, entries);
     ck_assert(count >= 2 && count <= 6);
     for (int32_t i = 0; i < count; i++)
@@ -181,7 +171,7 @@ START_TEST(seeds_and_not_threads_decide_what_is_found)
         test_problem p;
         start(&p, run + 1, HELD_OUT);
         assert_ok(p.context,
-                  search(&p, PAIRS(QUICK, "seed", "3", "front-entries", "64"), NULL, NULL));
+                  problem_search(&p, PAIRS(QUICK, "seed", "3", "front-entries", "64"), NULL, NULL));
         const int32_t count = read_front(&p, found[run]);
         counts[run] = 0;
         /* Others are there for a measured latency. */
@@ -268,7 +258,7 @@ START_TEST(budgets_are_kept_exactly)
     entry entries[ENTRIES];
     int64_t least[3] = {INT64_MAX, INT64_MAX, INT64_MAX}, full[3];
     start(&p, 1, HELD_OUT);
-    assert_ok(p.context, search(&p, PAIRS(QUICK), NULL, NULL));
+    assert_ok(p.context, problem_search(&p, PAIRS(QUICK), NULL, NULL));
     const int32_t count = read_front(&p, entries);
     for (int32_t i = 0; i < count; i++)
         for (int32_t c = 0; c < 3; c++)
@@ -313,7 +303,7 @@ START_TEST(scores_wanted_are_reached_by_the_cheapest_entry)
     int64_t sizes[AXES] = {0};
     double best = 0, score = 0;
     start(&p, 1, HELD_OUT);
-    assert_ok(p.context, search(&p, PAIRS(QUICK), NULL, NULL));
+    assert_ok(p.context, problem_search(&p, PAIRS(QUICK), NULL, NULL));
     const int32_t count = read_front(&p, entries);
     for (int32_t i = 0; i < count; i++) {
         char text[32];
@@ -345,7 +335,7 @@ START_TEST(latencies_are_measured_here)
     double latency = 0, score = 0, quickest = INFINITY;
     char text[32];
     start(&p, 2, HELD_OUT);
-    assert_ok(p.context, search(&p, PAIRS(QUICK), NULL, NULL));
+    assert_ok(p.context, problem_search(&p, PAIRS(QUICK), NULL, NULL));
     const int32_t count = read_front(&p, entries);
     for (int32_t i = 0; i < count; i++)
         quickest = fmin(quickest, entries[i].latency);
@@ -385,7 +375,7 @@ START_TEST(a_file_keeps_the_front)
     entry entries[ENTRIES], loaded[ENTRIES];
     int64_t size = 0, again_size = 0;
     start(&p, 1, HELD_OUT);
-    assert_ok(p.context, search(&p, PAIRS(QUICK), NULL, NULL));
+    assert_ok(p.context, problem_search(&p, PAIRS(QUICK), NULL, NULL));
     const int32_t count = read_front(&p, entries);
     unsigned char *bytes = save(&p, &size);
     neumeta_manifold_free(p.manifold);
@@ -465,7 +455,7 @@ START_TEST(damaged_fronts_are_refused)
     test_problem p;
     int64_t size = 0;
     start(&p, 1, HELD_OUT);
-    assert_ok(p.context, search(&p, PAIRS(QUICK), NULL, NULL));
+    assert_ok(p.context, problem_search(&p, PAIRS(QUICK), NULL, NULL));
     unsigned char *bytes = save(&p, &size);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         refuse_damage(&p, bytes, size, find_data(bytes, size, numbers[i].tensor), &numbers[i].value,
@@ -499,11 +489,11 @@ START_TEST(training_makes_the_front_invalid)
     neumeta_schedule *schedule = problem_schedule(&p, 0, -1, PAIRS("epochs", "1", "batch", "16"));
     assert_ok(p.context,
               neumeta_trainer_create(p.manifold, NULL, schedule, p.dataset, NULL, &trainer));
-    assert_ok(p.context, search(&p, PAIRS(QUICK), NULL, NULL));
+    assert_ok(p.context, problem_search(&p, PAIRS(QUICK), NULL, NULL));
     ck_assert_int_gt(neumeta_manifold_front_count(p.manifold), 0);
     assert_ok(p.context, neumeta_trainer_step(trainer));
     ck_assert_int_eq(neumeta_manifold_front_count(p.manifold), 0);
-    assert_ok(p.context, search(&p, PAIRS(QUICK), NULL, NULL));
+    assert_ok(p.context, problem_search(&p, PAIRS(QUICK), NULL, NULL));
     assert_ok(p.context, neumeta_trainer_step(trainer));
     ck_assert_int_eq(neumeta_manifold_front_count(p.manifold), 0);
     neumeta_trainer_free(trainer);
@@ -525,15 +515,17 @@ START_TEST(a_search_that_fails_or_stops_leaves_the_old_front)
     double limits[] = {0.0, 0.3, 0.6};
     entry entries[ENTRIES], kept[ENTRIES];
     start(&p, 1, HELD_OUT);
-    assert_status(p.context, search(&p, PAIRS(QUICK), stop_late, &limits[1]), NEUMETA_CANCELLED);
+    assert_status(p.context, problem_search(&p, PAIRS(QUICK), stop_late, &limits[1]),
+                  NEUMETA_CANCELLED);
     ck_assert_int_eq(neumeta_manifold_front_count(p.manifold), 0);
-    assert_ok(p.context, search(&p, PAIRS(QUICK), NULL, NULL));
+    assert_ok(p.context, problem_search(&p, PAIRS(QUICK), NULL, NULL));
     const int32_t count = read_front(&p, entries);
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
-        assert_status(p.context, search(&p, PAIRS(QUICK, "seed", "8"), stop_late, &limits[i]),
+        assert_status(p.context,
+                      problem_search(&p, PAIRS(QUICK, "seed", "8"), stop_late, &limits[i]),
                       NEUMETA_CANCELLED);
     p.fail_at = p.fetches + 5;
-    assert_status(p.context, search(&p, PAIRS(QUICK), NULL, NULL), NEUMETA_ERR_CALLBACK);
+    assert_status(p.context, problem_search(&p, PAIRS(QUICK), NULL, NULL), NEUMETA_ERR_CALLBACK);
     ck_assert_int_eq(read_front(&p, kept), count);
     ck_assert_mem_eq(entries, kept, (size_t)count * sizeof *entries);
     problem_free(&p);
@@ -589,13 +581,11 @@ START_TEST(sizes_that_make_no_network_are_passed_over)
     int32_t axes[2];
     problem_create(&p, 1, 0, HELD_OUT);
     make_joined(&p, axes);
-    neumeta_options *options = problem_options(p.context, PAIRS("inr-kind", "grid"));
-    assert_ok(p.context, neumeta_manifold_create(p.topology, options, &p.manifold));
-    neumeta_options_free(options);
-    assert_ok(p.context, search(&p,
-                                PAIRS("search-evaluations", "20", "search-items", "8",
-                                      "width-multiple", "1", "stream-gamma-max", "0.5"),
-                                NULL, NULL));
+    problem_grids(&p, PAIRS(NULL));
+    assert_ok(p.context, problem_search(&p,
+                                        PAIRS("search-evaluations", "20", "search-items", "8",
+                                              "width-multiple", "1", "stream-gamma-max", "0.5"),
+                                        NULL, NULL));
     ck_assert_str_eq(neumeta_context_message(p.context), "");
     ck_assert_int_gt(neumeta_manifold_front_count(p.manifold), 0);
     for (int32_t i = 0; i < neumeta_manifold_front_count(p.manifold); i++) {
@@ -614,9 +604,9 @@ START_TEST(wrong_arguments_are_named)
     start(&p, 1, HELD_OUT);
     problem_create(&bare, 1, 0, 0);
     problem_manifold(&bare, 8);
-    assert_status(bare.context, search(&bare, PAIRS(NULL), NULL, NULL), NEUMETA_ERR_STATE);
+    assert_status(bare.context, problem_search(&bare, PAIRS(NULL), NULL, NULL), NEUMETA_ERR_STATE);
     assert_message_contains(bare.context, "HELD_OUT");
-    assert_status(p.context, search(&p, PAIRS("size-axes", "99"), NULL, NULL),
+    assert_status(p.context, problem_search(&p, PAIRS("size-axes", "99"), NULL, NULL),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(p.context, "axis 99");
     assert_status(p.context, neumeta_manifold_search(p.manifold, bare.dataset, NULL, NULL, NULL),
@@ -631,7 +621,7 @@ START_TEST(wrong_arguments_are_named)
         p.context,
         neumeta_manifold_front_entry(p.manifold, 0, NULL, 0, NULL, NULL, NULL, NULL, NULL),
         NEUMETA_ERR_STATE);
-    assert_ok(p.context, search(&p, PAIRS(QUICK), NULL, NULL));
+    assert_ok(p.context, problem_search(&p, PAIRS(QUICK), NULL, NULL));
     assert_status(
         p.context,
         neumeta_manifold_front_entry(p.manifold, ENTRIES, NULL, 0, NULL, NULL, NULL, NULL, NULL),

@@ -21,16 +21,6 @@ static neumeta_status materialize(test_problem *p, double gamma, neumeta_network
     return neumeta_manifold_materialize(p->manifold, sizes, axes, NULL, network);
 }
 
-static neumeta_status calibrate(test_problem *p, const char *const *pairs, neumeta_watch_fn watch,
-                                void *user, double *error)
-{
-    neumeta_options *options = problem_options(p->context, pairs);
-    neumeta_status status =
-        neumeta_manifold_calibrate(p->manifold, p->dataset, options, watch, user, error);
-    neumeta_options_free(options);
-    return status;
-}
-
 #define QUICK "calibrate-sizes", "8", "calibrate-items", "40", "gamma-max", "0.75"
 
 static neumeta_trainer *make_trainer(test_problem *p, const char *const *pairs)
@@ -69,16 +59,16 @@ START_TEST(a_manifold_yields_nothing_until_its_norms_are_calibrated)
     double error = -1;
     start(&p, 1);
     assert_refused(&p);
-    assert_ok(p.context, calibrate(&p, PAIRS(QUICK), NULL, NULL, &error));
+    assert_ok(p.context, problem_calibrate(&p, PAIRS(QUICK), NULL, NULL, &error));
     ck_assert_msg(error >= 0 && error < 3, "error is %g", error);
     assert_ok(p.context, materialize(&p, 0.5, &network));
     neumeta_network_free(network);
     neumeta_trainer *trainer = make_trainer(&p, PAIRS(PHASE));
     assert_refused(&p); /* the reference's tensors came back */
-    assert_ok(p.context, calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
+    assert_ok(p.context, problem_calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
     assert_ok(p.context, neumeta_trainer_step(trainer));
     assert_refused(&p);
-    assert_ok(p.context, calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
+    assert_ok(p.context, problem_calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
     assert_ok(p.context, materialize(&p, 0.5, &network));
     neumeta_network_free(network);
     neumeta_trainer_free(trainer);
@@ -92,7 +82,7 @@ static unsigned char *calibrated_file(int32_t threads, int64_t *size)
     test_problem p;
     char *folder = test_directory(), *path = test_path(folder, "m");
     start(&p, threads);
-    assert_ok(p.context, calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
+    assert_ok(p.context, problem_calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
     assert_ok(p.context, neumeta_manifold_save(p.manifold, path));
     unsigned char *bytes = test_read_file(path, size);
     free(path);
@@ -123,7 +113,7 @@ START_TEST(a_file_keeps_the_statistics)
     neumeta_manifold_free(p.manifold);
     assert_ok(p.context, neumeta_manifold_load(p.context, path, &p.manifold));
     assert_refused(&p);
-    assert_ok(p.context, calibrate(&p, PAIRS(QUICK, "seed", "3"), NULL, NULL, NULL));
+    assert_ok(p.context, problem_calibrate(&p, PAIRS(QUICK, "seed", "3"), NULL, NULL, NULL));
     float *weights = problem_morphed(&p, 0.4, &count);
     assert_ok(p.context, neumeta_manifold_save(p.manifold, path));
     neumeta_manifold_free(p.manifold);
@@ -243,15 +233,17 @@ START_TEST(a_stopped_calibration_leaves_the_old_one)
     double limit = 0.5;
     int64_t count, kept_count;
     start(&p, 1);
-    assert_status(p.context, calibrate(&p, PAIRS(QUICK), stop_late, &limit, NULL),
+    assert_status(p.context, problem_calibrate(&p, PAIRS(QUICK), stop_late, &limit, NULL),
                   NEUMETA_CANCELLED);
     assert_refused(&p);
-    assert_ok(p.context, calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
+    assert_ok(p.context, problem_calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
     float *old = problem_morphed(&p, 0.6, &count);
-    assert_status(p.context, calibrate(&p, PAIRS(QUICK, "seed", "9"), stop_late, &limit, NULL),
+    assert_status(p.context,
+                  problem_calibrate(&p, PAIRS(QUICK, "seed", "9"), stop_late, &limit, NULL),
                   NEUMETA_CANCELLED);
     p.fail_at = p.fetches + 1;
-    assert_status(p.context, calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL), NEUMETA_ERR_CALLBACK);
+    assert_status(p.context, problem_calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL),
+                  NEUMETA_ERR_CALLBACK);
     float *kept = problem_morphed(&p, 0.6, &kept_count);
     ck_assert_int_eq(count, kept_count);
     ck_assert_mem_eq(old, kept, (size_t)count * sizeof *old);
@@ -268,20 +260,21 @@ START_TEST(wrong_arguments_are_named)
     problem_manifold(&p, 8);
     problem_create(&folded, 1, NEUMETA_NORM_FOLD, 0);
     problem_manifold(&folded, 8);
-    assert_status(p.context, calibrate(&p, PAIRS("epochs", "2"), NULL, NULL, NULL),
+    assert_status(p.context, problem_calibrate(&p, PAIRS("epochs", "2"), NULL, NULL, NULL),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(p.context, "EPOCHS");
-    assert_status(p.context,
-                  calibrate(&p, PAIRS("gamma-min", "0.5", "gamma-max", "0.25"), NULL, NULL, NULL),
-                  NEUMETA_ERR_ARGUMENT);
+    assert_status(
+        p.context,
+        problem_calibrate(&p, PAIRS("gamma-min", "0.5", "gamma-max", "0.25"), NULL, NULL, NULL),
+        NEUMETA_ERR_ARGUMENT);
     assert_message_contains(p.context, "GAMMA_MIN is 0.5");
-    assert_status(p.context, calibrate(&p, PAIRS("size-axes", "99"), NULL, NULL, NULL),
+    assert_status(p.context, problem_calibrate(&p, PAIRS("size-axes", "99"), NULL, NULL, NULL),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(p.context, "axis 99");
-    assert_status(p.context, calibrate(&p, PAIRS("size-axes", "0"), NULL, NULL, NULL),
+    assert_status(p.context, problem_calibrate(&p, PAIRS("size-axes", "0"), NULL, NULL, NULL),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(p.context, "held directly");
-    assert_status(folded.context, calibrate(&folded, PAIRS(QUICK), NULL, NULL, NULL),
+    assert_status(folded.context, problem_calibrate(&folded, PAIRS(QUICK), NULL, NULL, NULL),
                   NEUMETA_ERR_UNSUPPORTED);
     assert_message_contains(folded.context, "no norms");
     assert_status(p.context,
@@ -393,7 +386,8 @@ START_TEST(all_channels_have_statistics)
     test_problem p;
     neumeta_network *network = NULL;
     start(&p, 1);
-    assert_ok(p.context, calibrate(&p, PAIRS(QUICK, "gamma-min", "0.25"), NULL, NULL, NULL));
+    assert_ok(p.context,
+              problem_calibrate(&p, PAIRS(QUICK, "gamma-min", "0.25"), NULL, NULL, NULL));
     assert_ok(p.context, materialize(&p, 0, &network));
     for (int32_t i = 0; i < neumeta_network_tensor_count(network); i++) {
         const char *name;
@@ -420,14 +414,14 @@ START_TEST(statistics_of_averages_do_not_pass_for_those_of_the_values)
     assert_ok(p.context, neumeta_trainer_step(trainer));
     neumeta_trainer_cancel(trainer);
     assert_status(p.context, neumeta_trainer_run(trainer), NEUMETA_CANCELLED);
-    assert_ok(p.context, calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
+    assert_ok(p.context, problem_calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
     p.fail_at = p.fetches + 1;
     assert_status(p.context, neumeta_trainer_step(trainer), NEUMETA_ERR_CALLBACK);
     assert_ok(p.context, neumeta_manifold_calibrated(p.manifold, &calibrated));
     ck_assert_int_eq(calibrated, 0);
     p.fail_at = 0;
     assert_ok(p.context, neumeta_trainer_run(trainer));
-    assert_ok(p.context, calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
+    assert_ok(p.context, problem_calibrate(&p, PAIRS(QUICK), NULL, NULL, NULL));
     assert_ok(p.context, neumeta_trainer_run(trainer)); /* there is nothing left to do */
     assert_ok(p.context, neumeta_manifold_calibrated(p.manifold, &calibrated));
     ck_assert_int_eq(calibrated, 1);
@@ -467,8 +461,9 @@ START_TEST(a_manifold_knows_what_it_was_trained_for)
         const bool inner = strstr(name, "inner") != NULL, depth = kind == NEUMETA_AXIS_DEPTH;
         ck_assert_int_eq(least[a], inner ? max / 4 : depth ? 1 : max);
     }
-    assert_ok(p.context, calibrate(&p, PAIRS("calibrate-sizes", "8", "calibrate-items", "40"), NULL,
-                                   NULL, NULL));
+    assert_ok(p.context,
+              problem_calibrate(&p, PAIRS("calibrate-sizes", "8", "calibrate-items", "40"), NULL,
+                                NULL, NULL));
     assert_ok(p.context, neumeta_manifold_save(p.manifold, path));
     int64_t size;
     char *bytes = (char *)test_read_file(path, &size);
@@ -482,198 +477,6 @@ START_TEST(a_manifold_knows_what_it_was_trained_for)
     ck_assert_mem_eq(least, loaded, (size_t)axes * sizeof *least);
     free(path);
     test_directory_remove(folder);
-    problem_free(&p);
-}
-END_TEST
-
-static int32_t axis_named(const neumeta_topology *topology, const char *wanted)
-{
-    const char *name = NULL;
-    int32_t axis = 0;
-    while (neumeta_topology_axis(topology, axis, &name, NULL, NULL, NULL, NULL) == NEUMETA_OK &&
-           strcmp(name, wanted) != 0)
-        axis++;
-    return axis;
-}
-
-/* Streams vary in a range of their own: training, calibration, files and the search know it. */
-START_TEST(streams_are_drawn_and_met)
-{
-    test_problem p;
-    int64_t least[AXES], loaded[AXES], sizes[AXES], narrow = 0;
-    double loss = NAN;
-    char *folder = test_directory(), *path = test_path(folder, "m");
-    neumeta_network *network = NULL;
-    problem_create(&p, 1, 0, 32);
-    const int32_t axes = neumeta_topology_axis_count(p.topology);
-    neumeta_options *options = problem_options(p.context, PAIRS("inr-kind", "grid"));
-    assert_ok(p.context, neumeta_manifold_create(p.topology, options, &p.manifold));
-    neumeta_options_free(options);
-    neumeta_schedule *schedule = problem_schedule(
-        &p, 0, -1,
-        PAIRS("epochs", "0.2", "batch", "16", "inr-init", "fitted", "gamma-max", "0.75",
-              "stream-gamma-max", "0.5", "size-draw", "corners", "group", "3"));
-    neumeta_trainer *trainer = NULL;
-    assert_ok(p.context,
-              neumeta_trainer_create(p.manifold, p.network, schedule, p.dataset, NULL, &trainer));
-    assert_ok(p.context, neumeta_trainer_run(trainer));
-    neumeta_trainer_free(trainer);
-    neumeta_schedule_free(schedule);
-    assert_ok(p.context, neumeta_manifold_trained_sizes(p.manifold, least, axes));
-    for (int32_t a = 0; a < axes; a++) {
-        const char *name;
-        int64_t max;
-        assert_ok(p.context, neumeta_topology_axis(p.topology, a, &name, NULL, NULL, &max, NULL));
-        ck_assert_int_eq(least[a], strstr(name, "inner") != NULL    ? max / 4
-                                   : strstr(name, "stream") != NULL ? max / 2
-                                                                    : max);
-    }
-    assert_ok(p.context, calibrate(&p, PAIRS("calibrate-sizes", "8", "calibrate-items", "40"), NULL,
-                                   NULL, NULL));
-    options = problem_options(p.context, PAIRS("search-evaluations", "24", "search-items", "8"));
-    assert_ok(p.context, neumeta_manifold_search(p.manifold, p.dataset, options, NULL, NULL));
-    neumeta_options_free(options);
-    for (int32_t i = 0; i < neumeta_manifold_front_count(p.manifold); i++) {
-        assert_ok(p.context, neumeta_manifold_front_entry(p.manifold, i, sizes, axes, NULL, NULL,
-                                                          NULL, NULL, NULL));
-        for (int32_t a = 0; a < axes; a++) {
-            ck_assert_int_ge(sizes[a], least[a]);
-            narrow += a == axis_named(p.topology, "layer3.stream") && sizes[a] < 64;
-        }
-    }
-    ck_assert_int_gt(narrow, 0);
-    assert_ok(p.context, neumeta_manifold_save(p.manifold, path));
-    neumeta_manifold_free(p.manifold);
-    assert_ok(p.context, neumeta_manifold_load(p.context, path, &p.manifold));
-    assert_ok(p.context, neumeta_manifold_trained_sizes(p.manifold, loaded, axes));
-    ck_assert_mem_eq(least, loaded, (size_t)axes * sizeof *least);
-    assert_ok(p.context, neumeta_manifold_materialize(p.manifold, least, axes, NULL, &network));
-    assert_ok(p.context,
-              neumeta_network_evaluate(network, p.dataset, NEUMETA_SPLIT_TEST, &loss, NULL));
-    ck_assert(isfinite(loss));
-    neumeta_network_free(network);
-    free(path);
-    test_directory_remove(folder);
-    problem_free(&p);
-}
-END_TEST
-
-static neumeta_status search_with(const test_problem *p, const char *const *pairs)
-{
-    neumeta_options *options = problem_options(p->context, pairs);
-    const neumeta_status status =
-        neumeta_manifold_search(p->manifold, p->dataset, options, NULL, NULL);
-    neumeta_options_free(options);
-    return status;
-}
-
-/* A front's sizes of axes whose names have `part` in them lie between these shares of the largest.
- */
-static void assert_front(const test_problem *p, const char *part, double least, double most)
-{
-    int64_t sizes[AXES];
-    const int32_t axes = neumeta_topology_axis_count(p->topology);
-    for (int32_t i = 0; i < neumeta_manifold_front_count(p->manifold); i++) {
-        assert_ok(p->context, neumeta_manifold_front_entry(p->manifold, i, sizes, axes, NULL, NULL,
-                                                           NULL, NULL, NULL));
-        for (int32_t a = 0; a < axes; a++) {
-            const char *name;
-            int64_t max;
-            assert_ok(p->context,
-                      neumeta_topology_axis(p->topology, a, &name, NULL, NULL, &max, NULL));
-            const double share = (double)sizes[a] / (double)max;
-            if (strstr(name, part) != NULL)
-                ck_assert_msg(share >= least && share <= most, "%s is %d of %d", name,
-                              (int)sizes[a], (int)max);
-        }
-    }
-}
-
-/* What stayed full in training does in a search, and what the options say to be full. */
-START_TEST(searches_go_no_further_than_training)
-{
-    test_problem p;
-    problem_create(&p, 1, NEUMETA_NORM_FOLD, 32);
-    neumeta_options *options = problem_options(p.context, PAIRS("inr-kind", "grid"));
-    assert_ok(p.context, neumeta_manifold_create(p.topology, options, &p.manifold));
-    neumeta_options_free(options);
-    neumeta_trainer *trainer = NULL;
-    neumeta_schedule *schedule = problem_schedule(
-        &p, 0, -1,
-        PAIRS("epochs", "0.2", "batch", "16", "gamma-max", "0", "stream-gamma-max", "0.25"));
-    assert_ok(p.context,
-              neumeta_trainer_create(p.manifold, NULL, schedule, p.dataset, NULL, &trainer));
-    assert_ok(p.context, neumeta_trainer_run(trainer));
-    neumeta_trainer_free(trainer);
-    neumeta_schedule_free(schedule);
-    assert_ok(p.context, search_with(&p, PAIRS("search-evaluations", "20", "search-items", "8")));
-    assert_front(&p, "inner", 1, 1);
-    assert_front(&p, "stream", 0.75, 1);
-    assert_ok(p.context, search_with(&p, PAIRS("search-evaluations", "20", "search-items", "8",
-                                               "stream-gamma-max", "0")));
-    assert_front(&p, "", 1, 1);
-    problem_free(&p);
-}
-END_TEST
-
-/* A fit to the reference leaves nothing of the training before. */
-START_TEST(a_fresh_start_forgets_what_was_trained)
-{
-    test_problem p;
-    int64_t least[AXES];
-    problem_create(&p, 1, NEUMETA_NORM_FOLD, 32);
-    const int32_t axes = neumeta_topology_axis_count(p.topology);
-    const int32_t inner = axis_named(p.topology, "layer3.0.inner");
-    const int32_t stream = axis_named(p.topology, "layer3.stream");
-    neumeta_options *options = problem_options(p.context, PAIRS("inr-kind", "grid"));
-    assert_ok(p.context, neumeta_manifold_create(p.topology, options, &p.manifold));
-    neumeta_options_free(options);
-    static const char *const starts[] = {"fitted", "random", "fitted"};
-    static const char *const gammas[] = {"0.75", "0.25", "0.25"};
-    static const char *const streams[] = {"0.5", "0", "0"};
-    for (int i = 0; i < 3; i++) {
-        neumeta_trainer *trainer = NULL;
-        neumeta_schedule *schedule =
-            problem_schedule(&p, 0, -1,
-                             PAIRS("epochs", "0.2", "batch", "16", "gamma-max", gammas[i],
-                                   "stream-gamma-max", streams[i], "inr-init", starts[i]));
-        assert_ok(p.context, neumeta_trainer_create(p.manifold, p.network, schedule, p.dataset,
-                                                    NULL, &trainer));
-        assert_ok(p.context, neumeta_trainer_run(trainer));
-        neumeta_trainer_free(trainer);
-        neumeta_schedule_free(schedule);
-        assert_ok(p.context, neumeta_manifold_trained_sizes(p.manifold, least, axes));
-        int64_t max[2];
-        assert_ok(p.context,
-                  neumeta_topology_axis(p.topology, inner, NULL, NULL, NULL, &max[0], NULL));
-        assert_ok(p.context,
-                  neumeta_topology_axis(p.topology, stream, NULL, NULL, NULL, &max[1], NULL));
-        ck_assert_int_eq(least[inner], i < 2 ? max[0] / 4 : max[0] * 3 / 4);
-        ck_assert_int_eq(least[stream], i < 2 ? max[1] / 2 : max[1]);
-    }
-    problem_free(&p);
-}
-END_TEST
-
-/* Channels behind a shortcut are other ones of the full network at each width of two streams; what
- * is known of them must go with them. */
-START_TEST(statistics_go_with_the_channels_of_streams)
-{
-    test_problem p;
-    double error = NAN;
-    char axes[64];
-    problem_create(&p, 1, 0, 32);
-    neumeta_options *options = problem_options(p.context, PAIRS("inr-kind", "grid"));
-    assert_ok(p.context, neumeta_manifold_create(p.topology, options, &p.manifold));
-    neumeta_options_free(options);
-    snprintf(axes, sizeof axes, "%d,%d,%d", (int)axis_named(p.topology, "layer1.stream"),
-             (int)axis_named(p.topology, "layer2.stream"),
-             (int)axis_named(p.topology, "layer3.stream"));
-    assert_ok(p.context, calibrate(&p,
-                                   PAIRS("calibrate-sizes", "60", "calibrate-items", "16",
-                                         "size-axes", axes, "stream-gamma-max", "0.5"),
-                                   NULL, NULL, &error));
-    ck_assert_msg(error < 0.1, "off by %g", error);
     problem_free(&p);
 }
 END_TEST
@@ -699,8 +502,8 @@ START_TEST(it_learns_with_batch_statistics_and_is_judged_with_measured_ones)
                                      "64", "validate-gammas", "0.3"));
     assert_ok(p.context, neumeta_trainer_run(trainer));
     assert_ok(p.context, neumeta_trainer_metric(trainer, NEUMETA_METRIC_HELD_OUT_SCORE, &judged));
-    assert_ok(p.context,
-              calibrate(&p, PAIRS("calibrate-sizes", "40", "gamma-max", "0.75"), NULL, NULL, NULL));
+    assert_ok(p.context, problem_calibrate(&p, PAIRS("calibrate-sizes", "40", "gamma-max", "0.75"),
+                                           NULL, NULL, NULL));
     assert_ok(p.context, materialize(&p, 0.3, &network));
     assert_ok(p.context,
               neumeta_network_evaluate(network, p.dataset, NEUMETA_SPLIT_TEST, NULL, &score));
@@ -868,12 +671,14 @@ START_TEST(depths_are_drawn_and_met)
     double loss = NAN;
     start(&p, 1);
     const int32_t axes = neumeta_topology_axis_count(p.topology);
-    const int32_t depth = axis_named(p.topology, "layer2.depth");
+    const int32_t depth = problem_axis(&p, "layer2.depth");
     snprintf(axis, sizeof axis, "%d", (int)depth);
-    assert_status(p.context, calibrate(&p, PAIRS(QUICK, "size-axes", axis), NULL, NULL, NULL),
+    assert_status(p.context,
+                  problem_calibrate(&p, PAIRS(QUICK, "size-axes", axis), NULL, NULL, NULL),
                   NEUMETA_ERR_ARGUMENT);
     assert_message_contains(p.context, "DEPTH_GAMMA_MAX is above 0");
-    assert_ok(p.context, calibrate(&p, PAIRS(QUICK, "depth-gamma-max", "0.7"), NULL, NULL, NULL));
+    assert_ok(p.context,
+              problem_calibrate(&p, PAIRS(QUICK, "depth-gamma-max", "0.7"), NULL, NULL, NULL));
     assert_ok(p.context, neumeta_manifold_sizes_at(p.manifold, 0.5, sizes, axes));
     sizes[depth] = 1;
     assert_ok(p.context, neumeta_manifold_materialize(p.manifold, sizes, axes, NULL, &network));
@@ -907,10 +712,6 @@ int main(void)
     tcase_add_test(cases, a_phase_keeps_the_statistics_that_it_trains_with);
     tcase_add_test(cases, a_checkpoint_without_the_statistics_of_its_phase_is_refused);
     tcase_add_test(cases, depths_are_drawn_and_met);
-    tcase_add_test(cases, streams_are_drawn_and_met);
-    tcase_add_test(cases, a_fresh_start_forgets_what_was_trained);
-    tcase_add_test(cases, searches_go_no_further_than_training);
-    tcase_add_test(cases, statistics_go_with_the_channels_of_streams);
     tcase_add_test(cases, phases_that_cannot_keep_statistics_are_refused);
     tcase_add_test(threads, the_thread_count_does_not_change_a_bit);
     suite_add_tcase(suite, cases);

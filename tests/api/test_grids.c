@@ -7,16 +7,6 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Options of the manifold's settings, and the manifold. */
-static void make_grids(test_problem *problem, const char *const *pairs)
-{
-    neumeta_options *options = problem_options(problem->context, pairs);
-    assert_ok(problem->context, neumeta_options_parse(options, "inr-kind", "grid"));
-    assert_ok(problem->context,
-              neumeta_manifold_create(problem->topology, options, &problem->manifold));
-    neumeta_options_free(options);
-}
-
 static neumeta_trainer *make_trainer(test_problem *problem, const char *const *pairs)
 {
     neumeta_trainer *trainer = NULL;
@@ -36,8 +26,8 @@ START_TEST(a_fitted_manifold_starts_as_its_reference_to_the_bit)
     test_problem problem;
     int64_t count = 0, made_count = 0;
     problem_create(&problem, 2, methods[_i], 0);
-    make_grids(&problem,
-               PAIRS("grid-terms", "1", "grid-gauge", _i % 2 == 0 ? "absolute" : "relative"));
+    problem_grids(&problem,
+                  PAIRS("grid-terms", "1", "grid-gauge", _i % 2 == 0 ? "absolute" : "relative"));
     neumeta_trainer *trainer =
         make_trainer(&problem, PAIRS("epochs", "1", "batch", "160", "learning-rate", "0",
                                      "inr-init", "fitted", "size-draw", "full-first"));
@@ -212,7 +202,7 @@ START_TEST(grids_learn_from_scratch)
 {
     test_problem problem;
     problem_create(&problem, 2, NEUMETA_NORM_SKIP_INIT, 0);
-    make_grids(&problem, PAIRS("grid-gauge", _i == 0 ? "absolute" : "relative"));
+    problem_grids(&problem, PAIRS("grid-gauge", _i == 0 ? "absolute" : "relative"));
     neumeta_trainer *trainer =
         make_trainer(&problem, PAIRS("epochs", "25", "batch", "16", "group", "3", "learning-rate",
                                      "3e-3", "size-draw", "sandwich", "gamma-max", "0.5",
@@ -235,7 +225,7 @@ START_TEST(blocks_are_cloned)
     neumeta_trainer *trainer = NULL;
     const int64_t blocks[] = {7, 8, 9};
     problem_create(&problem, 1, NEUMETA_NORM_FOLD, 0);
-    make_grids(&problem, PAIRS("morph-blocks", "7,8,9"));
+    problem_grids(&problem, PAIRS("morph-blocks", "7,8,9"));
     neumeta_options *options =
         problem_options(problem.context, PAIRS("epochs", "0.1", "learning-rate", "0"));
     assert_ok(problem.context, neumeta_schedule_create_recipe(problem.topology, "ht", blocks, 3,
@@ -290,7 +280,7 @@ START_TEST(settings_without_effect_are_refused)
 {
     test_problem problem;
     problem_create(&problem, 1, NEUMETA_NORM_FOLD, 0);
-    make_grids(&problem, PAIRS("grid-terms", "1"));
+    problem_grids(&problem, PAIRS("grid-terms", "1"));
     assert_refused(&problem, PAIRS("inr-init", "fitted", "fit-steps", "5"),
                    "FIT_STEPS has no effect on grids, which copy the reference");
     assert_refused(&problem, PAIRS("inr-init", "fitted", "fit-sizes", "5"), "FIT_SIZES");
@@ -303,7 +293,7 @@ START_TEST(settings_without_effect_are_refused)
     assert_refused(&problem, PAIRS("size-axes", "3", "stream-gamma-max", "0.5"),
                    "STREAM_GAMMA_MAX has no effect while SIZE_AXES names no stream");
     neumeta_manifold_free(problem.manifold);
-    make_grids(&problem, PAIRS("morph-blocks", "1,2"));
+    problem_grids(&problem, PAIRS("morph-blocks", "1,2"));
     assert_refused(&problem, PAIRS("size-axes", "1"), "'layer1.stream' cannot vary: tensor");
     assert_refused(
         &problem, PAIRS("stream-gamma-max", "0.5"),
@@ -317,13 +307,13 @@ START_TEST(a_checkpoint_of_other_grids_is_refused)
     char *folder = test_directory(), *path = test_path(folder, "checkpoint");
     test_problem problem;
     problem_create(&problem, 1, NEUMETA_NORM_FOLD, 0);
-    make_grids(&problem, PAIRS("grid-gauge", "absolute"));
+    problem_grids(&problem, PAIRS("grid-gauge", "absolute"));
     neumeta_trainer *trainer = make_trainer(&problem, PAIRS("epochs", "1", "batch", "16"));
     assert_ok(problem.context, neumeta_trainer_step(trainer));
     assert_ok(problem.context, neumeta_trainer_save(trainer, path));
     neumeta_trainer_free(trainer);
     neumeta_manifold_free(problem.manifold);
-    make_grids(&problem, PAIRS("grid-gauge", "relative"));
+    problem_grids(&problem, PAIRS("grid-gauge", "relative"));
     trainer = make_trainer(&problem, PAIRS("epochs", "1", "batch", "16"));
     assert_status(problem.context, neumeta_trainer_restore(trainer, path), NEUMETA_ERR_STATE);
     neumeta_trainer_free(trainer);

@@ -86,6 +86,47 @@ void problem_manifold(test_problem *problem, int64_t hidden)
     neumeta_options_free(options);
 }
 
+void problem_grids(test_problem *problem, const char *const *pairs)
+{
+    neumeta_options *options = problem_options(problem->context, pairs);
+    assert_ok(problem->context, neumeta_options_parse(options, "inr-kind", "grid"));
+    assert_ok(problem->context,
+              neumeta_manifold_create(problem->topology, options, &problem->manifold));
+    neumeta_options_free(options);
+}
+
+int32_t problem_axis(const test_problem *problem, const char *name)
+{
+    const char *found = NULL;
+    int32_t axis = 0;
+    while (neumeta_topology_axis(problem->topology, axis, &found, NULL, NULL, NULL, NULL) ==
+               NEUMETA_OK &&
+           strcmp(found, name) != 0)
+        axis++;
+    ck_assert_int_lt(axis, neumeta_topology_axis_count(problem->topology));
+    return axis;
+}
+
+neumeta_status problem_calibrate(test_problem *problem, const char *const *pairs,
+                                 neumeta_watch_fn watch, void *user, double *error)
+{
+    neumeta_options *options = problem_options(problem->context, pairs);
+    neumeta_status status = neumeta_manifold_calibrate(problem->manifold, problem->dataset, options,
+                                                       watch, user, error);
+    neumeta_options_free(options);
+    return status;
+}
+
+neumeta_status problem_search(test_problem *problem, const char *const *pairs,
+                              neumeta_watch_fn watch, void *user)
+{
+    neumeta_options *options = problem_options(problem->context, pairs);
+    neumeta_status status =
+        neumeta_manifold_search(problem->manifold, problem->dataset, options, watch, user);
+    neumeta_options_free(options);
+    return status;
+}
+
 void problem_free(test_problem *problem)
 {
     neumeta_manifold_free(problem->manifold);

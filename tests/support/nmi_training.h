@@ -27,7 +27,17 @@ typedef struct test_problem {
 void problem_create(test_problem *problem, int32_t threads, int32_t method, int64_t held_out);
 /* A manifold of INRs with so many hidden units over all blocks but "stem" and "classifier". */
 void problem_manifold(test_problem *problem, int64_t hidden);
+/* A manifold of grids over all blocks, streams among what may vary, with these settings besides. */
+void problem_grids(test_problem *problem, const char *const *pairs);
 void problem_free(test_problem *problem);
+
+/* Number of the axis of that name. */
+int32_t problem_axis(const test_problem *problem, const char *name);
+/* Calibrates the manifold, or searches its front, by such pairs. */
+neumeta_status problem_calibrate(test_problem *problem, const char *const *pairs,
+                                 neumeta_watch_fn watch, void *user, double *error);
+neumeta_status problem_search(test_problem *problem, const char *const *pairs,
+                              neumeta_watch_fn watch, void *user);
 
 /* Options from name, value, name, value, ..., NULL; to be freed. */
 neumeta_options *problem_options(neumeta_context *context, const char *const *pairs);
